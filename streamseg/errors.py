@@ -1,0 +1,55 @@
+"""Every error that streamseg raises on purpose.
+
+    StreamsegError              one clear line for the user; exit code 2
+    ├── InputError              a source, photo, folder or camera that cannot be read
+    │   └── CameraError         the camera is missing, busy or was unplugged
+    ├── OutputError             a file, window or virtual camera that cannot be written
+    ├── WeightsError            network weights that are missing, damaged or do not fit
+    ├── EngineError             no inference engine opens, or the one asked for does not
+    ├── ConfigError             a setting that is unknown or out of range
+    ├── DataError               a training or evaluation set that cannot be used
+    └── MissingExtraError       an optional package is needed and not installed
+
+A message says what was got, what is allowed and what to do, on one line.
+"""
+
+from __future__ import annotations
+
+
+class StreamsegError(Exception):
+    """Something that the user can put right; shown as one line, without a traceback."""
+
+
+class InputError(StreamsegError):
+    """A source, photo, folder or camera cannot be read."""
+
+
+class CameraError(InputError):
+    """The camera is missing, busy or was unplugged."""
+
+
+class OutputError(StreamsegError):
+    """A file, window or virtual camera cannot be written."""
+
+
+class WeightsError(StreamsegError):
+    """Network weights are missing, damaged or do not fit the network."""
+
+
+class EngineError(StreamsegError):
+    """No inference engine opens, or the one asked for does not."""
+
+
+class ConfigError(StreamsegError):
+    """A setting is unknown or out of range."""
+
+
+class DataError(StreamsegError):
+    """A training or evaluation set cannot be used."""
+
+
+class MissingExtraError(StreamsegError):
+    """An optional package is needed and not installed."""
+
+    def __init__(self, job: str, package: str, extra: str) -> None:
+        super().__init__(f"{job} needs the package {package}: pip install 'streamseg[{extra}]'")

@@ -1,0 +1,278 @@
+"""The U²-Net salient object network, full and lite.
+
+Source: Qin et al., "U²-Net: Going Deeper with Nested U-Structure for Salient Object Detection",
+Pattern Recognition 2020 (arXiv:2005.09007), section 3.1 (the residual U-block) and table 1 (the stages).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MIN_SIZE_PX = 32
+"""Smallest height and width: five poolings leave one pixel."""
+
+STRIDE_PX = 32
+"""Sizes that are multiples of this are pooled without a remainder."""
+
+Architecture = Literal["lite", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One residual U-block: its height, channels and whether it dilates instead of pooling (RSU-4F)."""
+
+    height: int
+    in_channels: int
+    mid_channels: int
+    out_channels: int
+    dilated: bool = False
+
+    def encoder_dilations(self) -> tuple[int, ...]:
+        """Dilation of each convolution on the way down, the deepest last."""
+        if self.dilated:
+            return tuple(2**level for level in range(self.height))
+        return (1,) * (self.height - 1) + (2,)
+
+    def decoder_dilations(self) -> tuple[int, ...]:
+        """Dilation of each convolution on the way up, the deepest first."""
+        if self.dilated:
+            return self.encoder_dilations()[-2::-1]
+        return (1,) * (self.height - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class U2NetConfig:
+    """Six encoder stages from the top down, five decoder stages from the bottom up (table 1 of the paper)."""
+
+    name: Architecture
+    encoder: tuple[Stage, ...]
+    decoder: tuple[Stage, ...]
+    out_channels: int = 1
+
+    def side_channels(self) -> tuple[int, ...]:
+        """Channels under each of the six side outputs: En6, then the decoder from the bottom up."""
+        return tuple(stage.out_channels for stage in (self.encoder[-1], *self.decoder))
+
+
+FULL = U2NetConfig(
+    name="full",
+    encoder=(
+        Stage(7, 3, 32, 64),
+        Stage(6, 64, 32, 128),
+        Stage(5, 128, 64, 256),
+        Stage(4, 256, 128, 512),
+        Stage(4, 512, 256, 512, dilated=True),
+        Stage(4, 512, 256, 512, dilated=True),
+    ),
+    decoder=(
+        Stage(4, 1024, 256, 512, dilated=True),
+        Stage(4, 1024, 128, 256),
+        Stage(5, 512, 64, 128),
+        Stage(6, 256, 32, 64),
+        Stage(7, 128, 16, 64),
+    ),
+)
+
+LITE = U2NetConfig(
+    name="lite",
+    encoder=(
+        Stage(7, 3, 16, 64),
+        Stage(6, 64, 16, 64),
+        Stage(5, 64, 16, 64),
+        Stage(4, 64, 16, 64),
+        Stage(4, 64, 16, 64, dilated=True),
+        Stage(4, 64, 16, 64, dilated=True),
+    ),
+    decoder=(
+        Stage(4, 128, 16, 64, dilated=True),
+        Stage(4, 128, 16, 64),
+        Stage(5, 128, 16, 64),
+        Stage(6, 128, 16, 64),
+        Stage(7, 128, 16, 64),
+    ),
+)
+
+CONFIGS: dict[str, U2NetConfig] = {"lite": LITE, "full": FULL}
+
+
+def resize_like(x: Tensor, like: Tensor) -> Tensor:
+    """Resizes `(N, C, h, w)` bilinearly to the height and width of `like`."""
+    if x.shape[-2:] == like.shape[-2:]:
+        return x
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def halve(x: Tensor) -> Tensor:
+    """Max-pools `(N, C, h, w)` by two, rounding odd sizes up."""
+    return F.max_pool2d(x, kernel_size=2, stride=2, ceil_mode=True)
+
+
+class ConvBlock(nn.Module):
+    """A 3x3 convolution, batch norm and ReLU that keep the height and width."""
+
+    def __init__(self, in_channels: int, out_channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.bn: nn.Module = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, in, h, w)` -> `(N, out, h, w)`."""
+        return F.relu(self.bn(self.conv(x)), inplace=True)
+
+    def fold(self) -> None:
+        """Moves the batch norm into the convolution's weights; exact in evaluation mode."""
+        if isinstance(self.bn, nn.BatchNorm2d):
+            self.conv = nn.utils.fuse_conv_bn_eval(self.conv, self.bn)
+            self.bn = nn.Identity()
+
+
+class ResidualUBlock(nn.Module):
+    """RSU-L, or RSU-4F when the stage is dilated (section 3.1, figure 2e)."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        mid, out = stage.mid_channels, stage.out_channels
+        self.dilated = stage.dilated
+        self.input = ConvBlock(stage.in_channels, out)
+        self.encoder = nn.ModuleList(
+            ConvBlock(out if level == 0 else mid, mid, dilation)
+            for level, dilation in enumerate(stage.encoder_dilations())
+        )
+        last = stage.height - 2
+        self.decoder = nn.ModuleList(
+            ConvBlock(2 * mid, out if level == last else mid, dilation)
+            for level, dilation in enumerate(stage.decoder_dilations())
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, in, h, w)` -> `(N, out, h, w)`."""
+        residual = self.input(x)
+        skips = self._down(residual)
+        x = skips.pop()
+        for block in self.decoder:
+            skip = skips.pop()
+            x = block(torch.cat((resize_like(x, skip), skip), dim=1))
+        result: Tensor = x + residual
+        return result
+
+    def _down(self, x: Tensor) -> list[Tensor]:
+        skips: list[Tensor] = []
+        last = len(self.encoder) - 1
+        for level, block in enumerate(self.encoder):
+            # The deepest layer is dilated instead of pooled, so its input keeps the size above it.
+            if not self.dilated and 0 < level < last:
+                x = halve(x)
+            x = block(x)
+            skips.append(x)
+        return skips
+
+
+class U2NetBody(nn.Module):
+    """The nested encoder and decoder without their side outputs."""
+
+    def __init__(self, config: U2NetConfig) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleList(ResidualUBlock(stage) for stage in config.encoder)
+        self.decoder = nn.ModuleList(ResidualUBlock(stage) for stage in config.decoder)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """`(N, 3, H, W)` -> the six maps under the side outputs, the smallest (En6) first."""
+        _check_input(x)
+        skips: list[Tensor] = []
+        for level, stage in enumerate(self.encoder):
+            x = stage(x if level == 0 else halve(x))
+            skips.append(x)
+        maps = [skips.pop()]
+        for stage in self.decoder:
+            skip = skips.pop()
+            maps.append(stage(torch.cat((resize_like(maps[-1], skip), skip), dim=1)))
+        return maps
+
+
+class U2Net(nn.Module):
+    """U²-Net in its training form.
+
+    Training mode returns the seven logit maps `(N, out_channels, H, W)`: the fused one, then the six side
+    outputs, the smallest stage first. Evaluation mode returns the sigmoid of the fused map, in [0, 1].
+    Inputs are RGB, normalised with the ImageNet mean and deviation, at least 32 px on each side.
+    """
+
+    def __init__(self, config: U2NetConfig = LITE, out_channels: int = 1) -> None:
+        super().__init__()
+        self.config = replace(config, out_channels=out_channels)
+        self.body = U2NetBody(self.config)
+        self.sides = nn.ModuleList(
+            nn.Conv2d(channels, out_channels, 3, padding=1) for channels in self.config.side_channels()
+        )
+        self.fuse = nn.Conv2d(len(self.sides) * out_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Runs the network on `(N, 3, H, W)`; see the class for what comes back.
+
+        Raises:
+            ValueError: the input is not `(N, 3, H, W)` with both sides at least 32 px.
+        """
+        maps = self.body(x)
+        sides = [resize_like(side(m), x) for side, m in zip(self.sides, maps, strict=True)]
+        fused = self.fuse(torch.cat(sides, dim=1))
+        return (fused, *sides) if self.training else torch.sigmoid(fused)
+
+
+class FusedU2Net(nn.Module):
+    """The same network for inference: batch norm folded, only the fused map computed.
+
+    Both steps are exact. The 1x1 fusion is linear and so is resizing, so each side convolution is multiplied
+    by its share of the fusion and the six results are summed at the input's size.
+    """
+
+    def __init__(self, trained: U2Net) -> None:
+        super().__init__()
+        self.config = trained.config
+        self.body = U2NetBody(trained.config)
+        self.body.load_state_dict(trained.body.state_dict())
+        self.body.eval()
+        for module in self.body.modules():
+            if isinstance(module, ConvBlock):
+                module.fold()
+        self.sides = nn.ModuleList(_fused_sides(trained.sides, trained.fuse))
+        self.requires_grad_(False).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, 3, H, W)` -> `(N, out_channels, H, W)` in [0, 1]."""
+        maps = self.body(x)
+        fused = self.sides[-1](maps[-1])
+        for side, m in zip(self.sides[:-1], maps[:-1], strict=True):
+            fused = fused + resize_like(side(m), x)
+        return torch.sigmoid(fused)
+
+
+def _fused_sides(sides: Iterable[nn.Module], fuse: nn.Conv2d) -> list[nn.Conv2d]:
+    """Each side convolution times its columns of the 1x1 fusion; the fusion's bias goes to the last one."""
+    out = fuse.out_channels
+    shares = torch.split(fuse.weight.detach()[:, :, 0, 0], out, dim=1)
+    fused = [_scaled_side(side, share) for side, share in zip(sides, shares, strict=True)]
+    if fuse.bias is not None and fused[-1].bias is not None:
+        fused[-1].bias.data += fuse.bias.detach()
+    return fused
+
+
+def _scaled_side(side: nn.Module, share: Tensor) -> nn.Conv2d:
+    assert isinstance(side, nn.Conv2d)
+    assert side.bias is not None
+    scaled = nn.Conv2d(side.in_channels, share.shape[0], 3, padding=1)
+    scaled.weight.data = torch.einsum("os,sihw->oihw", share, side.weight.detach())
+    scaled.bias = nn.Parameter(share @ side.bias.detach())
+    return scaled
+
+
+def _check_input(x: Tensor) -> None:
+    if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[-2:]) < MIN_SIZE_PX:
+        raise ValueError(
+            f"network input has shape {tuple(x.shape)}; it must be (N, 3, H, W) with H and W >= {MIN_SIZE_PX} px"
+        )
