@@ -1,0 +1,298 @@
+"""Network weights: name or file -> `U2Net`; safetensors with metadata; import of the official checkpoints.
+
+The packaged weights and their hashes are data: see `models/models.toml`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from streamseg.errors import MissingExtraError, OutputError, WeightsError
+from streamseg.u2net import CONFIGS, LITE, Architecture, U2Net
+
+FORMAT = "streamseg-1"
+"""Value of the metadata key `format` in the files that `save_weights` writes."""
+
+MODELS = Path(__file__).parent / "models"
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryEntry:
+    """One row of `models.toml`; without a `file`, the weights are not packaged and `instead` says what to do."""
+
+    name: str
+    licence: str
+    description: str
+    file: str = ""
+    sha256: str = ""
+    instead: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsInfo:
+    """A weights file: `parameters` leaves out the batch norms' statistics; `metadata` is empty for foreign files."""
+
+    name: str
+    path: Path
+    architecture: Architecture
+    out_channels: int
+    parameters: int
+    size_bytes: int
+    metadata: Mapping[str, str]
+
+
+def list_weights() -> list[RegistryEntry]:
+    """The weights known by name, packaged or not."""
+    registry = tomllib.loads((MODELS / "models.toml").read_text(encoding="utf-8"))
+    return [RegistryEntry(**row) for row in registry["weights"]]
+
+
+def load_weights(name_or_path: str | Path) -> U2Net:
+    """Loads a network in evaluation mode, on the CPU, in float32.
+
+    Args:
+        name_or_path: a packaged name, or a file: .safetensors, .pth, .pt or .onnx.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, unsafe or do not fit the network.
+        MissingExtraError: the file is .onnx and the package onnx is not installed.
+    """
+    return _load(_resolve(name_or_path))[0]
+
+
+def read_info(name_or_path: str | Path) -> WeightsInfo:
+    """Reads and checks weights as `load_weights` does and describes them; raises the same errors."""
+    path = _resolve(name_or_path)
+    net, metadata = _load(path)
+    own = ("format", "name", "architecture", "out_channels")
+    return WeightsInfo(
+        name=metadata.get("name", path.stem),
+        path=path,
+        architecture=net.config.name,
+        out_channels=net.config.out_channels,
+        parameters=sum(parameter.numel() for parameter in net.parameters()),
+        size_bytes=path.stat().st_size,
+        metadata={key: value for key, value in metadata.items() if key not in own},
+    )
+
+
+def save_weights(path: Path, net: U2Net, metadata: Mapping[str, str]) -> None:
+    """Writes a network to a .safetensors file in one move.
+
+    Args:
+        path: the file; an existing one is replaced.
+        net: any device, dtype and memory format.
+        metadata: training_data, recipe, metrics, licence, and name where it is not the file's.
+
+    Raises:
+        OutputError: the file is not named .safetensors or cannot be written.
+    """
+    if path.suffix != ".safetensors":
+        raise OutputError(f"cannot write weights to {path}: the name must end in .safetensors")
+    facts = {"format": FORMAT, "architecture": net.config.name, "out_channels": str(net.config.out_channels)}
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in net.state_dict().items()}
+    content = safetensors.torch.save(state, {"name": path.stem, **metadata, **facts})
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise OutputError(f"cannot write weights to {path}: {error.strerror}") from error
+
+
+def import_weights(source: Path, out: Path) -> WeightsInfo:
+    """Converts a checkpoint (the official U²-Net's, its folded ONNX export, or `train`'s) to .safetensors.
+
+    Args:
+        source: a .pth, .pt, .onnx or .safetensors file; streamseg's metadata in it is kept.
+        out: the .safetensors file to write.
+
+    Raises:
+        WeightsError: the source is missing, damaged, unsafe, does not fit, or is `out` itself.
+        OutputError: `out` is not named .safetensors or cannot be written.
+        MissingExtraError: the source is .onnx and the package onnx is not installed.
+    """
+    if source.resolve() == out.resolve():
+        raise WeightsError(f"cannot import {source} onto itself; choose another output file")
+    net, metadata = _load(_resolve(source))
+    recipe = f"imported from {source.name}, sha256 {_sha256(source)}"
+    licence = "as the source states (the official U²-Net weights are Apache-2.0)"
+    save_weights(out, net, metadata or {"recipe": recipe, "licence": licence})
+    return read_info(out)
+
+
+def _resolve(name_or_path: str | Path) -> Path:
+    """The existing file: a packaged one, its hash verified, or the path itself."""
+    entries = {entry.name: entry for entry in list_weights()}
+    entry = entries.get(name_or_path) if isinstance(name_or_path, str) else None
+    if entry and not entry.file:
+        raise WeightsError(f"no {entry.name} weights are packaged; {entry.instead}")
+    path = MODELS / entry.file if entry else Path(name_or_path)
+    if not path.is_file():
+        packaged = ", ".join(entry.name for entry in entries.values() if entry.file)
+        raise WeightsError(f"no weights at {path}: give an existing file or a packaged name ({packaged})")
+    if entry and (digest := _sha256(path)) != entry.sha256:
+        raise WeightsError(f"{path} is damaged: sha256 {digest}, expected {entry.sha256}; reinstall streamseg")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _load(path: Path) -> tuple[U2Net, dict[str, str]]:
+    if (reader := _READERS.get(path.suffix.lower())) is None:
+        raise WeightsError(f"{path} has an unknown ending; weights end in {', '.join(_READERS)}")
+    state, metadata = reader(path)
+    return _network(path, state), metadata
+
+
+def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a safetensors file, or a damaged one: {error}") from error
+    return state, metadata if metadata.get("format") == FORMAT else {}
+
+
+def _read_torch(path: Path) -> tuple[State, dict[str, str]]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes raise anything: KeyError for a text file, EOFError for an empty one
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
+            raise WeightsError(f"{path} is refused: it would run {code[1]}; only state dicts are loaded") from error
+        raise WeightsError(f"{path} is not a PyTorch checkpoint, or a damaged one") from error
+    for wrapper in ("model", "state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise WeightsError(f"{path} holds no state dict, neither bare nor under model or state_dict")
+    return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}, {}
+
+
+def _read_onnx(path: Path) -> tuple[State, dict[str, str]]:
+    """Reads an export of the official network under its official names, with identity batch norms."""
+    try:
+        from onnx import load, numpy_helper
+    except ImportError as error:
+        raise MissingExtraError("importing an ONNX file", "onnx", "onnx") from error
+    try:
+        graph = load(path).graph
+        tensors = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
+    except Exception as error:  # protobuf and external data raise their own types
+        raise WeightsError(f"{path} is not an ONNX file, or a damaged one") from error
+    # With batch norm folded, every convolution has a bias; the trace lists them in the order of the modules.
+    convs = [node.input[1:] for node in graph.node if node.op_type == "Conv"]
+    convs = [names for names in convs if len(names) == 2 and tensors.keys() >= set(names)]
+    layers = [theirs for theirs, _ in _official_blocks()] + [f"side{n}" for n in range(1, 7)] + ["outconv"]
+    norms = sum(node.op_type == "BatchNormalization" for node in graph.node)
+    if len(convs) != len(layers) or norms:
+        found = f"{len(convs)} convolutions with weights and biases, not {len(layers)}, and {norms} batch norms, not 0"
+        raise WeightsError(f"{path} is not the official U²-Net with batch norm folded: {found}")
+    state: State = {}
+    for layer, (weight, bias) in zip(layers, convs, strict=True):
+        state |= _folded_layer(layer, tensors[weight], tensors[bias])
+    return state, {}
+
+
+def _folded_layer(layer: str, weight: Tensor, bias: Tensor) -> State:
+    if not layer.startswith("stage"):
+        return {f"{layer}.weight": weight, f"{layer}.bias": bias}
+    identity = nn.BatchNorm2d(bias.numel())
+    identity.running_var = torch.ones(bias.numel()) - identity.eps
+    norm = {f"{layer}.bn_s1.{key}": tensor for key, tensor in identity.state_dict().items()}
+    return {f"{layer}.conv_s1.weight": weight, f"{layer}.conv_s1.bias": bias, **norm}
+
+
+_READERS = {".safetensors": _read_safetensors, ".pth": _read_torch, ".pt": _read_torch, ".onnx": _read_onnx}
+
+
+def _network(path: Path, state: State) -> U2Net:
+    """The network that the tensors fit, in evaluation mode."""
+    official = not any(key.startswith("body.") for key in state)
+    names = _official_names() if official else {own: own for own in _official_names().values()}
+    # Files from before PyTorch 0.4.1 lack the batch norms' counters, which evaluation does not use.
+    state = {key: torch.tensor(0) for key in names if key.endswith(".num_batches_tracked")} | state
+    if state.keys() != names.keys():
+        missing, extra = ([key for key in one if key not in other] for one, other in ((names, state), (state, names)))
+        raise WeightsError(f"{path} is not U²-Net: missing tensors: {_few(missing)}; extra tensors: {_few(extra)}")
+    net = _fitting(path, state, names).to_empty(device="cpu")
+    net.load_state_dict(_own_state(state, names) if official else state)
+    return net.eval()
+
+
+def _fitting(path: Path, state: State, names: Mapping[str, str]) -> U2Net:
+    """The network, still without memory, whose shapes the tensors have."""
+    theirs = {own: key for key, own in names.items()}
+    keys = ("body.encoder.0.encoder.0.conv.weight", "fuse.weight")
+    width, out_channels = (max((1, *state[theirs[key]].shape[:1])) for key in keys)
+    config = min(CONFIGS.values(), key=lambda config: abs(config.encoder[0].mid_channels - width))
+    with torch.device("meta"):
+        net = U2Net(config, out_channels)
+    if misfits := _misfits(state, names, net):
+        raise WeightsError(f"{path} does not fit the {config.name} network; shapes: {_few(misfits)}")
+    return net
+
+
+def _misfits(state: State, names: Mapping[str, str], net: U2Net) -> list[str]:
+    wanted = {key: tuple(tensor.shape) for key, tensor in net.state_dict().items()}
+    pairs = [(key, tuple(state[key].shape), wanted[own]) for key, own in names.items()]
+    return [f"{key} is {got}, not {want}" for key, got, want in pairs if got != want]
+
+
+def _few(items: Sequence[str], shown: int = 3) -> str:
+    listed = ", ".join(items[:shown]) + ", ..." * (len(items) > shown)
+    return f"{len(items)} ({listed})" if items else "none"
+
+
+def _official_blocks() -> Iterable[tuple[str, str]]:
+    """The official name and ours of every convolution block, in the order of execution."""
+    official = [f"stage{n}" for n in range(1, 7)] + [f"stage{n}d" for n in range(5, 0, -1)]
+    own = [f"body.encoder.{n}" for n in range(6)] + [f"body.decoder.{n}" for n in range(5)]
+    for theirs, ours, stage in zip(official, own, LITE.encoder + LITE.decoder, strict=True):
+        yield f"{theirs}.rebnconvin", f"{ours}.input"
+        for level in range(stage.height):
+            yield f"{theirs}.rebnconv{level + 1}", f"{ours}.encoder.{level}"
+        for level in range(stage.height - 1):
+            yield f"{theirs}.rebnconv{stage.height - 1 - level}d", f"{ours}.decoder.{level}"
+
+
+def _official_names() -> dict[str, str]:
+    """Official key -> our key with the same shape; a convolution's bias goes to the batch norm's mean."""
+    names: dict[str, str] = {}
+    for theirs, ours in _official_blocks():
+        names[f"{theirs}.conv_s1.weight"] = f"{ours}.conv.weight"
+        names[f"{theirs}.conv_s1.bias"] = f"{ours}.bn.running_mean"
+        names |= {f"{theirs}.bn_s1.{key}": f"{ours}.bn.{key}" for key in nn.BatchNorm2d(1).state_dict()}
+    for part in ("weight", "bias"):
+        names |= {f"side{n}.{part}": f"sides.{6 - n}.{part}" for n in range(1, 7)}
+        names[f"outconv.{part}"] = f"fuse.{part}"
+    return names
+
+
+def _own_state(state: State, names: Mapping[str, str]) -> State:
+    """Our tensors from official ones; exact but for rounding."""
+    biases = [key for key in names if key.endswith(".conv_s1.bias")]
+    own = {names[key]: tensor for key, tensor in state.items() if key not in biases}
+    for key in biases:
+        own[names[key]] = own[names[key]].float() - state[key].float()
+    # Their fusion reads side1 (De1) first, ours En6; each side has `out_channels` columns.
+    own["fuse.weight"] = torch.cat(own["fuse.weight"].chunk(6, dim=1)[::-1], dim=1)
+    return own
