@@ -1,0 +1,88 @@
+"""Streaming video matting: decode -> infer -> smooth -> composite -> sink.
+
+    import streamseg as ss
+
+    engine = ss.open_engine("auto", ss.load_weights("lite"))
+    settings = ss.load_settings(overrides={"bg": "beach.jpg"})
+    with ss.open_source("talk.mp4") as source, ss.open_sink("out.mp4", source.info) as sink:
+        ss.run(source, engine, sink, settings)
+
+The files, in the order that a frame passes them:
+
+    decode/     1  file, camera, image folder, test pattern -> Frame
+    infer.py    2  Frames -> Batch with alpha; `engines/` run the network of `u2net.py`, `weights.py` loads it
+    smooth.py   3  temporal filters: alpha in, alpha out
+    composite.py 4 matte to full size, background, blend
+    sink/       5  mp4, PNG sequence, preview window, virtual camera
+    pipeline.py    wires them: threads, live or offline, statistics
+
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamseg.composite import composite
+    from streamseg.config import Settings, load_settings
+    from streamseg.decode import open_camera, open_source
+    from streamseg.errors import StreamsegError
+    from streamseg.frames import Batch, Frame, VideoInfo
+    from streamseg.infer import infer, open_engine
+    from streamseg.pipeline import Statistics, run
+    from streamseg.sink import open_sink
+    from streamseg.smooth import smooth
+    from streamseg.u2net import FusedU2Net, U2Net
+    from streamseg.weights import load_weights
+
+_HOME = {
+    "Batch": "frames",
+    "Frame": "frames",
+    "FusedU2Net": "u2net",
+    "Settings": "config",
+    "Statistics": "pipeline",
+    "StreamsegError": "errors",
+    "U2Net": "u2net",
+    "VideoInfo": "frames",
+    "composite": "composite",
+    "infer": "infer",
+    "load_settings": "config",
+    "load_weights": "weights",
+    "open_camera": "decode",
+    "open_engine": "infer",
+    "open_sink": "sink",
+    "open_source": "decode",
+    "run": "pipeline",
+    "smooth": "smooth",
+}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Batch",
+    "Frame",
+    "FusedU2Net",
+    "Settings",
+    "Statistics",
+    "StreamsegError",
+    "U2Net",
+    "VideoInfo",
+    "composite",
+    "infer",
+    "load_settings",
+    "load_weights",
+    "open_camera",
+    "open_engine",
+    "open_sink",
+    "open_source",
+    "run",
+    "smooth",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'streamseg' has no attribute {name!r}")
+    return getattr(import_module(f"streamseg.{_HOME[name]}"), name)

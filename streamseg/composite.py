@@ -1,0 +1,227 @@
+"""Station 4: the matte is brought to the frame's size and the person set before a background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import webcolors
+
+from streamseg.config import CompositeSettings
+from streamseg.decode.images import IMAGE_SUFFIXES, read_image_bgr
+from streamseg.decode.video import VideoFile
+from streamseg.errors import InputError
+from streamseg.frames import Batch, Frame, Pixels
+
+Alpha = npt.NDArray[np.float32]
+Fit = Literal["cover", "contain"]
+
+BLUR = "blur"
+BLUR_SHARE = 1 / 40
+"""Standard deviation of the blurred background as a share of the frame's long side."""
+
+GUIDE_RADIUS_SHARE = 1 / 80
+"""Radius of the guided filter's window as a share of the matte's long side: about the width of a soft edge."""
+
+GUIDE_EPSILON = 1e-3
+"""Variance of the guide, in [0, 1] squared, below which it is taken as flat."""
+
+
+class Background(Protocol):
+    """Gives the picture behind a frame."""
+
+    def behind(self, frame: Frame) -> Pixels:
+        """RGB `(H, W, 3)` of the frame's own size; must not be written to."""
+        ...
+
+    def close(self) -> None:
+        """Releases what the background holds open."""
+        ...
+
+
+class Still:
+    """One picture, fitted once for every frame size."""
+
+    def __init__(self, pixels: Pixels, fit: Fit) -> None:
+        self._pixels, self._fit = pixels, fit
+        self._fitted: Pixels | None = None
+
+    def behind(self, frame: Frame) -> Pixels:
+        """See `Background`."""
+        if self._fitted is None or self._fitted.shape != frame.pixels.shape:
+            self._fitted = fit_to(self._pixels, frame.pixels.shape[0], frame.pixels.shape[1], self._fit)
+        return self._fitted
+
+    def close(self) -> None:
+        """See `Background`."""
+
+
+class Moving:
+    """A video that plays at its own pace and starts over at its end."""
+
+    def __init__(self, path: Path, fit: Fit) -> None:
+        self._source = VideoFile(str(path))
+        self._path, self._fit = path, fit
+        self._frames = iter(self._source)
+        self._shown = next(self._frames)
+        self._next: Frame | None = self._shown
+        self._origin = self._shown.time
+        self._round_length = 1 / self._source.info.rate
+        self._fitted = Still(self._shown.pixels, fit)
+
+    def behind(self, frame: Frame) -> Pixels:
+        """See `Background`."""
+        shown = self._shown
+        while self._next is not None and self._next.time - self._origin <= frame.time:
+            self._shown = self._next
+            self._next = next(self._frames, None) or self._restart()
+        if self._shown is not shown:
+            self._fitted = Still(self._shown.pixels, self._fit)
+        return self._fitted.behind(frame)
+
+    def close(self) -> None:
+        """See `Background`."""
+        self._source.close()
+
+    def _restart(self) -> Frame:
+        """Opens the video again; its next round begins one frame after the last."""
+        end = self._shown.time - self._origin + self._round_length
+        self._source.close()
+        self._source = VideoFile(str(self._path))
+        self._frames = iter(self._source)
+        first = next(self._frames)
+        self._origin = first.time - end
+        return first
+
+
+class Blurred:
+    """The frame itself, out of focus."""
+
+    def behind(self, frame: Frame) -> Pixels:
+        """See `Background`; blurred at a quarter of the size, which looks the same and costs a sixteenth."""
+        height, width = frame.pixels.shape[:2]
+        small = cv2.resize(frame.pixels, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
+        soft = cv2.GaussianBlur(small, (0, 0), max(1.0, max(height, width) * BLUR_SHARE / 4))
+        return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+    def close(self) -> None:
+        """See `Background`."""
+
+
+def open_background(bg: str, fit: Fit) -> Background:
+    """Opens a picture, a video, a colour (name or #rrggbb) or `blur`.
+
+    Raises:
+        InputError: `bg` is none of them, or the file cannot be read.
+    """
+    path = Path(bg)
+    if bg == BLUR:
+        return Blurred()
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return Still(_read_flat(path), fit)
+    if path.exists():
+        return Moving(path, fit)
+    return Still(_colour(bg), "cover")
+
+
+def composite(batches: Iterable[Batch], settings: CompositeSettings) -> Iterator[Frame]:
+    """Finished frames, one for each that came in.
+
+    Their pixels are a picture before the background, `(H, W, 4)` with straight alpha when there is none, or the
+    grey matte `(H, W)` when the settings ask for it.
+    """
+    background = open_background(settings.bg, settings.fit) if settings.bg and not settings.matte_only else None
+    try:
+        for batch in batches:
+            for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
+                yield replace(frame, pixels=finish(frame, alpha[0].numpy(), background, settings.matte_only))
+    finally:
+        if background:
+            background.close()
+
+
+def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> Pixels:
+    """One finished picture from a frame and its matte `(h, w)` at any size."""
+    full = refine(frame.pixels, alpha)
+    if background and not matte_only:
+        return cv2.blendLinear(frame.pixels, background.behind(frame), full, 1 - full).astype(np.uint8, copy=False)
+    matte = cv2.convertScaleAbs(full, alpha=255).astype(np.uint8, copy=False)
+    return matte if matte_only else np.dstack((frame.pixels, matte))
+
+
+def refine(pixels: Pixels, alpha: Alpha) -> Alpha:
+    """Enlarges a matte `(h, w)` to the frame's `(H, W)`, its edges drawn along the frame's own.
+
+    The fast guided filter with the frame's luma as guide: the local linear model is fitted at the matte's size
+    and applied at the frame's.
+
+    Source: He and Sun, "Fast Guided Filter", arXiv:1505.00996, algorithm 2.
+    """
+    height, width = alpha.shape
+    guide = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    small_guide = cv2.resize(guide, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
+    slope, offset = (
+        cv2.resize(term, guide.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        for term in _linear_model(small_guide, alpha)
+    )
+    enlarged = cv2.add(cv2.multiply(slope, guide, scale=1 / 255, dtype=cv2.CV_32F), offset)
+    return np.clip(enlarged, 0, 1, out=enlarged).astype(np.float32, copy=False)
+
+
+def _linear_model(guide: Alpha, alpha: Alpha) -> tuple[Alpha, Alpha]:
+    """Slope and offset `(h, w)` of alpha over the guide in the window around each pixel, averaged."""
+    radius = max(1, round(max(guide.shape) * GUIDE_RADIUS_SHARE))
+    mean_guide, mean_alpha = _box(guide, radius), _box(alpha, radius)
+    covariance = _box(guide * alpha, radius) - mean_guide * mean_alpha
+    variance = _box(guide * guide, radius) - mean_guide * mean_guide
+    slope = (covariance / (variance + GUIDE_EPSILON)).astype(np.float32, copy=False)
+    return _box(slope, radius), _box(mean_alpha - slope * mean_guide, radius)
+
+
+def _box(values: Alpha, radius: int) -> Alpha:
+    side = 2 * radius + 1
+    return cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT).astype(np.float32, copy=False)
+
+
+def fit_to(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
+    """Scales RGB `(h, w, 3)` to `height` x `width` with its proportions kept: cut to fill, or with black bars."""
+    scales = (height / pixels.shape[0], width / pixels.shape[1])
+    scale = max(scales) if fit == "cover" else min(scales)
+    scaled_height, scaled_width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    scaled = cv2.resize(pixels, (scaled_width, scaled_height), interpolation=method)
+    scaled = _crop_centre(scaled.astype(np.uint8, copy=False), height, width)
+    short_y, short_x = height - scaled.shape[0], width - scaled.shape[1]
+    borders = (short_y // 2, short_y - short_y // 2, short_x // 2, short_x - short_x // 2)
+    return cv2.copyMakeBorder(scaled, *borders, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
+
+
+def _crop_centre(pixels: Pixels, height: int, width: int) -> Pixels:
+    y, x = (max(0, (have - want) // 2) for have, want in zip(pixels.shape, (height, width), strict=False))
+    return pixels[y : y + height, x : x + width]
+
+
+def _read_flat(path: Path) -> Pixels:
+    """A picture as RGB, its transparent parts over black: what is behind a background is nothing."""
+    bgr = read_image_bgr(path, cv2.IMREAD_UNCHANGED)
+    if bgr.ndim == 3 and bgr.shape[2] == 4:
+        shown = bgr[..., :3] * (bgr[..., 3:] / np.iinfo(bgr.dtype).max)
+        return np.ascontiguousarray(shown[..., ::-1]).astype(np.uint8)
+    bgr = read_image_bgr(path, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def _colour(text: str) -> Pixels:
+    try:
+        rgb = webcolors.hex_to_rgb(text) if text.startswith("#") else webcolors.name_to_rgb(text)
+    except ValueError as error:
+        raise InputError(
+            f"background {text!r} is neither a file nor a colour; give a picture, a video, a colour such as green or "
+            f"#00b140, or blur"
+        ) from error
+    return np.full((1, 1, 3), rgb, np.uint8)

@@ -1,0 +1,122 @@
+"""Every setting of the line, its default and what it means, once.
+
+Command-line flags, TOML keys and Python arguments share these names. A TOML file has one table a section:
+
+    [infer]
+    input_size = 256
+    [smooth]
+    smooth = "ema"
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from streamseg.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A frozen table that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InferSettings(Section):
+    """The network and what it sees."""
+
+    model: str = "lite"
+    """Packaged weights (`streamseg weights list`) or a weights file."""
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the network; auto takes CUDA where there is one, else OpenVINO, else PyTorch."""
+    input_size: int = Field(320, ge=64, le=2048)
+    """Long side of the network's input in pixels; the frame keeps its proportions."""
+    batch_size: int = Field(1, ge=1, le=64)
+    """Frames in one call of the network; live sources always use 1."""
+
+
+class SmoothSettings(Section):
+    """How mattes are steadied in time."""
+
+    smooth: Literal["one-euro", "ema", "none"] = "one-euro"
+    """Temporal filter; every filter starts afresh at a scene cut."""
+    ema_seconds: float = Field(0.05, gt=0)
+    """Time constant of `ema`."""
+    min_cutoff_hz: float = Field(2.0, gt=0)
+    """Cut-off of `one-euro` where the matte stands still."""
+    beta: float = Field(6.0, ge=0)
+    """How fast `one-euro` opens up with the speed of the matte."""
+
+
+class CompositeSettings(Section):
+    """What stands behind the person."""
+
+    bg: str | None = None
+    """A picture, a video, a colour (name or #rrggbb), `blur`, or none for a transparent cut-out."""
+    fit: Literal["cover", "contain"] = "cover"
+    """Fill the frame and cut what stands over, or show all of the background between bars."""
+    matte_only: bool = False
+    """Write the grey matte instead of a picture."""
+
+
+class Settings(Section):
+    """All sections."""
+
+    infer: InferSettings = InferSettings()
+    smooth: SmoothSettings = SmoothSettings()
+    composite: CompositeSettings = CompositeSettings()
+
+
+def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Reads a TOML file, if one is given, and lays `overrides` over it.
+
+    Args:
+        path: a TOML file with one table a section.
+        overrides: setting name to value, without the section; None means not given.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not allowed.
+    """
+    values = _read_toml(path) if path else {}
+    sections = _sections()
+    for name, value in (overrides or {}).items():
+        if name not in sections:
+            raise ConfigError(f"unknown setting {name!r}; known are {', '.join(sections)}")
+        if value is not None:
+            values.setdefault(sections[name], {})[name] = value
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error, path)) from error
+
+
+def setting_names() -> frozenset[str]:
+    """The names of all settings, of whatever section."""
+    return frozenset(_sections())
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+
+
+def _sections() -> dict[str, str]:
+    """Name of each setting -> name of its section."""
+    sections: dict[str, str] = {}
+    for section, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            sections |= dict.fromkeys(field.annotation.model_fields, section)
+    return sections
+
+
+def _first_problem(error: ValidationError, path: Path | None) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    source = f"{path}: " if path else ""
+    return f"{source}{where}: {problem['msg']} (got {problem['input']!r})"

@@ -1,0 +1,41 @@
+"""Station 1: a video file, photo, image folder, camera or test pattern becomes frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streamseg.decode.base import Source
+from streamseg.decode.camera import Camera, Paced
+from streamseg.decode.images import IMAGE_SUFFIXES, ImageFiles
+from streamseg.decode.video import VideoFile, is_test_pattern, open_test_pattern
+from streamseg.errors import InputError
+
+__all__ = ["IMAGE_SUFFIXES", "Source", "open_camera", "open_source"]
+
+
+def open_source(spec: str) -> Source:
+    """Opens a video file, photo, folder of photos, or the test pattern (`testsrc` or `testsrc=1280x720`).
+
+    Raises:
+        InputError: there is nothing at `spec` that holds pictures; the message says what was found.
+    """
+    if is_test_pattern(spec):
+        return open_test_pattern(spec)
+    path = Path(spec)
+    if not path.exists():
+        raise InputError(f"no such file or folder: {spec}")
+    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+        return ImageFiles(path)
+    return VideoFile(spec)
+
+
+def open_camera(spec: str) -> Source:
+    """Opens a camera by number or device path; a file or the test pattern stands in for one, at its own pace.
+
+    Raises:
+        CameraError: no such camera, or it gives no picture.
+        InputError: `spec` is a file that holds no video.
+    """
+    if spec.isdecimal() or spec.startswith("/dev/"):
+        return Camera(spec)
+    return Paced(open_source(spec))

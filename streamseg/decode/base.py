@@ -1,0 +1,68 @@
+"""What every source can do, and the checks that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Protocol, Self
+
+from streamseg.errors import InputError
+from streamseg.frames import Frame, Pixels, VideoInfo
+
+MIN_SIDE_PX = 16
+"""Smallest side of a picture: less holds no outline to find."""
+
+
+class Source(Protocol):
+    """A stream of frames: iterate once, inside `with`.
+
+    Attributes:
+        info: what is known before the first frame is used.
+        damage: after the last frame, one line on what could not be decoded, or None.
+    """
+
+    info: VideoInfo
+    damage: str | None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yields every frame once."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Returns the source itself."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes what the source holds open."""
+        ...
+
+
+class ClosingSource:
+    """A source that closes itself at the end of `with`."""
+
+    damage: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing to close by default."""
+
+
+def check_size(pixels: Pixels, name: str) -> None:
+    """Raises InputError for a picture with a side under 16 px."""
+    if min(pixels.shape[:2]) < MIN_SIDE_PX:
+        smallest = f"{MIN_SIDE_PX}x{MIN_SIDE_PX} px"
+        raise InputError(f"{name} is {size_text(pixels.shape)}; the smallest picture that can be matted is {smallest}")
+
+
+def size_text(shape: tuple[int, ...]) -> str:
+    """Width by height of an array `(H, W, ...)`, for messages."""
+    return f"{shape[1]}x{shape[0]} px"

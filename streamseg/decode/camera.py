@@ -1,0 +1,100 @@
+"""Cameras, and files that stand in for one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from streamseg.decode.base import ClosingSource, Source
+from streamseg.errors import CameraError
+from streamseg.frames import Frame, VideoInfo
+
+
+class Camera(ClosingSource):
+    """A camera through OpenCV; frames carry the moment that they arrived."""
+
+    def __init__(self, spec: str) -> None:
+        check_camera(spec)
+        cv2.setLogLevel(0)  # type: ignore[attr-defined]  # OpenCV's own warnings would stand above our one line.
+        self._name = spec
+        self._capture = cv2.VideoCapture(int(spec) if spec.isdecimal() else spec)
+        opened, bgr = self._capture.read() if self._capture.isOpened() else (False, None)
+        if not opened or bgr is None:
+            self.close()
+            raise CameraError(
+                f"camera {spec} gives no picture: close other programs that may be using it and try again"
+            )
+        rate = Fraction(self._capture.get(cv2.CAP_PROP_FPS) or 30).limit_denominator(1001)
+        self.info = VideoInfo(bgr.shape[1], bgr.shape[0], rate, live=True)
+
+    def __iter__(self) -> Iterator[Frame]:
+        index, started = 0, time.monotonic()
+        while True:
+            arrived, bgr = self._capture.read()
+            if not arrived:
+                raise CameraError(f"camera {self._name} was unplugged or stopped after {index} frames")
+            now = time.monotonic()
+            rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+            yield Frame(index, Fraction(now - started).limit_denominator(1_000_000), rgb, now)
+            index += 1
+
+    def close(self) -> None:
+        """Gives the device back."""
+        self._capture.release()
+
+
+class Paced(ClosingSource):
+    """A source held back to its own timestamps, as a camera would deliver it."""
+
+    def __init__(
+        self,
+        source: Source,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._source, self._clock, self._sleep = source, clock, sleep
+        # The sound is left behind: it cannot follow frames that are dropped.
+        self.info = replace(source.info, path=None, live=True)
+
+    def __iter__(self) -> Iterator[Frame]:
+        started: float | None = None
+        for frame in self._source:
+            if started is None:
+                started = self._clock() - float(frame.time)
+            self._sleep(max(0.0, started + float(frame.time) - self._clock()))
+            yield Frame(frame.index, frame.time, frame.pixels, self._clock())
+        self.damage = self._source.damage
+
+    def close(self) -> None:
+        """Closes the source that is held back."""
+        self._source.__exit__(None, None, None)
+
+
+def check_camera(spec: str) -> None:
+    """Looks for the device before a library prints warnings about it (Linux; elsewhere only trying tells).
+
+    Raises:
+        CameraError: there is no such device, or we may not use it.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    path = Path(f"/dev/video{spec}" if spec.isdecimal() else spec)
+    if not path.exists():
+        found = ", ".join(str(p) for p in sorted(Path("/dev").glob("video*"))) or "none"
+        raise CameraError(
+            f"no camera at {path}; cameras found: {found}. Give --camera N, a device path or a video file"
+        )
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+    except OSError as error:
+        busy = "is in use by another program" if error.errno == errno.EBUSY else f"cannot be opened: {error.strerror}"
+        raise CameraError(f"camera {path} {busy}") from error

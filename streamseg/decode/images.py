@@ -1,0 +1,74 @@
+"""Photos: one, or a folder of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from streamseg.decode.base import ClosingSource, check_size, size_text
+from streamseg.errors import InputError
+from streamseg.frames import Frame, Pixels, VideoInfo
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+FOLDER_RATE = Fraction(25)
+
+
+class ImageFiles(ClosingSource):
+    """One photo, or a folder of photos of one size as a clip of 25 frames a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._paths = images_in(path) if path.is_dir() else [path]
+        first = read_image(self._paths[0])
+        check_size(first, str(self._paths[0]))
+        self._size = first.shape
+        self.info = VideoInfo(first.shape[1], first.shape[0], FOLDER_RATE, 1 / FOLDER_RATE, len(self._paths))
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, path in enumerate(self._paths):
+            pixels = read_image(path)
+            if pixels.shape != self._size:
+                first = f"{self._paths[0].name} is {size_text(self._size)}"
+                raise InputError(f"{path} is {size_text(pixels.shape)} but {first}; all must be alike")
+            yield Frame(index, index / FOLDER_RATE, pixels, time.monotonic())
+
+
+def read_image(path: Path) -> Pixels:
+    """Reads a photo upright as RGB `(H, W, 3)`.
+
+    Raises:
+        InputError: the file is missing or is not a picture.
+    """
+    return cv2.cvtColor(read_image_bgr(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def read_image_bgr(path: Path, mode: int) -> Pixels:
+    """Reads a picture as OpenCV decodes it under `mode`, whatever characters its name has.
+
+    Raises:
+        InputError: the file is missing or is not a picture.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    pixels = cv2.imdecode(data, mode) if data.size else None
+    if pixels is None:
+        raise InputError(f"{path} is not a picture that can be read ({', '.join(IMAGE_SUFFIXES)})")
+    return pixels.astype(np.uint8, copy=False)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of their names.
+
+    Raises:
+        InputError: there are none.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise InputError(f"the folder {folder} holds no pictures ({', '.join(IMAGE_SUFFIXES)})")
+    return paths

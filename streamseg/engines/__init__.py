@@ -1,0 +1,1 @@
+"""Inference engines, one file each; `streamseg.infer.open_engine` picks one."""

@@ -1,0 +1,53 @@
+"""The network on OpenVINO, the fastest way on a CPU."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import openvino as ov
+import torch
+from torch import Tensor
+
+from streamseg.u2net import FusedU2Net, U2Net
+
+TRACE_SIZE_PX = 64
+"""Big enough that no stage pools a single pixel, which would freeze a shape into the traced graph."""
+
+
+class OpenVinoEngine:
+    """Runs the fused network in float32; compiles once for every input shape."""
+
+    name = "openvino"
+    device = "cpu"
+
+    def __init__(self, net: U2Net) -> None:
+        self._core = ov.Core()
+        self._net = FusedU2Net(net)
+        self._model = _convert(self._net)
+        self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
+
+    def alpha(self, frames: Tensor) -> Tensor:
+        """Normalised `(N, 3, h, w)` -> alpha `(N, 1, h, w)` in [0, 1]."""
+        request = self._request_for(tuple(frames.shape))
+        request.set_input_tensor(ov.Tensor(np.ascontiguousarray(frames.numpy()), shared_memory=True))
+        request.infer()
+        # The request writes into the same memory at its next call; a matte outlives that.
+        return torch.from_numpy(request.get_output_tensor().data.copy())
+
+    def _request_for(self, shape: tuple[int, ...]) -> ov.InferRequest:
+        if shape not in self._requests:
+            model = self._model.clone()
+            model.reshape(list(shape))
+            settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+            self._requests[shape] = self._core.compile_model(model, "CPU", settings).create_infer_request()
+        return self._requests[shape]
+
+
+def _convert(net: FusedU2Net) -> ov.Model:
+    example = torch.zeros(1, 3, TRACE_SIZE_PX, TRACE_SIZE_PX)
+    with warnings.catch_warnings():
+        # The branches that tracing warns about do not depend on the size from TRACE_SIZE_PX on.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(net, example, check_trace=False)  # type: ignore[no-untyped-call]
+        return ov.convert_model(traced, example_input=example)

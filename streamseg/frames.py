@@ -1,0 +1,76 @@
+"""Frame, Batch and VideoInfo: the only types that pass from one station to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = npt.NDArray[np.uint8]
+"""`(H, W, 3)` RGB; a cut-out is `(H, W, 4)` RGB with straight alpha; a matte is `(H, W)`, 255 = foreground."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a source knows of itself before its first frame is used.
+
+    Attributes:
+        width_px: width as seen on screen, rotation applied.
+        height_px: height as seen on screen.
+        rate: average frames per second; what a container without timestamps is written with.
+        time_base: the unit of the source's timestamps in seconds.
+        frame_count: number of frames, where the container says.
+        path: the file that holds the sound, if there is one.
+        live: frames arrive at their own pace and cannot wait.
+    """
+
+    width_px: int
+    height_px: int
+    rate: Fraction = Fraction(25)
+    time_base: Fraction = Fraction(1, 90_000)
+    frame_count: int | None = None
+    path: Path | None = None
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture on the host.
+
+    Attributes:
+        index: 0, 1, 2, ... in the order of the source; live sources skip numbers when frames are dropped.
+        time: exact presentation time in seconds, as the source states it.
+        pixels: uint8, upright; see `Pixels` for the shapes.
+        captured_seconds: monotonic clock when the frame reached us; what latency is measured from.
+    """
+
+    index: int
+    time: Fraction
+    pixels: Pixels
+    captured_seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"Frame(index={self.index}, time={float(self.time):.3f} s, pixels={self.pixels.shape})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Consecutive frames and their mattes.
+
+    Attributes:
+        frames: the pictures, at full size on the host.
+        alpha: `(N, 1, h, w)` float in [0, 1] at the network's size, one matte a frame.
+    """
+
+    frames: tuple[Frame, ...]
+    alpha: Tensor
+
+    def __repr__(self) -> str:
+        return f"Batch(frames={len(self.frames)}, alpha={tuple(self.alpha.shape)})"

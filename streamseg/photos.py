@@ -1,0 +1,109 @@
+"""Photos one by one, each at its own size: the same stations as a video, without time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from streamseg.composite import Background, finish, open_background
+from streamseg.config import Settings
+from streamseg.decode.base import check_size
+from streamseg.decode.images import IMAGE_SUFFIXES, images_in, read_image
+from streamseg.errors import InputError, OutputError, StreamsegError
+from streamseg.frames import Frame
+from streamseg.infer import Engine, infer
+from streamseg.sink.pictures import make_folder, write_image
+
+OPAQUE_SUFFIXES = (".jpg", ".jpeg", ".bmp")
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoDone:
+    """What became of one photo.
+
+    Attributes:
+        photo: where it came from.
+        out: where the result is.
+        size_px: width and height.
+        inference_ms: time that the network took.
+        problem: why there is no result, or None.
+    """
+
+    photo: Path
+    out: Path
+    size_px: tuple[int, int] = (0, 0)
+    inference_ms: float = 0.0
+    problem: str | None = None
+
+
+def plan_photos(inputs: list[str], out: str, transparent: bool) -> list[tuple[Path, Path]]:
+    """Pairs every photo with the file that its result goes to.
+
+    Args:
+        inputs: photos and folders of photos.
+        out: a picture file for one photo; a folder for several, where each keeps its stem as a PNG.
+        transparent: the results carry alpha.
+
+    Raises:
+        InputError: a photo or folder is missing or empty.
+        OutputError: `out` does not fit the inputs or would overwrite one of them.
+    """
+    photos = [photo for entry in inputs for photo in _expand(Path(entry))]
+    target = Path(out)
+    if target.suffix.lower() in IMAGE_SUFFIXES and not target.is_dir():
+        pairs = [(photo, target) for photo in photos]
+    else:
+        make_folder(target)
+        pairs = [(photo, target / f"{photo.stem}.png") for photo in photos]
+    _check_plan(pairs, transparent)
+    return pairs
+
+
+def matte_photos(pairs: list[tuple[Path, Path]], engine: Engine, settings: Settings) -> Iterator[PhotoDone]:
+    """Does one photo after the other; a bad one is reported and the rest go on."""
+    chosen = settings.composite
+    background = open_background(chosen.bg, chosen.fit) if chosen.bg and not chosen.matte_only else None
+    for photo, out in pairs:
+        try:
+            yield _matte_photo(photo, out, engine, settings, background)
+        except StreamsegError as error:
+            yield PhotoDone(photo, out, problem=str(error))
+    if background:
+        background.close()
+
+
+def _matte_photo(
+    photo: Path, out: Path, engine: Engine, settings: Settings, background: Background | None
+) -> PhotoDone:
+    pixels = read_image(photo)
+    check_size(pixels, str(photo))
+    frame = Frame(0, Fraction(0), pixels)
+    started = time.perf_counter()
+    batch = next(infer([frame], engine, settings.infer.input_size))
+    inference_ms = (time.perf_counter() - started) * 1000
+    result = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only)
+    write_image(out, result)
+    return PhotoDone(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms)
+
+
+def _expand(entry: Path) -> list[Path]:
+    if not entry.exists():
+        raise InputError(f"no such photo or folder: {entry}")
+    return images_in(entry) if entry.is_dir() else [entry]
+
+
+def _check_plan(pairs: list[tuple[Path, Path]], transparent: bool) -> None:
+    taken: dict[Path, Path] = {}
+    for photo, out in pairs:
+        if out.exists() and out.samefile(photo):
+            raise OutputError(f"the output {out} is the input itself; give another name or folder")
+        if out in taken:
+            raise OutputError(
+                f"{photo} and {taken[out]} would both be written to {out}; give a folder, or one at a time"
+            )
+        if transparent and out.suffix.lower() in OPAQUE_SUFFIXES:
+            raise OutputError(f"{out} cannot hold transparency: give a .png, --bg FILE|COLOR|blur, or --matte-only")
+        taken[out] = photo

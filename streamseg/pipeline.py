@@ -1,0 +1,175 @@
+"""Wires the stations: each runs ahead on its own thread, and an error anywhere ends all of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from streamseg.composite import composite
+from streamseg.config import Settings
+from streamseg.decode import Source
+from streamseg.frames import Frame
+from streamseg.infer import Engine, infer, warm_up
+from streamseg.sink import Sink
+from streamseg.smooth import smooth
+
+T = TypeVar("T")
+
+RUN_AHEAD = 3
+"""Items that a station may be ahead of the next one, offline."""
+
+LATENCIES_KEPT = 600
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What a run did so far."""
+
+    frames: int = 0
+    dropped: int = 0
+    started_seconds: float = field(default_factory=time.monotonic)
+    elapsed_seconds: float = 0.0
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
+
+    @property
+    def fps(self) -> float:
+        """Finished frames a second since the start."""
+        return self.frames / self.elapsed_seconds if self.elapsed_seconds else 0.0
+
+    def latency_ms(self, share: float = 0.5) -> float:
+        """The latency from capture to output that `share` of the last frames kept to, in milliseconds."""
+        ordered = sorted(self.latencies_ms)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+    def count(self, frame: Frame, dropped: int) -> None:
+        """Adds a frame that was just handed to the sink."""
+        now = time.monotonic()
+        self.frames, self.dropped = self.frames + 1, dropped
+        self.elapsed_seconds = now - self.started_seconds
+        self.latencies_ms.append((now - frame.captured_seconds) * 1000)
+
+
+class Prefetch(Generic[T]):
+    """Runs an iterable ahead on its own thread, at most `depth` items.
+
+    Offline, the thread waits while the queue is full; live, the oldest item gives way and is counted in
+    `dropped`. What the iterable raises is raised to the consumer after the items before it.
+    """
+
+    def __init__(self, items: Iterable[T], depth: int, live: bool = False, name: str = "prefetch") -> None:
+        self._items, self._depth, self._live = items, depth, live
+        self._queue: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._stopped = self._ended = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._produce, name=f"streamseg-{name}")
+        self.dropped = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._ended or self._stopped)
+                if self._stopped or not self._queue:
+                    break
+                item = self._queue.popleft()
+                self._changed.notify_all()
+            yield item
+        if self._error and not self._stopped:
+            raise self._error
+
+    def stop(self) -> None:
+        """Ends the thread at its next item and the consumer at once; does not wait."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _produce(self) -> None:
+        iterator = iter(self._items)
+        try:
+            for item in iterator:
+                if not self._put(item):
+                    break
+        except BaseException as error:
+            self._error = error
+        finally:
+            close = getattr(iterator, "close", None)
+            if close:
+                close()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _put(self, item: T) -> bool:
+        with self._changed:
+            if self._live and len(self._queue) >= self._depth:
+                self._queue.popleft()
+                self.dropped += 1
+            self._changed.wait_for(lambda: self._stopped or len(self._queue) < self._depth)
+            self._queue.append(item)
+            self._changed.notify_all()
+            return not self._stopped
+
+
+def run(
+    source: Source,
+    engine: Engine,
+    sink: Sink,
+    settings: Settings,
+    frame_limit: int | None = None,
+    on_frame: Callable[[Statistics], None] = lambda _: None,
+    run_ahead: int = RUN_AHEAD,
+) -> Statistics:
+    """Sends every frame of `source` down the line into `sink`, in the calling thread.
+
+    Args:
+        source: where frames come from; a live one makes the line keep only the newest frame.
+        engine: runs the network.
+        sink: takes the finished frames; the run ends when it says that it is closed.
+        settings: the knobs of the stations.
+        frame_limit: number of frames to take from the source.
+        on_frame: called after every finished frame.
+        run_ahead: items between two stations, offline; the output does not depend on it.
+
+    Raises:
+        StreamsegError: a station failed; all threads have ended.
+    """
+    live = source.info.live
+    depth = 1 if live else run_ahead
+    batch_size = 1 if live else settings.infer.batch_size
+    statistics = Statistics()
+    if live:
+        warm_up(engine, source.info, settings.infer.input_size)
+    with ExitStack() as stack:
+        frames = Prefetch(islice(source, frame_limit), depth * batch_size, live, "decode")
+        batches = Prefetch(infer(frames, engine, settings.infer.input_size, batch_size), depth, name="infer")
+        finished = Prefetch(composite(smooth(batches, settings.smooth), settings.composite), depth, name="composite")
+        stations = (frames, batches, finished)
+        for station in stations:
+            stack.enter_context(station)
+        # All are told before the first is waited for: a station may be waiting for its neighbour.
+        stack.callback(lambda: [station.stop() for station in stations])
+        for frame in finished:
+            sink.write(frame, statistics)
+            statistics.count(frame, frames.dropped)
+            on_frame(statistics)
+            if sink.closed:
+                break
+        statistics.dropped = frames.dropped
+    return statistics

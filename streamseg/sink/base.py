@@ -1,0 +1,74 @@
+"""What every sink can do."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from streamseg.frames import Frame
+
+if TYPE_CHECKING:
+    from streamseg.pipeline import Statistics
+
+
+class Sink(Protocol):
+    """Takes finished frames, inside `with`; leaving it without an error completes the output.
+
+    Attributes:
+        closed: the viewer closed the window; nobody wants more frames.
+        written: one line on what was written, for the user.
+    """
+
+    closed: bool
+
+    @property
+    def written(self) -> str:
+        """One line on where the frames went."""
+        ...
+
+    def write(self, frame: Frame, statistics: Statistics) -> None:
+        """Takes one frame; `statistics` is what the run did before it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        ...
+
+    def __enter__(self) -> Self:
+        """Returns the sink itself."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Completes the output, or removes what is half written after an error other than Ctrl-C."""
+        ...
+
+
+class CompletingSink:
+    """A sink that completes on success and Ctrl-C, and cleans up after any other error."""
+
+    closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.complete()
+        elif issubclass(kind, KeyboardInterrupt):
+            self.cut_short()
+        else:
+            self.discard()
+
+    def complete(self) -> None:
+        """Makes the output final."""
+
+    def cut_short(self) -> None:
+        """Makes what there is final; the user stopped the run."""
+        self.complete()
+
+    def discard(self) -> None:
+        """Removes what is half written."""

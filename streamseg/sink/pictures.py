@@ -1,0 +1,101 @@
+"""Pictures: single files, numbered sequences, and the pixel orders that they are written in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from streamseg.errors import OutputError
+from streamseg.frames import Frame, Pixels
+from streamseg.sink.base import CompletingSink
+
+if TYPE_CHECKING:
+    from streamseg.pipeline import Statistics
+
+
+class PictureSequence(CompletingSink):
+    """PNG files, each complete or not there."""
+
+    def __init__(self, path: Path) -> None:
+        folder, name = (path.parent, path.name) if "%" in path.name else (path, "%05d.png")
+        try:
+            first = name % 0
+        except (TypeError, ValueError) as error:
+            raise OutputError(f"{name!r} is not a pattern for numbered files; write one such as x_%05d.png") from error
+        if not first.lower().endswith(".png"):
+            raise OutputError(f"cannot write a sequence as {name}: only .png keeps every level and the transparency")
+        make_folder(folder)
+        self._pattern, self._count = folder / name, 0
+
+    @property
+    def written(self) -> str:
+        """See `Sink`."""
+        return f"{self._count} pictures in {self._pattern}"
+
+    def write(self, frame: Frame, statistics: Statistics) -> None:
+        """See `Sink`."""
+        write_image(self._pattern.with_name(self._pattern.name % frame.index), frame.pixels)
+        self._count += 1
+
+
+def write_image(path: Path, pixels: Pixels) -> None:
+    """Writes RGB, RGBA (straight alpha) or grey as the format of the file's name, in one move.
+
+    Raises:
+        OutputError: the format is unknown or the file cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        done, data = cv2.imencode(path.suffix, to_bgr(pixels))
+        if not done:
+            raise OutputError(f"{path} cannot be encoded as {path.suffix}")
+        part.write_bytes(data.tobytes())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    except cv2.error as error:
+        known = f"{path.suffix or 'no suffix'} is not a known picture format, use .png"
+        raise OutputError(f"cannot write {path}: {known}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it.
+
+    Raises:
+        OutputError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write into the folder {folder}: permission denied")
+
+
+def to_bgr(pixels: Pixels) -> Pixels:
+    """RGB, RGBA or grey -> what OpenCV writes and shows, always a copy."""
+    if pixels.ndim == 2:
+        return pixels.copy()
+    code = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    return cv2.cvtColor(pixels, code).astype(np.uint8, copy=False)
+
+
+def opaque(pixels: Pixels) -> Pixels:
+    """Any kind of pixels -> RGB `(H, W, 3)`, a cut-out before a checkerboard."""
+    if pixels.ndim == 2:
+        return np.dstack((pixels, pixels, pixels))
+    return over_checkerboard(pixels) if pixels.shape[2] == 4 else pixels
+
+
+def over_checkerboard(rgba: Pixels, square_px: int = 16) -> Pixels:
+    """A cut-out `(H, W, 4)` -> RGB before the grey squares that stand for nothing."""
+    rows, columns = np.indices(rgba.shape[:2]) // square_px
+    board = np.where((rows + columns) % 2, 255, 204).astype(np.uint8)
+    alpha = rgba[..., 3].astype(np.float32) / 255
+    rgb = np.ascontiguousarray(rgba[..., :3])
+    return cv2.blendLinear(rgb, np.dstack((board, board, board)), alpha, 1 - alpha).astype(np.uint8, copy=False)

@@ -1,0 +1,120 @@
+"""Virtual cameras: v4l2loopback on Linux, through FFmpeg's own output; OBS's elsewhere, through pyvirtualcam."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+
+from streamseg.errors import MissingExtraError, OutputError
+from streamseg.frames import Frame, VideoInfo
+from streamseg.sink.base import CompletingSink, Sink
+from streamseg.sink.pictures import opaque
+from streamseg.sink.yuv import ToYuv420, even, pad_to_even
+
+if TYPE_CHECKING:
+    from streamseg.pipeline import Statistics
+
+SYSTEM_DEVICES = Path("/sys/devices/virtual/video4linux")
+HOW_TO_GET_ONE = (
+    "install v4l2loopback (Debian, Ubuntu: sudo apt install v4l2loopback-dkms) and run "
+    "sudo modprobe v4l2loopback exclusive_caps=1 card_label=streamseg"
+)
+
+
+def open_virtual_camera(info: VideoInfo) -> Sink:
+    """A virtual camera: v4l2loopback on Linux, OBS's through pyvirtualcam elsewhere.
+
+    Raises:
+        OutputError: there is none; the message says how to get one.
+    """
+    return LoopbackCamera(info) if sys.platform.startswith("linux") else PyVirtualCam(info)
+
+
+class LoopbackCamera(CompletingSink):
+    """The first v4l2loopback device that can be written to."""
+
+    def __init__(self, info: VideoInfo) -> None:
+        self._device = find_loopback(SYSTEM_DEVICES)
+        try:
+            self._output = av.open(str(self._device), "w", format="v4l2")
+            self._video = self._output.add_stream("rawvideo", rate=info.rate)
+            self._video.width, self._video.height = even(info.width_px), even(info.height_px)
+            self._video.pix_fmt = "yuv420p"
+            self._output.start_encoding()
+        except (av.FFmpegError, OSError) as error:
+            raise OutputError(self._message(error)) from error
+        self._to_yuv, self._count = ToYuv420(), 0
+
+    @property
+    def written(self) -> str:
+        """See `Sink`."""
+        return f"{self._count} frames to the virtual camera {self._device}"
+
+    def write(self, frame: Frame, statistics: Statistics) -> None:
+        """See `Sink`."""
+        picture = self._to_yuv(pad_to_even(opaque(frame.pixels)))
+        picture.pts = self._count
+        try:
+            self._output.mux(self._video.encode(picture))
+        except (av.FFmpegError, OSError) as error:
+            raise OutputError(self._message(error)) from error
+        self._count += 1
+
+    def complete(self) -> None:
+        """Gives the device back."""
+        self._output.close()
+
+    discard = complete
+
+    def _message(self, error: Exception) -> str:
+        return f"cannot write to the virtual camera {self._device}: {getattr(error, 'strerror', None) or error}"
+
+
+class PyVirtualCam(CompletingSink):
+    """A virtual camera on macOS and Windows, through the optional package pyvirtualcam."""
+
+    def __init__(self, info: VideoInfo) -> None:
+        try:
+            pyvirtualcam: Any = importlib.import_module("pyvirtualcam")
+        except ImportError as error:
+            raise MissingExtraError("a virtual camera on this system", "pyvirtualcam", "virtualcam") from error
+        try:
+            self._camera = pyvirtualcam.Camera(info.width_px, info.height_px, float(info.rate))
+        except RuntimeError as error:
+            hint = "install OBS Studio, which brings one, and start it once"
+            raise OutputError(f"no virtual camera opens ({error}); {hint}") from error
+
+    @property
+    def written(self) -> str:
+        """See `Sink`."""
+        return f"virtual camera {self._camera.device} closed"
+
+    def write(self, frame: Frame, statistics: Statistics) -> None:
+        """See `Sink`."""
+        self._camera.send(opaque(frame.pixels))
+
+    def complete(self) -> None:
+        """Gives the camera back."""
+        self._camera.close()
+
+    discard = complete
+
+
+def find_loopback(devices: Path) -> Path:
+    """The first video device under `devices` (sysfs) that the v4l2loopback module made and we may write to.
+
+    Raises:
+        OutputError: there is none; the message says how to get one, or who may use it.
+    """
+    found = [Path("/dev", entry.name) for entry in sorted(devices.glob("video*"))]
+    usable = [device for device in found if os.access(device, os.W_OK)]
+    if usable:
+        return usable[0]
+    if found:
+        raise OutputError(f"no permission to write to {found[0]}: add your user to the group video and log in again")
+    raise OutputError(f"there is no virtual camera on this machine: {HOW_TO_GET_ONE}")

@@ -1,0 +1,131 @@
+"""Station 3: mattes are steadied in time and start afresh at a scene cut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streamseg.config import SmoothSettings
+from streamseg.frames import Batch, Frame, Pixels
+
+CUT_THRESHOLD = 30.0
+"""Mean absolute change of the thumbnail, in levels of 255, from which on it is another scene."""
+
+THUMBNAIL_POINTS = 24
+"""Sampling points along each side for finding cuts."""
+
+
+class Filter(Protocol):
+    """A temporal filter over the mattes of one stream."""
+
+    def step(self, alpha: Tensor, elapsed_seconds: float) -> Tensor:
+        """Alpha `(1, h, w)` and the time since the last one -> smoothed alpha."""
+        ...
+
+    def reset(self) -> None:
+        """Forgets everything: the next matte passes unchanged."""
+        ...
+
+
+class ExponentialFilter:
+    """An exponential moving average with a time constant, so that the frame rate does not matter."""
+
+    def __init__(self, time_constant_seconds: float) -> None:
+        self._time_constant = time_constant_seconds
+        self._last: Tensor | None = None
+
+    def step(self, alpha: Tensor, elapsed_seconds: float) -> Tensor:
+        """See `Filter`."""
+        if self._last is not None:
+            alpha = torch.lerp(self._last, alpha, 1 - math.exp(-elapsed_seconds / self._time_constant))
+        self._last = alpha
+        return alpha
+
+    def reset(self) -> None:
+        """See `Filter`."""
+        self._last = None
+
+
+class OneEuroFilter:
+    """A low-pass filter on every pixel that opens up with the pixel's speed.
+
+    Source: Casiez, Roussel and Vogel, "1 € Filter", CHI 2012, algorithm 1.
+    """
+
+    DERIVATIVE_CUTOFF_HZ = 1.0
+
+    def __init__(self, min_cutoff_hz: float, beta: float) -> None:
+        self._min_cutoff_hz, self._beta = min_cutoff_hz, beta
+        self._last: Tensor | None = None
+        self._speed: Tensor | None = None
+
+    def step(self, alpha: Tensor, elapsed_seconds: float) -> Tensor:
+        """See `Filter`."""
+        if self._last is None or self._speed is None:
+            self._last, self._speed = alpha, torch.zeros_like(alpha)
+            return alpha
+        speed = (alpha - self._last) / elapsed_seconds
+        share = _share(torch.tensor(self.DERIVATIVE_CUTOFF_HZ), elapsed_seconds)
+        self._speed = torch.lerp(self._speed, speed, share)
+        cutoff_hz = self._min_cutoff_hz + self._beta * self._speed.abs()
+        self._last = torch.lerp(self._last, alpha, _share(cutoff_hz, elapsed_seconds))
+        return self._last
+
+    def reset(self) -> None:
+        """See `Filter`."""
+        self._last = self._speed = None
+
+
+class CutDetector:
+    """Tells a scene cut from a coarse sampling of the picture."""
+
+    def __init__(self) -> None:
+        self._last: Pixels | None = None
+
+    def is_cut(self, pixels: Pixels) -> bool:
+        """Whether RGB `(H, W, 3)` shows another scene than the picture before."""
+        step_y, step_x = (max(1, length // THUMBNAIL_POINTS) for length in pixels.shape[:2])
+        thumbnail = pixels[::step_y, ::step_x].copy()  # A view would keep the whole frame alive.
+        last, self._last = self._last, thumbnail
+        if last is None or last.shape != thumbnail.shape:
+            return True
+        return float(np.abs(thumbnail.astype(np.int16) - last).mean()) > CUT_THRESHOLD
+
+
+def smooth(batches: Iterable[Batch], settings: SmoothSettings) -> Iterator[Batch]:
+    """Steadies the mattes in the order of the frames; the result does not depend on the batches' size."""
+    temporal = open_filter(settings)
+    if temporal is None:
+        yield from batches
+        return
+    cuts = CutDetector()
+    last: Frame | None = None
+    for batch in batches:
+        smoothed: list[Tensor] = []
+        for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
+            elapsed_seconds = float(frame.time - last.time) if last else 0.0
+            if cuts.is_cut(frame.pixels) or elapsed_seconds <= 0:
+                temporal.reset()
+            smoothed.append(temporal.step(alpha, elapsed_seconds))
+            last = frame
+        yield replace(batch, alpha=torch.stack(smoothed))
+
+
+def open_filter(settings: SmoothSettings) -> Filter | None:
+    """The filter that the settings name, or None for none."""
+    if settings.smooth == "ema":
+        return ExponentialFilter(settings.ema_seconds)
+    if settings.smooth == "one-euro":
+        return OneEuroFilter(settings.min_cutoff_hz, settings.beta)
+    return None
+
+
+def _share(cutoff_hz: Tensor, elapsed_seconds: float) -> Tensor:
+    """Weight of the new value in a first-order low-pass filter (equation 5 of the 1 € paper's appendix)."""
+    return 1 / (1 + 1 / (2 * math.pi * cutoff_hz * elapsed_seconds))
