@@ -228,9 +228,10 @@ def _open_engine(settings: Settings) -> Engine:
 
 
 def _refuse_overwriting(out: str, *inputs: str | None) -> None:
-    target = Path(out)
+    """A numbered sequence counts as the folder that it goes to: its names may be those of the pictures there."""
+    target = Path(out).parent if "%" in Path(out).name else Path(out)
     for name in inputs:
-        if name and target.is_file() and Path(name).exists() and target.samefile(name):
+        if name and target.exists() and Path(name).exists() and target.samefile(name):
             raise OutputError(f"the output {out} is an input too; give another name")
 
 

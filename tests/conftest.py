@@ -1,0 +1,44 @@
+"""What all tests share: one torch thread, synthetic clips with known alpha, and the development data if it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.synthetic import Clip, write_clip
+
+SHARED = Path(__file__).parents[2] / "shared"
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small networks run several times faster on one thread when the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """24 frames of 128x96 at 24000/1001 with sound."""
+    return write_clip(tmp_path_factory.mktemp("clip") / "disc.mp4")
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The development data beside the checkout; tests that need it skip where it is not."""
+    if not SHARED.is_dir():
+        pytest.skip("no development data in ../shared")
+    return SHARED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
