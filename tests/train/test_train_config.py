@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from streamseg.errors import ConfigError
+from train.config import Config, load_config, load_run_config
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "c.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_defaults_are_the_published_recipe(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, 'name = "x"'))
+    assert (config.augment.squash, config.augment.antialias) == (True, False)
+    assert [(phase.resize_px, phase.crop_px) for phase in config.augment.phases] == [(320, 288)]
+    optim = config.optim
+    assert (optim.learning_rate, optim.weight_decay, optim.batch_size) == (1e-3, 1e-4, 16)
+    assert (optim.epochs, optim.warmup_epochs) == (360, 2)
+    assert (config.evaluate.every_epochs, config.evaluate.size_px, config.evaluate.squash) == (10, 320, True)
+
+
+@pytest.mark.parametrize("architecture", ["lite", "full"])
+def test_the_recipes_in_configs_restate_those_defaults(architecture: str) -> None:
+    config = load_config(CONFIGS / f"train_{architecture}.toml")
+    assert config.model.architecture == architecture
+    assert config.optim.amp == "fp16"
+    published = Config(name="x")
+    assert config.augment == published.augment
+    assert config.evaluate == published.evaluate
+    assert config.optim == published.optim.model_copy(update={"amp": "fp16"})
+
+
+def test_the_person_recipe_loads() -> None:
+    config = load_config(CONFIGS / "train_person.toml")
+    assert [phase.crop_px for phase in config.augment.phases] == [128, 160, 192]
+
+
+def test_overrides_are_toml_or_plain_text(tmp_path: Path) -> None:
+    changes = ["optim.epochs=2.5", "data.root=/some/where", 'data.train=["a", "b"]', "name=plain words", "seed=3"]
+    config = load_config(write(tmp_path, 'name = "x"'), changes)
+    assert config.optim.epochs == 2.5
+    assert config.data.root == Path("/some/where")
+    assert config.data.train == ("a", "b")
+    assert (config.name, config.seed) == ("plain words", 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("optim.lr=1", "optim.lr: Extra inputs are not permitted"),
+        ("optim.epochs=0", "optim.epochs: Input should be greater than 0 (got 0)"),
+        ("optim.epochs=inf", "optim.epochs: Input should be a finite number"),
+        ("optim.epochs=1", "warmup_epochs must not exceed epochs (1)"),
+        ("seed=-1", "seed: Input should be greater than or equal to 0"),
+        ("augment.scale=[2, 1]", "0 < low <= high"),
+        ("augment.phases=[{until = 0.5}, {until = 0.5}]", "each phase must end later"),
+        ("augment.phases=[]", "augment.phases"),
+        ("model.architecture=huge", "'lite' or 'full'"),
+        ("optim", "not of the form section.key=value"),
+        ("name.x=1", "'name' is not a section"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, change: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        load_config(write(tmp_path, 'name = "x"'), [change])
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.toml", write(tmp_path, "name = ")):
+        with pytest.raises(ConfigError, match=path.name):
+            load_config(path)
+    with pytest.raises(ConfigError, match="beside its checkpoints"):
+        load_run_config(tmp_path)

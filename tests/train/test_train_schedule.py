@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+
+from streamseg.errors import DataError
+from train.config import Config
+from train.schedule import Plan, batches
+
+PLAN = Plan(images=10, batch_size=4, total_steps=20, warmup_steps=4, evaluate_every_steps=6)
+
+
+def test_the_published_recipe_in_steps() -> None:
+    plan = Plan.of(Config(name="x"), images=10_553)
+    assert plan.steps_per_epoch == 659
+    assert (plan.total_steps, plan.warmup_steps, plan.evaluate_every_steps) == (237_240, 1_318, 6_590)
+
+
+def test_warm_up_and_cosine_end_points() -> None:
+    rates = [PLAN.learning_rate(step, peak=2.0) for step in range(21)]
+    assert rates[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
+    assert rates[12] == pytest.approx(1.0)
+    assert rates[20] == 0.0
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+def test_a_run_without_warm_up_starts_at_the_peak() -> None:
+    plan = Plan(images=4, batch_size=4, total_steps=2, warmup_steps=0, evaluate_every_steps=1)
+    assert plan.learning_rate(0, peak=1.0) == 1.0
+
+
+def test_evaluations_include_the_last_step() -> None:
+    assert [step for step in range(1, 21) if PLAN.evaluates_after(step)] == [6, 12, 18, 20]
+
+
+def test_each_pass_draws_its_own_order_without_repeats() -> None:
+    first, second, third = islice(batches(PLAN, seed=0, first_step=0), 3)
+    indices = [index for _, index in first + second]
+    assert len(set(indices)) == 8
+    assert {step for step, _ in third} == {2}
+    assert [index for _, index in first] != [index for _, index in third]
+
+
+def test_a_resumed_run_sees_the_same_batches() -> None:
+    assert list(batches(PLAN, seed=0, first_step=0))[7:] == list(batches(PLAN, seed=0, first_step=7))
+    assert next(batches(PLAN, seed=1, first_step=0)) != next(batches(PLAN, seed=0, first_step=0))
+
+
+def test_the_order_of_the_images_is_fixed_for_good() -> None:
+    """Checkpoints of runs in progress count on it."""
+    assert next(batches(PLAN, seed=0, first_step=0)) == [(0, index) for index in (4, 6, 2, 7)]
+
+
+def test_a_set_smaller_than_a_batch_is_refused() -> None:
+    with pytest.raises(DataError, match="3 training images do not fill one batch of 16"):
+        Plan.of(Config(name="x"), images=3)

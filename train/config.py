@@ -1,0 +1,178 @@
+"""The training configuration: every field is documented where it is defined."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from streamseg.errors import ConfigError
+from streamseg.u2net import Architecture
+
+CONFIG_FILE = "config.json"
+"""Where a run folder keeps the configuration that it was started with."""
+
+
+class Section(BaseModel):
+    """A frozen section that refuses unknown keys and infinite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Model(Section):
+    """What is trained."""
+
+    architecture: Architecture = "lite"
+    """U²-Net's size; see `streamseg.u2net`."""
+
+
+class Data(Section):
+    """Where the images and masks are."""
+
+    root: Path = Path("data")
+    """Folder under which the sources below are looked up."""
+    train: tuple[str, ...] = ()
+    """Tar shards or folders (glob patterns allowed); one that is named twice is drawn twice as often."""
+    validate_on: tuple[str, ...] = ()
+    """Sources to choose checkpoints by."""
+    workers: int = Field(default=1, ge=0)
+    """Processes that decode and augment; 0 does it in the training process."""
+
+
+class Phase(Section):
+    """A part of the run at one crop size; early phases at small sizes see more images in the same time."""
+
+    until: float = Field(default=1.0, gt=0, le=1)
+    """Share of the run's steps at which the phase ends."""
+    resize_px: int = Field(default=320, ge=32)
+    """Size that images are resized to before the crop: both sides if squashed, else the short side."""
+    crop_px: int = Field(default=288, ge=32)
+    """Side of the square crop."""
+
+
+class Augment(Section):
+    """How an image and its mask become a training pair."""
+
+    squash: bool = True
+    """Resize to a square, as U²-Net's authors do; otherwise images keep their proportions."""
+    antialias: bool = False
+    """Average over the source pixels when shrinking; the published recipes do not."""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Range of the random factor on `resize_px`; below the crop's size the picture's edges are mirrored."""
+    photometric: float = Field(default=0.0, ge=0, le=1)
+    """Strength of random brightness, contrast and colour changes."""
+    phases: tuple[Phase, ...] = Field(default=(Phase(),), min_length=1)
+    """Crop sizes in the order of the run; the last one also covers what is left of it."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError("scale must be (low, high) with 0 < low <= high")
+        ends = [phase.until for phase in self.phases]
+        if ends != sorted(set(ends)):
+            raise ValueError("each phase must end later (until) than the one before it")
+        return self
+
+
+class Optim(Section):
+    """AdamW with linear warm-up and a cosine to zero."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    """AdamW's decoupled decay."""
+    batch_size: int = Field(default=16, ge=1)
+    """Images in a step."""
+    epochs: float = Field(default=360, gt=0)
+    """Passes over the training set; fractions are allowed."""
+    warmup_epochs: float = Field(default=2, ge=0)
+    """Passes over which the learning rate rises from zero."""
+    amp: Literal["off", "fp16", "bf16"] = "off"
+    """Mixed precision; fp16 adds a gradient scaler and needs a GPU (a CPU trains in full precision instead)."""
+
+    @model_validator(mode="after")
+    def _warms_up_within_the_run(self) -> Self:
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs must not exceed epochs ({self.epochs:g})")
+        return self
+
+
+class Evaluate(Section):
+    """How often and how a checkpoint is judged."""
+
+    every_epochs: float = Field(default=10, gt=0)
+    """Passes between two evaluations."""
+    size_px: int = Field(default=320, ge=32)
+    """Side of the network's input: of the square if squashed, else the long side."""
+    squash: bool = True
+    """Squash to a square as the published protocol does, or keep the proportions as streamseg does."""
+
+
+class Config(Section):
+    """One training run."""
+
+    name: str
+    """Shown in the log and written into the exported weights."""
+    seed: int = Field(default=0, ge=0)
+    """Seeds the initial weights, the order of the images and the augmentation."""
+    model: Model = Model()
+    data: Data = Data()
+    augment: Augment = Augment()
+    optim: Optim = Optim()
+    evaluate: Evaluate = Evaluate()
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+    """Reads a TOML file and applies `section.key=value` overrides (values in TOML, or plain text).
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not allowed.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read the training configuration {path}: {error}") from error
+    for override in overrides or []:
+        _apply(values, override)
+    return _validated(values, path)
+
+
+def load_run_config(run: Path) -> Config:
+    """Reads the configuration that a run folder keeps.
+
+    Raises:
+        ConfigError: it is missing, damaged or from another version of the trainer.
+    """
+    path = run / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}, which a run folder keeps beside its checkpoints: {error}") from error
+    return _validated(values, path)
+
+
+def _validated(values: object, path: Path) -> Config:
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {where}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"override {override!r} is not of the form section.key=value")
+    *sections, field = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"override {override!r}: {section!r} is not a section")
+    try:
+        values[field] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[field] = text

@@ -1,0 +1,67 @@
+"""A run's checkpoint to a weights file that says where it comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from streamseg.errors import DataError
+from streamseg.weights import load_weights, save_weights
+from train.checkpoint import BEST, load_checkpoint
+from train.config import Config, Data, load_run_config
+from train.data import find_pairs
+
+LICENCE = "Apache-2.0; for the terms of the training images see training_data"
+TERMS = "the collections are for research use or state no terms"
+
+
+def export_weights(source: Path, out: Path, metrics: str | None = None) -> None:
+    """Writes the network of a checkpoint as .safetensors, with the run's facts as metadata.
+
+    Args:
+        source: a run folder, whose best checkpoint is taken, or a checkpoint in one.
+        out: the .safetensors file.
+        metrics: measured scores; by default those that the checkpoint was chosen by.
+
+    Raises:
+        DataError: there is no such checkpoint, or it is damaged.
+        ConfigError: the run's configuration is not beside the checkpoint.
+        WeightsError: the tensors do not fit the network.
+        OutputError: `out` cannot be written.
+    """
+    path = source / BEST if source.is_dir() else source
+    if source.is_dir() and not path.exists():
+        raise DataError(f"{source} has no {BEST} yet, since no evaluation has run; name another checkpoint in it")
+    state, config = load_checkpoint(path), load_run_config(path.parent)
+    facts = {
+        "name": config.name,
+        "training_data": _training_data(config.data),
+        "recipe": _recipe(config, state["step"]),
+        "metrics": metrics or _metrics(state, config.data),
+        "licence": LICENCE,
+    }
+    save_weights(out, load_weights(path), facts)
+
+
+def _training_data(data: Data) -> str:
+    sources = tuple(dict.fromkeys(data.train))
+    try:
+        count = f"{len(set(find_pairs(data.root, sources)))} images"
+    except DataError:  # the data may be elsewhere than the run folder by now
+        count = "number of images not known at export"
+    return f"{', '.join(sources)} ({count}); {TERMS}"
+
+
+def _recipe(config: Config, step: int) -> str:
+    optim, crops = config.optim, ", ".join(str(phase.crop_px) for phase in config.augment.phases)
+    return (
+        f"U²-Net {config.model.architecture}, {step} steps of {optim.batch_size} crops of {crops} px; AdamW, learning "
+        f"rate {optim.learning_rate:g} with warm-up and cosine, weight decay {optim.weight_decay:g}; seed {config.seed}"
+    )
+
+
+def _metrics(state: dict[str, Any], data: Data) -> str:
+    if "scores" not in state:
+        return "not measured"
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in state["scores"].items())
+    return f"{scores} (on {', '.join(data.validate_on)})"
