@@ -22,7 +22,11 @@ def open_source(spec: str) -> Source:
     if is_test_pattern(spec):
         return open_test_pattern(spec)
     path = Path(spec)
-    if not path.exists():
+    try:
+        found = path.exists()
+    except OSError as error:
+        raise InputError(f"cannot read {spec}: {error.strerror}") from error
+    if not found:
         raise InputError(f"no such file or folder: {spec}")
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageFiles(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sys
 import time
@@ -18,13 +19,16 @@ from streamseg.decode.base import ClosingSource, Source
 from streamseg.errors import CameraError
 from streamseg.frames import Frame, VideoInfo
 
+DEFAULT_RATE = Fraction(30)
+
 
 class Camera(ClosingSource):
     """A camera through OpenCV; frames carry the moment that they arrived."""
 
     def __init__(self, spec: str) -> None:
         check_camera(spec)
-        cv2.setLogLevel(0)  # type: ignore[attr-defined]  # OpenCV's own warnings would stand above our one line.
+        # OpenCV's own warnings would stand above our one line.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self._name = spec
         self._capture = cv2.VideoCapture(int(spec) if spec.isdecimal() else spec)
         opened, bgr = self._capture.read() if self._capture.isOpened() else (False, None)
@@ -33,8 +37,7 @@ class Camera(ClosingSource):
             raise CameraError(
                 f"camera {spec} gives no picture: close other programs that may be using it and try again"
             )
-        rate = Fraction(self._capture.get(cv2.CAP_PROP_FPS) or 30).limit_denominator(1001)
-        self.info = VideoInfo(bgr.shape[1], bgr.shape[0], rate, live=True)
+        self.info = VideoInfo(bgr.shape[1], bgr.shape[0], _rate(self._capture.get(cv2.CAP_PROP_FPS)), live=True)
 
     def __iter__(self) -> Iterator[Frame]:
         index, started = 0, time.monotonic()
@@ -77,6 +80,11 @@ class Paced(ClosingSource):
     def close(self) -> None:
         """Closes the source that is held back."""
         self._source.__exit__(None, None, None)
+
+
+def _rate(fps: float) -> Fraction:
+    """What the camera states; some drivers say 0, -1 or not-a-number."""
+    return Fraction(fps).limit_denominator(1001) if 1 <= fps < math.inf else DEFAULT_RATE
 
 
 def check_camera(spec: str) -> None:

@@ -56,7 +56,10 @@ def read_image_bgr(path: Path, mode: int) -> Pixels:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    pixels = cv2.imdecode(data, mode) if data.size else None
+    try:
+        pixels = cv2.imdecode(data, mode) if data.size else None
+    except cv2.error as error:
+        raise InputError(f"{path} is damaged, or larger than the 1,000 megapixels that can be read") from error
     if pixels is None:
         raise InputError(f"{path} is not a picture that can be read ({', '.join(IMAGE_SUFFIXES)})")
     return pixels.astype(np.uint8, copy=False)
@@ -66,9 +69,12 @@ def images_in(folder: Path) -> list[Path]:
     """The pictures of a folder in the order of their names.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or the folder may not be read.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    except OSError as error:
+        raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
     if not paths:
         raise InputError(f"the folder {folder} holds no pictures ({', '.join(IMAGE_SUFFIXES)})")
     return paths

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from streamseg.decode.base import ClosingSource, check_size
@@ -54,13 +55,18 @@ class VideoFile(ClosingSource):
         yield from self._frames
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file; the decoder's threads end with the last reference to this object."""
+        self._frames.close()
         self._container.close()
 
     def _decode_first(self) -> Frame:
-        if not self._container.streams.video:
-            raise InputError(f"{self._url} has no video stream, only sound; give a file with pictures")
-        self._stream = self._container.streams.video[0]
+        streams = self._container.streams
+        # The cover picture of a song is a video stream to FFmpeg.
+        moving = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
+        if not moving:
+            found = "only sound" if streams.audio else "and no sound either"
+            raise InputError(f"{self._url} has no video stream, {found}; give a file with pictures")
+        self._stream = moving[0]
         self._stream.thread_type = "AUTO"
         self._frames = self._decode()
         first = next(self._frames, None)
@@ -69,24 +75,46 @@ class VideoFile(ClosingSource):
         check_size(first.pixels, self._url)
         return first
 
-    def _decode(self) -> Iterator[Frame]:
-        """Decodes until the end or the first damage, which is noted; what came before is good."""
-        packets, index = 0, 0
+    def _decode(self) -> Generator[Frame]:
+        """Decodes until the end or an error; that, and what the decoder had to make up, is noted as damage."""
+        packets, index, end = 0, 0, Fraction(0)
         time_base = self._stream.time_base or DEFAULT_TIME_BASE
         rate = self._stream.average_rate or DEFAULT_RATE
         next_time = Fraction(0)
         try:
             for packet in self._container.demux(self._stream):
                 packets += packet.size > 0
+                if packet.pts is not None:
+                    end = max(end, (packet.pts + (packet.duration or 0)) * time_base)
+                if packet.is_corrupt:
+                    self._note_made_up(index)
                 for decoded in packet.decode():
+                    if decoded.is_corrupt:
+                        self._note_made_up(index)
                     moment = next_time if decoded.pts is None else decoded.pts * (decoded.time_base or time_base)
                     yield Frame(index, moment, self._upright(decoded), time.monotonic())
                     index, next_time = index + 1, moment + 1 / rate
         except (av.FFmpegError, ValueError) as error:
             self.damage = f"{self._url} is damaged after frame {index}: {_reason(error)}"
         else:
-            if packets < self._stream.frames:
-                self.damage = f"{self._url} is cut short: {index} of {self._stream.frames} frames could be read"
+            self.damage = self._cut_short(packets, index, end) or self.damage
+
+    def _note_made_up(self, index: int) -> None:
+        self.damage = self.damage or f"{self._url} is damaged near frame {index}: pictures there are missing or wrong"
+
+    def _cut_short(self, packets: int, frames: int, end: Fraction) -> str | None:
+        """One line if the file ends before its header says so."""
+        stream = self._stream
+        if stream.frames:
+            # AVI counts a repeated picture without storing it, but its duration is right.
+            length = ((stream.start_time or 0) + (stream.duration or 0)) * (stream.time_base or DEFAULT_TIME_BASE)
+            if packets < stream.frames and not 0 < length <= end:
+                return f"{self._url} is cut short: {frames} of {stream.frames} frames could be read"
+        # Matroska counts no frames; its tag is rounded and may hold a long last picture.
+        stated = _seconds(stream.metadata.get("DURATION", ""))
+        if end + 1 < stated:
+            return f"{self._url} is cut short: the pictures end at {float(end):.1f} s of {stated:.1f} s"
+        return None
 
     def _describe(self, first: Pixels, is_file: bool) -> VideoInfo:
         return VideoInfo(
@@ -140,7 +168,8 @@ def open_test_pattern(spec: str) -> VideoFile:
 
 def _open_container(url: str, format_name: str | None) -> InputContainer:
     try:
-        return av.open(url, format=format_name)
+        # FFmpeg takes "12:30.mp4" for a protocol named 12; no absolute path looks like one.
+        return av.open(url if format_name else str(Path(url).absolute()), format=format_name)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"cannot read {url} as video: {_reason(error)}") from error
 
@@ -150,5 +179,14 @@ def _matrix(frame: av.VideoFrame) -> Colorspace:
     return MATRICES.get(int(frame.colorspace), guess)
 
 
+def _seconds(clock: str) -> float:
+    """Hours:minutes:seconds -> seconds, 0 if it is anything else."""
+    parts = clock.split(":")
+    try:
+        return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
+    except (IndexError, ValueError):
+        return 0.0
+
+
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,17 +18,19 @@ from streamseg.sink.base import CompletingSink
 if TYPE_CHECKING:
     from streamseg.pipeline import Statistics
 
+PATTERN = re.compile(r"[^%]*%0?[0-9]?d[^%]*")
+"""One number, whole and at most nine digits wide."""
+
 
 class PictureSequence(CompletingSink):
     """PNG files, each complete or not there."""
 
     def __init__(self, path: Path) -> None:
-        folder, name = (path.parent, path.name) if "%" in path.name else (path, "%05d.png")
-        try:
-            first = name % 0
-        except (TypeError, ValueError) as error:
-            raise OutputError(f"{name!r} is not a pattern for numbered files; write one such as x_%05d.png") from error
-        if not first.lower().endswith(".png"):
+        is_folder = path.is_dir() or "%" not in path.name
+        folder, name = (path, "%05d.png") if is_folder else (path.parent, path.name)
+        if not PATTERN.fullmatch(name):
+            raise OutputError(f"{name!r} is not a pattern for numbered files; write one such as x_%05d.png")
+        if not name.lower().endswith(".png"):
             raise OutputError(f"cannot write a sequence as {name}: only .png keeps every level and the transparency")
         make_folder(folder)
         self._pattern, self._count = folder / name, 0
@@ -56,11 +60,13 @@ def write_image(path: Path, pixels: Pixels) -> None:
         part.write_bytes(data.tobytes())
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     except cv2.error as error:
         known = f"{path.suffix or 'no suffix'} is not a known picture format, use .png"
         raise OutputError(f"cannot write {path}: {known}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

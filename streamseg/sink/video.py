@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -43,12 +44,17 @@ class VideoSink(CompletingSink):
         self._frames = 0
         if not path.parent.is_dir():
             raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+        if not os.access(path.parent, os.W_OK):
+            raise OutputError(f"cannot write {path}: no permission to write into the folder {path.parent}")
         try:
-            self._output = av.open(str(self._part), "w", format="mp4")
+            # Absolute, as FFmpeg takes "12:30.mp4" for a protocol. The file is made when the first frame comes.
+            self._output = av.open(
+                str(self._part.absolute()), "w", format="mp4", options={"movie_timescale": _clock(info.time_base)}
+            )
+            self._video = self._add_video()
+            self._sound = SoundCopy(self._output, info.path) if info.path else None
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error
-        self._video = self._add_video()
-        self._sound = SoundCopy(self._output, info.path) if info.path else None
         self._to_yuv = ToYuv420()
 
     @property
@@ -97,8 +103,10 @@ class VideoSink(CompletingSink):
         except (av.FFmpegError, OSError) as error:
             self.discard()
             raise OutputError(self._message(error)) from error
-        finally:
-            self._close_sound()
+        except BaseException:
+            self.discard()
+            raise
+        self._close_sound()
 
     def discard(self) -> None:
         """Removes the unfinished file."""
@@ -106,7 +114,8 @@ class VideoSink(CompletingSink):
         with suppress(av.FFmpegError, OSError):
             self._output.close()
         self._close_sound()
-        self._part.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._part.unlink(missing_ok=True)
 
     def _add_video(self) -> VideoStream:
         stream = self._output.add_stream("libx264", rate=self._info.rate, options=dict(QUALITY))
@@ -133,11 +142,17 @@ class VideoSink(CompletingSink):
         return f"cannot write {self._path}: {reason}"
 
 
+def _clock(time_base: Fraction) -> str:
+    """Ticks a second for the moment at which picture and sound start; FFmpeg's 1000 would move it."""
+    both = math.lcm(time_base.denominator, 48_000)
+    return str(both if both < 2**31 else time_base.denominator)
+
+
 class SoundCopy:
     """The source's audio tracks, packet by packet and bit by bit."""
 
     def __init__(self, output: av.container.OutputContainer, path: Path) -> None:
-        self._source = av.open(str(path))
+        self._source = av.open(str(path.absolute()))
         self._tracks: dict[int, AudioStream] = {}
         self._refused: list[str] = []
         for track in self._source.streams.audio:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +43,15 @@ class LoopbackCamera(CompletingSink):
         self._device = find_loopback(SYSTEM_DEVICES)
         try:
             self._output = av.open(str(self._device), "w", format="v4l2")
+        except (av.FFmpegError, OSError) as error:
+            raise OutputError(self._message(error)) from error
+        try:
             self._video = self._output.add_stream("rawvideo", rate=info.rate)
             self._video.width, self._video.height = even(info.width_px), even(info.height_px)
             self._video.pix_fmt = "yuv420p"
             self._output.start_encoding()
         except (av.FFmpegError, OSError) as error:
+            self.discard()
             raise OutputError(self._message(error)) from error
         self._to_yuv, self._count = ToYuv420(), 0
 
@@ -67,7 +72,9 @@ class LoopbackCamera(CompletingSink):
 
     def complete(self) -> None:
         """Gives the device back."""
-        self._output.close()
+        # A device that was unplugged fails once more here; every frame that counts is out.
+        with suppress(av.FFmpegError, OSError):
+            self._output.close()
 
     discard = complete
 

@@ -1,0 +1,586 @@
+"""Sinks: exact times, true colours, the source's sound bit by bit, and one clear line for what cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from av.video.reformatter import Interpolation
+
+from streamseg.errors import MissingExtraError, OutputError
+from streamseg.frames import Frame, Pixels, VideoInfo
+from streamseg.pipeline import Statistics
+from streamseg.sink import open_sink
+from streamseg.sink.pictures import PictureSequence, make_folder, opaque, write_image
+from streamseg.sink.video import SoundCopy, VideoSink
+from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam, find_loopback, open_virtual_camera
+from streamseg.sink.window import PreviewWindow
+from tests.synthetic import RATE, picture
+
+INFO = VideoInfo(64, 48, Fraction(25), Fraction(1, 25))
+SOUND_HZ = 48_000
+
+
+def grey_frames(count: int, time_base: Fraction = Fraction(1, 25), times: list[int] | None = None) -> list[Frame]:
+    return [Frame(n, (times[n] if times else n) * time_base, picture(n, 64, 48)) for n in range(count)]
+
+
+def noise_frames(count: int, width_px: int = 64, height_px: int = 48) -> list[Frame]:
+    """Frames that do not compress."""
+    source = np.random.default_rng(2)
+    return [
+        Frame(n, Fraction(n, 25), source.integers(0, 256, (height_px, width_px, 3), np.uint8)) for n in range(count)
+    ]
+
+
+def write_mp4(path: Path, frames: list[Frame], info: VideoInfo = INFO, error: BaseException | None = None) -> VideoSink:
+    """Writes the frames, then raises `error` inside `with`."""
+    with VideoSink(path, info) as sink:
+        for frame in frames:
+            sink.write(frame, Statistics())
+        if error:
+            raise error
+    return sink
+
+
+def write_source(path: Path, seconds: float, tracks: tuple[str, ...], start: Fraction = Fraction(0)) -> Path:
+    """A clip of 25 frames a second and one second, with noise as sound that lasts `seconds`."""
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sounds = [output.add_stream(codec, rate=SOUND_HZ, layout="mono") for codec in tracks]
+        output.start_encoding()
+        for frame in grey_frames(25):
+            made = av.VideoFrame.from_ndarray(frame.pixels, "rgb24")
+            made.pts, made.time_base = round((frame.time + start) * 25), Fraction(1, 25)
+            output.mux(video.encode(made))
+        for number, sound in enumerate(sounds):
+            values = np.random.default_rng(number).integers(-9000, 9000, (1, int(seconds * SOUND_HZ)), np.int16)
+            step = sound.codec_context.frame_size or 1024
+            for first in range(0, values.shape[1] - step, step):
+                part = np.ascontiguousarray(values[:, first : first + step])
+                heard = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+                heard.sample_rate, heard.pts = SOUND_HZ, first + round(start * SOUND_HZ)
+                output.mux(sound.encode(heard))
+            output.mux(sound.encode(None))
+        output.mux(video.encode(None))
+    return path
+
+
+def sound_info(path: Path) -> VideoInfo:
+    return VideoInfo(64, 48, Fraction(25), Fraction(1, 25), 25, path)
+
+
+def packets(path: Path, track: int = 0) -> list[tuple[Fraction, Fraction, bytes]]:
+    """Presentation and decoding time in seconds and the bytes of every audio packet."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[track]
+        return [(p.pts * p.time_base, p.dts * p.time_base, bytes(p)) for p in container.demux(stream) if p.size]
+
+
+def decode(path: Path) -> list[av.VideoFrame]:
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
+
+
+def book_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """Limited-range BT.709 -> RGB by the definition; chroma is repeated, so look inside flat areas."""
+    y, u, v = (np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes)
+    luma = (y.astype(float) - 16) / 219
+    cb, cr = ((plane.repeat(2, 0).repeat(2, 1).astype(float) - 128) / 224 for plane in (u, v))
+    rgb = np.dstack((luma + 1.5748 * cr, luma - 0.18733 * cb - 0.46812 * cr, luma + 1.8556 * cb))
+    return (rgb * 255).clip(0, 255)
+
+
+class TestMp4:
+    def test_film_times_are_exact(self, tmp_path: Path) -> None:
+        unit = 1 / RATE
+        info = VideoInfo(64, 48, RATE, Fraction(1, 24000))
+        sink = write_mp4(tmp_path / "out.mp4", grey_frames(50, unit), info)
+        assert [frame.time_base * frame.pts for frame in decode(sink._path)] == [n * unit for n in range(50)]
+        with av.open(str(sink._path)) as container:
+            assert container.streams.video[0].frames == 50
+            assert container.streams.video[0].average_rate == RATE
+
+    @pytest.mark.parametrize("unit", [Fraction(1, 90000), Fraction(1, 1000), Fraction(1, 16000), Fraction(1001, 30000)])
+    @pytest.mark.parametrize("start", [0, 7, 1234])
+    def test_variable_times_are_exact(self, unit: Fraction, start: int, tmp_path: Path) -> None:
+        times = [start + n for n in (0, 1, 2, 40, 41, 90, 300, 301)]
+        info = VideoInfo(64, 48, Fraction(25), unit)
+        write_mp4(tmp_path / "out.mp4", grey_frames(8, unit, times), info)
+        found = decode(tmp_path / "out.mp4")
+        assert [frame.time_base * frame.pts for frame in found] == [n * unit for n in times]
+
+    def test_times_that_stand_still_are_moved_by_one_unit(self, tmp_path: Path) -> None:
+        write_mp4(tmp_path / "out.mp4", grey_frames(4, Fraction(1, 25), [0, 1, 1, 0]))
+        assert [float(frame.time) for frame in decode(tmp_path / "out.mp4")] == pytest.approx([0, 0.04, 0.08, 0.12])
+
+    def test_it_is_tagged(self, tmp_path: Path) -> None:
+        write_mp4(tmp_path / "out.mp4", grey_frames(2))
+        with av.open(str(tmp_path / "out.mp4")) as container:
+            context = container.streams.video[0].codec_context
+            # ISO/IEC 23091-2: 1 is BT.709 everywhere; range 1 is limited.
+            tags = (context.colorspace, context.color_primaries, context.color_trc, context.color_range)
+            assert [int(tag) for tag in tags] == [1, 1, 1, 1]
+            assert (context.name, context.format.name) == ("h264", "yuv420p")
+
+    @pytest.mark.parametrize(
+        "colour",
+        [
+            (255, 0, 0),
+            (0, 255, 0),
+            (0, 0, 255),
+            (255, 255, 255),
+            (0, 0, 0),
+            (40, 200, 60),
+            (128, 128, 128),
+            (255, 255, 0),
+        ],
+    )
+    def test_colours(self, colour: tuple[int, int, int], tmp_path: Path) -> None:
+        frames = [Frame(n, Fraction(n, 25), np.full((48, 64, 3), colour, np.uint8)) for n in range(3)]
+        write_mp4(tmp_path / "out.mp4", frames)
+        for frame in decode(tmp_path / "out.mp4"):
+            assert np.abs(book_rgb(frame) - colour).max() <= 4
+
+    def test_colours_side_by_side(self, tmp_path: Path) -> None:
+        colours = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255))
+        pixels = np.repeat(np.array(colours, np.uint8)[None], 16, 1).repeat(48, 0)
+        write_mp4(tmp_path / "out.mp4", [Frame(n, Fraction(n, 25), pixels.copy()) for n in range(3)])
+        for frame in decode(tmp_path / "out.mp4"):
+            assert np.abs(book_rgb(frame)[24, 8::16] - colours).max() <= 4
+
+    def test_a_matte_keeps_its_ends(self, tmp_path: Path) -> None:
+        matte = np.zeros((48, 64), np.uint8)
+        matte[:, 32:] = 255
+        write_mp4(tmp_path / "out.mp4", [Frame(n, Fraction(n, 25), matte) for n in range(5)])
+        for frame in decode(tmp_path / "out.mp4"):
+            found = frame.to_ndarray(format="gray", interpolation=Interpolation.POINT).astype(int)
+            assert np.isin(found[:, :24], (0, 1)).all()
+            assert np.isin(found[:, 40:], (254, 255)).all()
+            assert np.abs(book_rgb(frame)[:, 40:] - 255).max() <= 2
+            assert book_rgb(frame)[:, :24].max() <= 2
+
+    def test_a_grey_ramp_stays_straight(self, tmp_path: Path) -> None:
+        ramp = np.tile(np.arange(256, dtype=np.uint8), (32, 1))
+        info = VideoInfo(256, 32, Fraction(25), Fraction(1, 25))
+        write_mp4(tmp_path / "out.mp4", [Frame(n, Fraction(n, 25), ramp) for n in range(3)], info)
+        for frame in decode(tmp_path / "out.mp4"):
+            assert np.abs(book_rgb(frame) - ramp[..., None]).max() <= 4
+
+    def test_a_name_with_any_characters(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name in ("café 猫.mp4", "12:30.mp4", "a'b\"c.mp4", "UPPER.MP4"):
+            with open_sink(name, INFO) as sink:
+                sink.write(grey_frames(1)[0], Statistics())
+            assert len(decode(tmp_path / name)) == 1
+
+    def test_an_older_file_stays_until_the_new_one_is_whole(self, tmp_path: Path) -> None:
+        path = tmp_path / "out.mp4"
+        path.write_bytes(b"older")
+        with pytest.raises(ValueError, match="elsewhere"):
+            write_mp4(path, grey_frames(2), error=ValueError("elsewhere"))
+        assert path.read_bytes() == b"older"
+        write_mp4(path, grey_frames(2))
+        assert len(decode(path)) == 2
+        assert _names(tmp_path) == ["out.mp4"]
+
+    def test_what_was_written(self, tmp_path: Path) -> None:
+        sink = write_mp4(tmp_path / "out.mp4", grey_frames(2))
+        assert sink.written == f"{tmp_path / 'out.mp4'}: 2 frames, H.264, no sound"
+
+
+class TestSound:
+    @pytest.mark.parametrize("seconds", [0.5, 1.0, 3.0], ids=["short", "as long", "long tail"])
+    def test_it_is_the_same_bit_by_bit(self, seconds: float, tmp_path: Path) -> None:
+        source = write_source(tmp_path / "in.mp4", seconds, ("aac",))
+        sink = write_mp4(tmp_path / "out.mp4", grey_frames(25), sound_info(source))
+        assert packets(tmp_path / "out.mp4") == packets(source)
+        assert "1 audio track copied" in sink.written
+        assert len(decode(tmp_path / "out.mp4")) == 25
+
+    def test_two_tracks(self, tmp_path: Path) -> None:
+        source = write_source(tmp_path / "in.mp4", 1.5, ("aac", "libmp3lame"))
+        sink = write_mp4(tmp_path / "out.mp4", grey_frames(25), sound_info(source))
+        assert "2 audio tracks copied" in sink.written
+        for track in range(2):
+            assert packets(tmp_path / "out.mp4", track) == packets(source, track)
+
+    @pytest.mark.parametrize(
+        ("suffix", "codec"), [(".mkv", "aac"), (".mkv", "flac"), (".mkv", "ac3"), (".mkv", "pcm_s16le"), (".ts", "aac")]
+    )
+    def test_other_containers(self, suffix: str, codec: str, tmp_path: Path) -> None:
+        """The bytes are the same; times are as exact as the source's container."""
+        source = write_source(tmp_path / f"in{suffix}", 1.5, (codec,))
+        write_mp4(tmp_path / "out.mp4", grey_frames(25), sound_info(source))
+        found, expected = packets(tmp_path / "out.mp4"), packets(source)
+        header = 7 if suffix == ".ts" else 0  # ADTS, which mp4 states once for the whole track.
+        assert [data for _, _, data in found] == [data[header:] for _, _, data in expected]
+        assert [float(pts) for pts, _, _ in found] == pytest.approx([float(p) for p, _, _ in expected], abs=0.0011)
+
+    def test_a_start_offset_keeps_sound_and_pictures_together(self, tmp_path: Path) -> None:
+        start = Fraction(7, 5)
+        source = write_source(tmp_path / "in.ts", 1.0, ("aac",), start)
+        frames = [Frame(f.index, f.time + start, f.pixels) for f in grey_frames(25)]
+        write_mp4(tmp_path / "out.mp4", frames, VideoInfo(64, 48, Fraction(25), Fraction(1, 90000), None, source))
+        found = decode(tmp_path / "out.mp4")
+        assert [frame.pts * frame.time_base for frame in found] == [frame.time for frame in frames]
+        assert float(packets(tmp_path / "out.mp4")[0][0]) == pytest.approx(float(packets(source)[0][0]), abs=0.0001)
+
+    def test_a_codec_that_mp4_cannot_hold_is_named_and_left_out(self, tmp_path: Path) -> None:
+        source = write_source(tmp_path / "in.mov", 1.0, ("pcm_mulaw", "aac"))
+        sink = write_mp4(tmp_path / "out.mp4", grey_frames(25), sound_info(source))
+        assert "1 audio track copied, left out as mp4 cannot hold it: pcm_mulaw" in sink.written
+        assert len(decode(tmp_path / "out.mp4")) == 25
+        assert packets(tmp_path / "out.mp4") == packets(source, 1)
+
+    def test_no_codec_fits(self, tmp_path: Path) -> None:
+        source = write_source(tmp_path / "in.mov", 1.0, ("pcm_mulaw",))
+        sink = write_mp4(tmp_path / "out.mp4", grey_frames(5), sound_info(source))
+        assert "0 audio tracks copied, left out" in sink.written
+        with av.open(str(tmp_path / "out.mp4")) as container:
+            assert len(container.streams) == 1
+
+    def test_ctrl_c_ends_the_sound_with_the_pictures(self, tmp_path: Path) -> None:
+        source = write_source(tmp_path / "in.mp4", 3.0, ("aac",))
+        with pytest.raises(KeyboardInterrupt):
+            write_mp4(tmp_path / "out.mp4", grey_frames(12), sound_info(source), KeyboardInterrupt())
+        found, expected = packets(tmp_path / "out.mp4"), packets(source)
+        assert found == expected[: len(found)]
+        last_picture = Fraction(11, 25)
+        assert last_picture - Fraction(1024, SOUND_HZ) < found[-1][1] <= last_picture
+
+    def test_a_damaged_tail_ends_the_sound_there(self, tmp_path: Path) -> None:
+        source = write_source(tmp_path / "in.mkv", 3.0, ("aac",))
+        whole = packets(source)
+        source.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
+        write_mp4(tmp_path / "out.mp4", grey_frames(25), sound_info(source))
+        found = packets(tmp_path / "out.mp4")
+        assert 10 < len(found) < len(whole)
+        assert [data for _, _, data in found] == [data for _, _, data in whole[: len(found)]]
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt("stop"), ValueError("stop"), None], ids=repr)
+    def test_the_source_is_closed(
+        self, error: BaseException | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = write_source(tmp_path / "in.mp4", 1.0, ("aac",))
+        closed: list[SoundCopy] = []
+        monkeypatch.setattr(SoundCopy, "close", lambda self: closed.append(self))
+        with pytest.raises(type(error), match="stop") if error else nullcontext():
+            write_mp4(tmp_path / "out.mp4", grey_frames(2), sound_info(source), error)
+        assert closed
+
+    def test_sound_that_is_gone(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match=r"cannot write .*out\.mp4: .*No such file"):
+            VideoSink(tmp_path / "out.mp4", sound_info(tmp_path / "gone.mp4"))
+        assert _names(tmp_path) == []
+
+
+class Failing:
+    """An output container that fails at its `good`-th packet, or at its trailer."""
+
+    def __init__(self, output: Any, error: BaseException, good: int | None) -> None:
+        self._output, self._error, self._good = output, error, good
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._output, name)
+
+    def mux(self, made: Any) -> None:
+        if self._good is not None:
+            self._good -= 1
+            if self._good < 0:
+                raise self._error
+        self._output.mux(made)
+
+    def close(self) -> None:
+        self._output.close()
+        if self._good is None:
+            self._good = 0
+            raise self._error
+
+
+@contextmanager
+def file_limit(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class TestFullDisk:
+    @pytest.mark.parametrize("good", [0, 1, 6, None], ids=["first frame", "second", "flush", "trailer"])
+    def test_mp4(self, good: int | None, tmp_path: Path) -> None:
+        sink = VideoSink(tmp_path / "out.mp4", INFO)
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sink._output = Failing(sink._output, full, good)  # type: ignore[assignment]
+        with pytest.raises(OutputError, match=r"cannot write .*out\.mp4: No space left on device"), sink:
+            _write_all(sink, grey_frames(6))
+        assert _names(tmp_path) == []
+
+    @pytest.mark.parametrize("share", [0.0, 0.5, 0.98], ids=["header", "middle", "trailer"])
+    def test_mp4_for_real(self, share: float, tmp_path: Path) -> None:
+        info, frames = VideoInfo(128, 96, Fraction(25), Fraction(1, 25)), noise_frames(12, 128, 96)
+        size = write_mp4(tmp_path / "out.mp4", frames, info)._path.stat().st_size
+        (tmp_path / "out.mp4").unlink()
+        with (
+            file_limit(int(size * share)),
+            pytest.raises(OutputError, match=r"cannot write .*out\.mp4: File too large"),
+        ):
+            write_mp4(tmp_path / "out.mp4", frames, info)
+        assert _names(tmp_path) == []
+
+    def test_pictures_for_real(self, tmp_path: Path) -> None:
+        with file_limit(1000), pytest.raises(OutputError, match=r"cannot write .*00000\.png: File too large"):
+            write_image(tmp_path / "00000.png", noise_frames(1)[0].pixels)
+        assert _names(tmp_path) == []
+
+    def test_a_second_ctrl_c_while_completing(self, tmp_path: Path) -> None:
+        sink = VideoSink(tmp_path / "out.mp4", INFO)
+        sink._output = Failing(sink._output, KeyboardInterrupt(), None)  # type: ignore[assignment]
+        with pytest.raises(KeyboardInterrupt), sink:
+            _write_all(sink, grey_frames(3))
+        assert _names(tmp_path) == []
+
+
+def _write_all(sink: VideoSink, frames: list[Frame]) -> None:
+    for frame in frames:
+        sink.write(frame, Statistics())
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("name", ["out.avi", "out", "out.mp4.txt", "out.png", "out.webm"])
+    def test_unknown_suffix(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match=r"ends in \.mp4, a pattern such as x_%05d\.png, or a folder"):
+            open_sink(str(tmp_path / name), INFO)
+        assert _names(tmp_path) == []
+
+    @pytest.mark.parametrize(
+        "name", ["x_%s.png", "x_%d_%d.png", "x_%.png", "x_%%.png", "%c.png", "x_%99999d.png", "%f.png"]
+    )
+    def test_bad_patterns(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match=r"is not a pattern for numbered files; write one such as x_%05d\.png"):
+            open_sink(str(tmp_path / name), INFO)
+
+    @pytest.mark.parametrize("name", ["x_%05d.jpg", "x_%05d", "x_%05d.mp4"])
+    def test_sequences_are_png(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match=r"only \.png keeps every level"):
+            open_sink(str(tmp_path / name), INFO)
+
+    def test_transparency_does_not_go_into_mp4(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match=r"cannot hold transparency: give --bg FILE"):
+            open_sink(str(tmp_path / "out.mp4"), INFO, transparent=True)
+
+    def test_missing_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match="there is no folder"):
+            open_sink(str(tmp_path / "none" / "out.mp4"), INFO)
+
+    def test_a_file_where_a_folder_should_be(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(OutputError, match="there is no folder"):
+            open_sink(str(tmp_path / "file" / "out.mp4"), INFO)
+        with pytest.raises(OutputError, match="cannot make the folder"):
+            open_sink(str(tmp_path / "file" / "x_%05d.png"), INFO)
+        with pytest.raises(OutputError, match="cannot write"):
+            write_image(tmp_path / "file" / "x.png", picture(0))
+
+    @pytest.mark.parametrize("name", ["out.mp4", "x_%05d.png", ""])
+    def test_a_folder_that_may_not_be_written(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+        with pytest.raises(OutputError, match=r"cannot write .*permission"):
+            open_sink(str(tmp_path / name), INFO)
+        assert _names(tmp_path) == []
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+    def test_a_folder_that_may_not_be_written_for_real(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o500)
+        with pytest.raises(OutputError, match="permission"):
+            open_sink(str(tmp_path / "out.mp4"), INFO)
+        with pytest.raises(OutputError, match="permission"):
+            make_folder(tmp_path / "new")
+        tmp_path.chmod(0o700)
+
+    @pytest.mark.parametrize("name", ["x.xyz", "x", "x.mp4"])
+    def test_pictures_of_an_unknown_format(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match="not a known picture format, use"):
+            write_image(tmp_path / name, picture(0))
+        assert _names(tmp_path) == []
+
+    @pytest.mark.parametrize("name", ["folder.png", "n" * 251 + ".png"])
+    def test_pictures_that_cannot_be_named_so(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / "folder.png").mkdir()
+        with pytest.raises(OutputError, match="cannot write"):
+            write_image(tmp_path / name, picture(0))
+        assert _names(tmp_path) == ["folder.png"]
+
+
+class TestPictures:
+    def test_names_follow_the_index(self, tmp_path: Path) -> None:
+        with PictureSequence(tmp_path / "x_%03d.png") as sink:
+            for index in (0, 2, 1000):
+                sink.write(Frame(index, Fraction(index), picture(index)), Statistics())
+        assert _names(tmp_path) == ["x_000.png", "x_002.png", "x_1000.png"]
+        assert sink.written == f"3 pictures in {tmp_path / 'x_%03d.png'}"
+
+    @pytest.mark.parametrize("name", ["x_%d.png", "%05d.PNG", "café_%03d.png", "%1d.png"])
+    def test_patterns(self, name: str, tmp_path: Path) -> None:
+        with open_sink(str(tmp_path / name), INFO) as sink:
+            sink.write(Frame(7, Fraction(0), picture(0)), Statistics())
+        assert _names(tmp_path) == [name % 7]
+
+    @pytest.mark.parametrize("name", ["new/deep", "50%", "old"])
+    def test_folders(self, name: str, tmp_path: Path) -> None:
+        if name != "new/deep":
+            (tmp_path / name).mkdir()
+        with open_sink(f"{tmp_path / name}/", INFO) as sink:
+            sink.write(Frame(7, Fraction(0), picture(0)), Statistics())
+        assert _names(tmp_path / name) == ["00007.png"]
+
+    def test_an_image_comes_back_exactly(self, tmp_path: Path) -> None:
+        rgb = picture(0)
+        rgba = np.dstack((rgb, rgb[..., 1]))
+        for name, pixels in (("rgb", rgb), ("rgba", rgba), ("grey", rgb[..., 1])):
+            write_image(tmp_path / f"{name}.png", np.ascontiguousarray(pixels))
+            back = cv2.imread(str(tmp_path / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+            code = {"rgb": cv2.COLOR_BGR2RGB, "rgba": cv2.COLOR_BGRA2RGBA}.get(name)
+            assert np.array_equal(back if code is None else cv2.cvtColor(back, code), pixels)
+
+    def test_opaque(self) -> None:
+        grey = picture(0)[..., 1].copy()
+        assert np.array_equal(opaque(grey), np.dstack((grey, grey, grey)))
+        assert opaque(picture(0)) is not None
+        whole = np.dstack((picture(0), np.full_like(grey, 255)))
+        assert np.abs(opaque(whole).astype(int) - picture(0)).max() <= 1
+        hidden = opaque(np.dstack((picture(0), np.zeros_like(grey))))
+        assert set(np.unique(hidden)) == {204, 255}
+
+
+class TestWindow:
+    @pytest.fixture
+    def shown(self, monkeypatch: pytest.MonkeyPatch) -> list[Pixels]:
+        """OpenCV's window functions do nothing but keep what is shown."""
+        pictures: list[Pixels] = []
+        monkeypatch.setenv("DISPLAY", ":0")
+        monkeypatch.setattr(cv2, "namedWindow", lambda title, flags: None)
+        monkeypatch.setattr(cv2, "imshow", lambda title, bgr: pictures.append(bgr))
+        monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: -1)
+        monkeypatch.setattr(cv2, "getWindowProperty", lambda title, what: 1.0)
+        monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+        return pictures
+
+    @pytest.mark.parametrize("platform", ["linux"])
+    def test_no_display(self, platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(sys, "platform", platform)
+        with pytest.raises(OutputError, match="no display for the preview window: give --out"):
+            open_sink("window", INFO)
+
+    def test_it_shows_bgr_with_the_figures_on_top(self, shown: list[Pixels]) -> None:
+        rgb = picture(0, 640, 96)
+        with PreviewWindow() as sink:
+            sink.write(Frame(0, Fraction(0), rgb), Statistics())
+        assert np.array_equal(shown[0][64:], rgb[64:, :, ::-1])
+        assert not np.array_equal(shown[0][:40], rgb[:40, :, ::-1])
+        assert not sink.closed
+
+    @pytest.mark.parametrize("key", [ord("q"), 27, ord("q") + 0x100000])
+    def test_keys_that_close_it(self, key: int, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: key)
+        with PreviewWindow() as sink:
+            sink.write(Frame(0, Fraction(0), picture(0)), Statistics())
+            assert sink.closed
+
+    def test_other_keys_do_not(self, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: ord("x"))
+        with PreviewWindow() as sink:
+            sink.write(Frame(0, Fraction(0), picture(0)), Statistics())
+            assert not sink.closed
+
+    @pytest.mark.parametrize("visible", [0.0, -1.0])
+    def test_the_cross_closes_it(self, visible: float, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cv2, "getWindowProperty", lambda title, what: visible)
+        with PreviewWindow() as sink:
+            sink.write(Frame(0, Fraction(0), picture(0)), Statistics())
+            assert sink.closed
+
+
+class TestVirtualCamera:
+    def test_there_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("streamseg.sink.virtual.SYSTEM_DEVICES", tmp_path / "none")
+        monkeypatch.setattr(sys, "platform", "linux")
+        with pytest.raises(OutputError, match=r"no virtual camera on this machine: install v4l2loopback .*modprobe"):
+            open_sink("virtual", INFO)
+
+    def test_the_first_that_may_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("video8", "video9", "v4l-subdev0"):
+            (tmp_path / name).mkdir()
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name == "video9")
+        assert find_loopback(tmp_path) == Path("/dev/video9")
+
+    def test_none_may_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "video8").mkdir()
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+        with pytest.raises(
+            OutputError, match=r"no permission to write to /dev/video8: add your user to the group video"
+        ):
+            find_loopback(tmp_path)
+
+    def test_a_device_that_is_no_camera(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "video8").touch()
+        monkeypatch.setattr("streamseg.sink.virtual.find_loopback", lambda devices: tmp_path / "video8")
+        with pytest.raises(OutputError, match=r"cannot write to the virtual camera .*video8: ") as caught:
+            LoopbackCamera(INFO)
+        assert "\n" not in str(caught.value)
+
+    def test_a_device_that_goes_away(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        gone = OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        monkeypatch.setattr("streamseg.sink.virtual.find_loopback", lambda devices: tmp_path / "video8")
+        opened = SimpleNamespace(
+            open=lambda name, mode, format: av.open(name, mode, format="rawvideo"), FFmpegError=av.FFmpegError
+        )
+        monkeypatch.setattr("streamseg.sink.virtual.av", opened)
+        sink = LoopbackCamera(INFO)
+        sink._output = Failing(sink._output, gone, 0)  # type: ignore[assignment]
+        with pytest.raises(OutputError, match=r"cannot write to the virtual camera .*: No such device"), sink:
+            sink.write(grey_frames(1)[0], Statistics())
+
+    @pytest.mark.parametrize(
+        ("platform", "kind"), [("linux", "LoopbackCamera"), ("darwin", "PyVirtualCam"), ("win32", "PyVirtualCam")]
+    )
+    def test_each_system_has_its_own(self, platform: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "platform", platform)
+        for name in ("LoopbackCamera", "PyVirtualCam"):
+            monkeypatch.setattr(f"streamseg.sink.virtual.{name}", lambda info, name=name: name)
+        assert open_virtual_camera(INFO) == kind
+
+    def test_pyvirtualcam_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+        with pytest.raises(MissingExtraError, match=r"pip install 'streamseg\[virtualcam\]'"):
+            PyVirtualCam(INFO)
+
+    def test_pyvirtualcam_finds_no_camera(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def camera(width: int, height: int, fps: float) -> None:
+            raise RuntimeError("'obs' backend: no device")
+
+        monkeypatch.setitem(sys.modules, "pyvirtualcam", SimpleNamespace(Camera=camera))
+        with pytest.raises(OutputError, match=r"no virtual camera opens .*install OBS Studio"):
+            PyVirtualCam(INFO)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
