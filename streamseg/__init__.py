@@ -16,7 +16,8 @@ The files, in the order that a frame passes them:
     sink/       5  mp4, PNG sequence, preview window, virtual camera
     pipeline.py    wires them: threads, live or offline, statistics
 
-Nothing heavy is imported before it is used.
+Nothing heavy is imported before it is used. The stations themselves are called like their files, so they are not
+public names here: `from streamseg.infer import infer`.
 """
 
 from __future__ import annotations
@@ -25,15 +26,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamseg.composite import composite
     from streamseg.config import Settings, load_settings
     from streamseg.decode import open_camera, open_source
     from streamseg.errors import StreamsegError
     from streamseg.frames import Batch, Frame, VideoInfo
-    from streamseg.infer import infer, open_engine
+    from streamseg.infer import open_engine
     from streamseg.pipeline import Statistics, run
     from streamseg.sink import open_sink
-    from streamseg.smooth import smooth
     from streamseg.u2net import FusedU2Net, U2Net
     from streamseg.weights import load_weights
 
@@ -46,8 +45,6 @@ _HOME = {
     "StreamsegError": "errors",
     "U2Net": "u2net",
     "VideoInfo": "frames",
-    "composite": "composite",
-    "infer": "infer",
     "load_settings": "config",
     "load_weights": "weights",
     "open_camera": "decode",
@@ -55,7 +52,6 @@ _HOME = {
     "open_sink": "sink",
     "open_source": "decode",
     "run": "pipeline",
-    "smooth": "smooth",
 }
 
 __version__ = "0.1.0"
@@ -69,8 +65,6 @@ __all__ = [
     "StreamsegError",
     "U2Net",
     "VideoInfo",
-    "composite",
-    "infer",
     "load_settings",
     "load_weights",
     "open_camera",
@@ -78,7 +72,6 @@ __all__ = [
     "open_sink",
     "open_source",
     "run",
-    "smooth",
 ]
 
 

@@ -97,6 +97,8 @@ def image(
         settings = _settings(context)
         transparent = not settings.composite.bg and not settings.composite.matte_only
         pairs = plan_photos(photos, out, transparent)
+        for _, target in pairs:
+            _refuse_overwriting(str(target), settings.composite.bg)
         failed = 0
         for done in matte_photos(pairs, _open_engine(settings), settings):
             if done.problem:

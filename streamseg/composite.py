@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -25,10 +26,7 @@ BLUR = "blur"
 BLUR_SHARE = 1 / 40
 """Standard deviation of the blurred background as a share of the frame's long side."""
 
-GUIDE_RADIUS_SHARE = 1 / 80
-"""Radius of the guided filter's window as a share of the matte's long side: about the width of a soft edge."""
-
-GUIDE_EPSILON = 1e-3
+GUIDE_EPSILON = 1e-2
 """Variance of the guide, in [0, 1] squared, below which it is taken as flat."""
 
 
@@ -69,17 +67,19 @@ class Moving:
         self._path, self._fit = path, fit
         self._frames = iter(self._source)
         self._shown = next(self._frames)
-        self._next: Frame | None = self._shown
-        self._origin = self._shown.time
+        self._next = self._shown
+        self._origin: Fraction | None = None  # The video's time when the frames' time is 0.
         self._round_length = 1 / self._source.info.rate
         self._fitted = Still(self._shown.pixels, fit)
 
     def behind(self, frame: Frame) -> Pixels:
         """See `Background`."""
         shown = self._shown
-        while self._next is not None and self._next.time - self._origin <= frame.time:
+        if self._origin is None:  # It starts with the first frame, whatever the clock of the frames says then.
+            self._origin = shown.time - frame.time
+        while self._next.time - self._origin <= frame.time:
             self._shown = self._next
-            self._next = next(self._frames, None) or self._restart()
+            self._next = next(self._frames, None) or self._restart(self._shown.time - self._origin)
         if self._shown is not shown:
             self._fitted = Still(self._shown.pixels, self._fit)
         return self._fitted.behind(frame)
@@ -88,14 +88,13 @@ class Moving:
         """See `Background`."""
         self._source.close()
 
-    def _restart(self) -> Frame:
-        """Opens the video again; its next round begins one frame after the last."""
-        end = self._shown.time - self._origin + self._round_length
+    def _restart(self, last_seconds: Fraction) -> Frame:
+        """Opens the video again; its next round begins one frame after the last one, in the frames' time."""
         self._source.close()
         self._source = VideoFile(str(self._path))
         self._frames = iter(self._source)
         first = next(self._frames)
-        self._origin = first.time - end
+        self._origin = first.time - (last_seconds + self._round_length)
         return first
 
 
@@ -122,6 +121,8 @@ def open_background(bg: str, fit: Fit) -> Background:
     path = Path(bg)
     if bg == BLUR:
         return Blurred()
+    if path.is_dir():
+        raise InputError(f"background {bg!r} is a folder; give a picture, a video, a colour, or {BLUR}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return Still(_read_flat(path), fit)
     if path.exists():
@@ -157,52 +158,55 @@ def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only
 def refine(pixels: Pixels, alpha: Alpha) -> Alpha:
     """Enlarges a matte `(h, w)` to the frame's `(H, W)`, its edges drawn along the frame's own.
 
-    The fast guided filter with the frame's luma as guide: the local linear model is fitted at the matte's size
-    and applied at the frame's.
+    A local linear model of alpha over the frame's luma is fitted at the matte's size and applied at the frame's.
 
-    Source: He and Sun, "Fast Guided Filter", arXiv:1505.00996, algorithm 2.
+    Source: He and Sun, "Fast Guided Filter", arXiv:1505.00996, algorithm 2, with one change: the model passes through
+    each matte pixel's own value, not through the window's mean, which would blur the matte by the window.
     """
-    height, width = alpha.shape
+    size = pixels.shape[1::-1]
     guide = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    small_guide = cv2.resize(guide, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
-    slope, offset = (
-        cv2.resize(term, guide.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        for term in _linear_model(small_guide, alpha)
-    )
+    small_guide = cv2.resize(guide, alpha.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
+    small_guide /= 255
+    small_slope = _slope(small_guide, alpha)
+    slope = cv2.resize(small_slope, size, interpolation=cv2.INTER_CUBIC)
+    offset = cv2.resize(alpha - small_slope * small_guide, size, interpolation=cv2.INTER_CUBIC)
     enlarged = cv2.add(cv2.multiply(slope, guide, scale=1 / 255, dtype=cv2.CV_32F), offset)
     return np.clip(enlarged, 0, 1, out=enlarged).astype(np.float32, copy=False)
 
 
-def _linear_model(guide: Alpha, alpha: Alpha) -> tuple[Alpha, Alpha]:
-    """Slope and offset `(h, w)` of alpha over the guide in the window around each pixel, averaged."""
-    radius = max(1, round(max(guide.shape) * GUIDE_RADIUS_SHARE))
-    mean_guide, mean_alpha = _box(guide, radius), _box(alpha, radius)
-    covariance = _box(guide * alpha, radius) - mean_guide * mean_alpha
-    variance = _box(guide * guide, radius) - mean_guide * mean_guide
-    slope = (covariance / (variance + GUIDE_EPSILON)).astype(np.float32, copy=False)
-    return _box(slope, radius), _box(mean_alpha - slope * mean_guide, radius)
+def _slope(guide: Alpha, alpha: Alpha) -> Alpha:
+    """Slope `(h, w)` of alpha over the guide in the 3x3 window around each pixel, averaged."""
+    mean_guide, mean_alpha = _box(guide), _box(alpha)
+    covariance = _box(guide * alpha) - mean_guide * mean_alpha
+    variance = _box(guide * guide) - mean_guide * mean_guide
+    return _box((covariance / (variance + GUIDE_EPSILON)).astype(np.float32, copy=False))
 
 
-def _box(values: Alpha, radius: int) -> Alpha:
-    side = 2 * radius + 1
-    return cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT).astype(np.float32, copy=False)
+def _box(values: Alpha) -> Alpha:
+    return cv2.blur(values, (3, 3), borderType=cv2.BORDER_REFLECT).astype(np.float32, copy=False)
 
 
 def fit_to(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
     """Scales RGB `(h, w, 3)` to `height` x `width` with its proportions kept: cut to fill, or with black bars."""
-    scales = (height / pixels.shape[0], width / pixels.shape[1])
-    scale = max(scales) if fit == "cover" else min(scales)
-    scaled_height, scaled_width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    scaled = cv2.resize(pixels, (scaled_width, scaled_height), interpolation=method)
-    scaled = _crop_centre(scaled.astype(np.uint8, copy=False), height, width)
-    short_y, short_x = height - scaled.shape[0], width - scaled.shape[1]
+    if fit == "cover":  # Cut first: what stands over would be scaled for nothing, and may be huge.
+        pixels = _crop_centre(pixels, *_within(pixels.shape[0], pixels.shape[1], height / width))
+        inner_height, inner_width = height, width
+    else:
+        inner_height, inner_width = _within(height, width, pixels.shape[0] / pixels.shape[1])
+    method = cv2.INTER_AREA if inner_height < pixels.shape[0] else cv2.INTER_CUBIC
+    scaled = cv2.resize(pixels, (inner_width, inner_height), interpolation=method)
+    short_y, short_x = height - inner_height, width - inner_width
     borders = (short_y // 2, short_y - short_y // 2, short_x // 2, short_x - short_x // 2)
     return cv2.copyMakeBorder(scaled, *borders, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
 
 
+def _within(height: int, width: int, ratio: float) -> tuple[int, int]:
+    """Height and width of the largest rectangle with `ratio` = height / width inside `height` x `width`."""
+    return max(1, min(height, round(width * ratio))), max(1, min(width, round(height / ratio)))
+
+
 def _crop_centre(pixels: Pixels, height: int, width: int) -> Pixels:
-    y, x = (max(0, (have - want) // 2) for have, want in zip(pixels.shape, (height, width), strict=False))
+    y, x = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return pixels[y : y + height, x : x + width]
 
 
@@ -210,8 +214,8 @@ def _read_flat(path: Path) -> Pixels:
     """A picture as RGB, its transparent parts over black: what is behind a background is nothing."""
     bgr = read_image_bgr(path, cv2.IMREAD_UNCHANGED)
     if bgr.ndim == 3 and bgr.shape[2] == 4:
-        shown = bgr[..., :3] * (bgr[..., 3:] / np.iinfo(bgr.dtype).max)
-        return np.ascontiguousarray(shown[..., ::-1]).astype(np.uint8)
+        shown = bgr[..., :3] * (bgr[..., 3:] / 255)
+        return cv2.cvtColor(np.rint(shown).astype(np.uint8), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
     bgr = read_image_bgr(path, cv2.IMREAD_COLOR)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 

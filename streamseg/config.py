@@ -23,7 +23,7 @@ from streamseg.errors import ConfigError
 class Section(BaseModel):
     """A frozen table that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InferSettings(Section):
@@ -83,6 +83,9 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
     """
     values = _read_toml(path) if path else {}
     sections = _sections()
+    for name, value in values.items():
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path}: {name} = {value!r} stands outside a table; {_place(name)}")
     for name, value in (overrides or {}).items():
         if name not in sections:
             raise ConfigError(f"unknown setting {name!r}; known are {', '.join(sections)}")
@@ -115,8 +118,16 @@ def _sections() -> dict[str, str]:
     return sections
 
 
+def _place(name: str) -> str:
+    """Where a setting belongs, or what there is, for messages."""
+    sections = _sections()
+    return f"it belongs under [{sections[name]}]" if name in sections else f"known are {', '.join(sections)}"
+
+
 def _first_problem(error: ValidationError, path: Path | None) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     source = f"{path}: " if path else ""
+    if problem["type"] == "extra_forbidden":
+        return f"{source}unknown setting {where}; {_place(str(problem['loc'][-1]))}"
     return f"{source}{where}: {problem['msg']} (got {problem['input']!r})"

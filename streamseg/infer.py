@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, islice
@@ -51,7 +52,8 @@ def open_engine(name: str, net: U2Net) -> Engine:
         try:
             return ENGINES[candidate](net)
         except (ImportError, RuntimeError) as error:
-            reasons.append(f"{candidate}: {str(error).splitlines()[0]}")
+            first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            reasons.append(f"{candidate}: {first_line}")
     raise EngineError("no inference engine opens: " + "; ".join(reasons))
 
 
@@ -90,7 +92,8 @@ def network_input(pictures: list[Pixels], input_size: int) -> Tensor:
 def network_size(height: int, width: int, input_size: int) -> tuple[int, int]:
     """Height and width of the network's input in pixels for a frame of `height` x `width`.
 
-    The long side becomes `input_size`, the short side keeps the proportions, both rounded to multiples of 32.
+    The long side becomes `input_size` and the short side keeps the proportions, both rounded to multiples of 32,
+    halves up.
     """
     scale = Fraction(input_size, max(height, width))
     return _nearest_multiple(height * scale), _nearest_multiple(width * scale)
@@ -104,7 +107,7 @@ def normalise(pixels: Tensor) -> Tensor:
 
 
 def _nearest_multiple(length: Fraction) -> int:
-    return max(STRIDE_PX, round(length / STRIDE_PX) * STRIDE_PX)
+    return max(STRIDE_PX, math.floor(length / STRIDE_PX + Fraction(1, 2)) * STRIDE_PX)
 
 
 def _openvino(net: U2Net) -> Engine:

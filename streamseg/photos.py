@@ -66,13 +66,16 @@ def matte_photos(pairs: list[tuple[Path, Path]], engine: Engine, settings: Setti
     """Does one photo after the other; a bad one is reported and the rest go on."""
     chosen = settings.composite
     background = open_background(chosen.bg, chosen.fit) if chosen.bg and not chosen.matte_only else None
-    for photo, out in pairs:
-        try:
-            yield _matte_photo(photo, out, engine, settings, background)
-        except StreamsegError as error:
-            yield PhotoDone(photo, out, problem=str(error))
-    if background:
-        background.close()
+    try:
+        for photo, out in pairs:
+            try:
+                done = _matte_photo(photo, out, engine, settings, background)
+            except StreamsegError as error:
+                done = PhotoDone(photo, out, problem=str(error))
+            yield done
+    finally:
+        if background:
+            background.close()
 
 
 def _matte_photo(

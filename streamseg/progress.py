@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +15,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class RunProgress:
-    """Frames done, frames a second and the time that is left, on standard error."""
+    """Frames done, frames a second and the time that is left, on standard error by default."""
 
     def __init__(self, frame_count: int | None, console: Console | None = None) -> None:
         """`frame_count` is None where nobody knows how many frames will come."""
@@ -46,7 +45,7 @@ class RunProgress:
             self._bar.update(self._task, completed=statistics.frames, rate=f"{statistics.fps:.1f} fps")
         elif statistics.elapsed_seconds >= self._next_line_seconds:
             self._next_line_seconds = statistics.elapsed_seconds + SECONDS_BETWEEN_LINES
-            print(self._line(statistics), file=sys.stderr, flush=True)
+            print(self._line(statistics), file=self._console.file, flush=True)
 
     def _line(self, statistics: Statistics) -> str:
         if not self._total:

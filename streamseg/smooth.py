@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,8 +18,11 @@ from streamseg.frames import Batch, Frame, Pixels
 CUT_THRESHOLD = 30.0
 """Mean absolute change of the thumbnail, in levels of 255, from which on it is another scene."""
 
-THUMBNAIL_POINTS = 24
-"""Sampling points along each side for finding cuts."""
+THUMBNAIL_SIDE = 12
+"""Sides of the thumbnail for finding cuts: coarse, so that a pan changes little of it."""
+
+POINTS_PER_SIDE = 96
+"""Points of the frame along each side that the thumbnail averages, so that noise does not show in it."""
 
 
 class Filter(Protocol):
@@ -83,19 +87,18 @@ class OneEuroFilter:
 
 
 class CutDetector:
-    """Tells a scene cut from a coarse sampling of the picture."""
+    """Tells a scene cut from a thumbnail of the picture."""
 
     def __init__(self) -> None:
-        self._last: Pixels | None = None
+        self._last: cv2.typing.MatLike | None = None
 
     def is_cut(self, pixels: Pixels) -> bool:
         """Whether RGB `(H, W, 3)` shows another scene than the picture before."""
-        step_y, step_x = (max(1, length // THUMBNAIL_POINTS) for length in pixels.shape[:2])
-        thumbnail = pixels[::step_y, ::step_x].copy()  # A view would keep the whole frame alive.
+        step_y, step_x = (max(1, length // POINTS_PER_SIDE) for length in pixels.shape[:2])
+        points = pixels[::step_y, ::step_x].astype(np.float32)
+        thumbnail = cv2.resize(points, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
         last, self._last = self._last, thumbnail
-        if last is None or last.shape != thumbnail.shape:
-            return True
-        return float(np.abs(thumbnail.astype(np.int16) - last).mean()) > CUT_THRESHOLD
+        return last is None or float(cv2.absdiff(thumbnail, last).mean()) > CUT_THRESHOLD
 
 
 def smooth(batches: Iterable[Batch], settings: SmoothSettings) -> Iterator[Batch]:

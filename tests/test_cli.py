@@ -125,6 +125,14 @@ def test_image_reports_the_bad_photo_and_does_the_rest(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("disc")
+def test_image_does_not_overwrite_its_background(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "me.png"), picture(0))
+    cv2.imwrite(str(tmp_path / "bg.png"), picture(9))
+    result = streamseg("image", tmp_path / "me.png", "-o", tmp_path / "bg.png", "--bg", tmp_path / "bg.png")
+    expect_one_line_error(result, "is an input too")
+
+
+@pytest.mark.usefixtures("disc")
 def test_webcam_writes_a_file_and_says_what_it_dropped(clip: Clip, tmp_path: Path) -> None:
     out = tmp_path / "cam.mp4"
     result = streamseg("webcam", "--camera", clip.path, "--bg", "green", "--frames", "6", "-o", out)

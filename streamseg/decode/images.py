@@ -62,6 +62,8 @@ def read_image_bgr(path: Path, mode: int) -> Pixels:
         raise InputError(f"{path} is damaged, or larger than the 1,000 megapixels that can be read") from error
     if pixels is None:
         raise InputError(f"{path} is not a picture that can be read ({', '.join(IMAGE_SUFFIXES)})")
+    if pixels.dtype == np.uint16:  # Only IMREAD_UNCHANGED keeps 16 bits.
+        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
     return pixels.astype(np.uint8, copy=False)
 
 

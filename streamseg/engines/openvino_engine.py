@@ -30,7 +30,8 @@ class OpenVinoEngine:
     def alpha(self, frames: Tensor) -> Tensor:
         """Normalised `(N, 3, h, w)` -> alpha `(N, 1, h, w)` in [0, 1]."""
         request = self._request_for(tuple(frames.shape))
-        request.set_input_tensor(ov.Tensor(np.ascontiguousarray(frames.numpy()), shared_memory=True))
+        pixels = np.ascontiguousarray(frames.numpy())  # The request borrows this memory and does not keep it alive.
+        request.set_input_tensor(ov.Tensor(pixels, shared_memory=True))
         request.infer()
         # The request writes into the same memory at its next call; a matte outlives that.
         return torch.from_numpy(request.get_output_tensor().data.copy())

@@ -1,0 +1,410 @@
+"""Backgrounds, the matte at full size, and the blend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamseg.composite import (
+    Alpha,
+    Background,
+    Blurred,
+    Fit,
+    Moving,
+    Still,
+    composite,
+    finish,
+    fit_to,
+    open_background,
+    refine,
+)
+from streamseg.config import CompositeSettings
+from streamseg.decode.images import read_image
+from streamseg.errors import InputError
+from streamseg.frames import Batch, Frame, Pixels
+from tests.conftest import SAMPLES
+from tests.synthetic import DISC, WALL, frames, picture, true_alpha
+
+GREEN = (0, 177, 64)
+
+
+def frame_at(seconds: Fraction | float, width_px: int = 64, height_px: int = 64) -> Frame:
+    return Frame(0, Fraction(seconds), np.zeros((height_px, width_px, 3), np.uint8))
+
+
+def behind(bg: str | Path, width_px: int = 64, height_px: int = 64, fit: Fit = "cover") -> Pixels:
+    """The background's picture at time 0."""
+    background = open_background(str(bg), fit)
+    try:
+        return background.behind(frame_at(0, width_px, height_px))
+    finally:
+        background.close()
+
+
+def marked(height: int, width: int) -> Pixels:
+    """White with a black mark at the centre, a tenth of each side long."""
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    half_y, half_x = height // 20, width // 20
+    pixels[height // 2 - half_y : (height + 1) // 2 + half_y, width // 2 - half_x : (width + 1) // 2 + half_x] = 0
+    return pixels
+
+
+sides = st.integers(40, 300)
+
+
+@settings(max_examples=60, deadline=None)
+@given(have=st.tuples(sides, sides), want=st.tuples(sides, sides))
+def test_cover_fills_the_frame_and_keeps_the_centre(have: tuple[int, int], want: tuple[int, int]) -> None:
+    fitted = fit_to(marked(*have), *want, "cover")
+    assert fitted.shape == (*want, 3)
+    assert fitted.dtype == np.uint8
+    scale = max(want[0] / have[0], want[1] / have[1])
+    corners = fitted[[0, 0, -1, -1], [0, -1, 0, -1]]
+    if all(0.2 * length * scale < limit for length, limit in zip(have, want, strict=True)):
+        assert corners.min() > 200  # The mark does not reach the corners, and there are no bars.
+        assert_centred(fitted, scale)
+
+
+@settings(max_examples=60, deadline=None)
+@given(have=st.tuples(sides, sides), want=st.tuples(sides, sides))
+def test_contain_shows_everything_between_black_bars(have: tuple[int, int], want: tuple[int, int]) -> None:
+    white = np.full((*have, 3), 255, np.uint8)
+    fitted = fit_to(white, *want, "contain")
+    assert fitted.shape == (*want, 3)
+    assert set(np.unique(fitted)) <= {0, 255}
+    rows, columns = (np.flatnonzero(fitted[..., 0].any(axis=axis)) for axis in (1, 0))
+    shown = (len(rows), len(columns))
+    scale = min(want[0] / have[0], want[1] / have[1])
+    for length, original, first, limit in zip(shown, have, (rows[0], columns[0]), want, strict=True):
+        assert abs(length - original * scale) <= 0.5 + 1e-6
+        assert abs(first - (limit - length) / 2) <= 0.5  # As much before as behind.
+    assert shown[0] == want[0] or shown[1] == want[1]
+
+
+def assert_centred(pixels: Pixels, scale: float) -> None:
+    weight = 255 - pixels[..., 0].astype(float)
+    for axis in (0, 1):
+        along = weight.sum(axis=1 - axis)
+        centre = (along * (np.arange(len(along)) + 0.5)).sum() / along.sum()
+        assert abs(centre - len(along) / 2) <= 0.5 * scale + 0.5
+
+
+def test_cover_keeps_the_proportions() -> None:
+    disc = np.zeros((300, 500, 3), np.uint8)
+    cv2.circle(disc, (250, 150), 60, (255, 255, 255), -1)
+    fitted = fit_to(disc, 450, 200, "cover") > 127
+    height, width = (int(fitted[..., 0].any(axis=axis).sum()) for axis in (1, 0))
+    assert abs(height - 181) <= 2
+    assert abs(width - 181) <= 2
+
+
+def test_a_panorama_is_cut_before_it_is_enlarged() -> None:
+    """Enlarged first, it would be 400 by 800,000 pixels."""
+    assert fit_to(np.zeros((2, 4000, 3), np.uint8), 400, 20, "cover").shape == (400, 20, 3)
+    assert fit_to(np.zeros((2, 4000, 3), np.uint8), 400, 20, "contain").shape == (400, 20, 3)
+
+
+@pytest.mark.parametrize(
+    ("bg", "rgb"),
+    [("red", (255, 0, 0)), ("Green", (0, 128, 0)), ("#00b140", GREEN), ("#00B140", GREEN), ("#fff", (255, 255, 255))],
+)
+def test_colours(bg: str, rgb: tuple[int, int, int]) -> None:
+    shown = behind(bg, 48, 32)
+    assert shown.shape == (32, 48, 3)
+    assert (shown == rgb).all()
+
+
+@pytest.mark.parametrize("bg", ["grün", "#12", "#gggggg", "beach", "nosuch.mp4", "none", "red "])
+def test_what_is_neither_file_nor_colour_is_named(bg: str) -> None:
+    with pytest.raises(InputError, match="is neither a file nor a colour") as caught:
+        open_background(bg, "cover")
+    assert repr(bg) in str(caught.value)
+
+
+def test_a_picture(tmp_path: Path) -> None:
+    rgb = marked(64, 64)
+    rgb[..., 0] = 7
+    assert cv2.imwrite(str(tmp_path / "bg.png"), rgb[..., ::-1])
+    assert np.array_equal(behind(tmp_path / "bg.png"), rgb)
+
+
+def write_pixels(path: Path, pixels: np.ndarray) -> Path:  # type: ignore[type-arg]
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+def test_transparent_parts_are_black(tmp_path: Path) -> None:
+    bgra = np.full((64, 64, 4), 200, np.uint8)
+    bgra[:32, :, 3], bgra[32:, :, 3] = 0, 128
+    bgra[:, 32:, 3] = 255
+    shown = behind(write_pixels(tmp_path / "bg.png", bgra))
+    assert (shown[:32, :32] == 0).all()
+    assert (shown[32:, :32] == 100).all()
+    assert (shown[:, 32:] == 200).all()
+    assert shown.flags.c_contiguous
+
+
+def test_transparent_pixels_keep_the_order_of_the_colours(tmp_path: Path) -> None:
+    bgra = np.full((64, 64, 4), (10, 20, 30, 255), np.uint8)
+    assert (behind(write_pixels(tmp_path / "bg.png", bgra)) == (30, 20, 10)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_become_eight(tmp_path: Path, channels: int) -> None:
+    deep = np.full((64, 64, channels), 40_000, np.uint16)
+    if channels == 4:
+        deep[..., 3] = 65_535
+    shown = behind(write_pixels(tmp_path / "bg.png", deep))
+    assert np.abs(shown.astype(int) - 40_000 // 257).max() <= 1
+
+
+def test_a_grey_picture(tmp_path: Path) -> None:
+    assert (behind(write_pixels(tmp_path / "bg.png", np.full((64, 64), 90, np.uint8))) == 90).all()
+
+
+def test_a_missing_picture(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read .*gone\.png: No such file"):
+        open_background(str(tmp_path / "gone.png"), "cover")
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    for folder in (tmp_path, tmp_path / "folder.png"):
+        with pytest.raises(InputError, match="is a folder; give a picture, a video, a colour"):
+            open_background(str(folder), "cover")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes", "notes.png", "notes.mp4"])
+def test_a_text_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("Not a picture.\n" * 9)
+    with pytest.raises(InputError, match=f"{name}.*"):
+        open_background(str(tmp_path / name), "cover")
+
+
+def write_levels(path: Path, levels: list[int], rate: int = 25, first_pts: int = 0) -> Path:
+    """A video of flat frames, lossless, one for each grey level."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("ffv1", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "gray"
+        for index, level in enumerate(levels):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64), level, np.uint8), format="gray")
+            frame.pts = first_pts + index
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+def levels_at(bg: Path, times: list[Fraction]) -> list[int]:
+    background = open_background(str(bg), "cover")
+    assert isinstance(background, Moving)
+    try:
+        return [int(background.behind(frame_at(time)).mean().round()) for time in times]
+    finally:
+        background.close()
+
+
+LEVELS = [40, 80, 120, 160, 200]
+
+
+@pytest.mark.parametrize("first_pts", [0, 50])
+@pytest.mark.parametrize("start", [Fraction(0), Fraction(7, 3), Fraction(1000)])
+def test_a_video_plays_from_its_first_frame_and_starts_over(tmp_path: Path, first_pts: int, start: Fraction) -> None:
+    """Whatever the first timestamp in either stream is."""
+    bg = write_levels(tmp_path / "bg.mkv", LEVELS, 25, first_pts)
+    found = levels_at(bg, [start + Fraction(i, 25) for i in range(13)])
+    assert found == pytest.approx((LEVELS * 3)[:13], abs=1)
+
+
+@pytest.mark.parametrize("rate", [10, 15, 30, 60])
+def test_a_video_keeps_its_own_pace_behind_30_frames_a_second(tmp_path: Path, rate: int) -> None:
+    bg = write_levels(tmp_path / "bg.mkv", LEVELS, rate)
+    # A quarter of a frame late, so that the container's whole milliseconds do not matter.
+    times = [Fraction(0)] + [Fraction(4 * i + 1, 120) for i in range(20)]
+    expected = [LEVELS[int(time * rate) % len(LEVELS)] for time in times]
+    assert levels_at(bg, times) == pytest.approx(expected, abs=1)
+
+
+def test_frames_that_were_dropped_are_passed_over(tmp_path: Path) -> None:
+    bg = write_levels(tmp_path / "bg.mkv", LEVELS)
+    assert levels_at(bg, [Fraction(i, 25) for i in (0, 3, 4, 11)]) == pytest.approx([40, 160, 200, 80], abs=1)
+
+
+def test_a_video_of_one_frame_stands_still(tmp_path: Path) -> None:
+    bg = write_levels(tmp_path / "bg.mkv", [90])
+    assert levels_at(bg, [Fraction(i, 25) for i in range(6)]) == pytest.approx([90] * 6, abs=1)
+
+
+def test_a_video_is_fitted(tmp_path: Path) -> None:
+    shown = behind(write_levels(tmp_path / "bg.mkv", [200]), 128, 64, "contain")
+    assert shown.shape == (64, 128, 3)
+    assert (shown[:, :32] == 0).all()
+    assert (shown[:, 32:96] >= 199).all()
+
+
+def test_a_still_follows_the_size_of_the_frame() -> None:
+    still = Still(marked(60, 60), "cover")
+    assert still.behind(frame_at(0, 40, 30)).shape == (30, 40, 3)
+    assert still.behind(frame_at(0, 64, 64)).shape == (64, 64, 3)
+    assert still.behind(frame_at(0, 64, 64)) is still.behind(frame_at(1, 64, 64))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (96, 128), (101, 333)])
+def test_blur_keeps_the_brightness_and_loses_the_detail(size: tuple[int, int]) -> None:
+    height, width = size
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    soft = Blurred().behind(Frame(0, Fraction(0), pixels))
+    assert soft.shape == pixels.shape
+    assert abs(soft.mean() - pixels.mean()) < 6
+    assert soft.std() < 0.25 * pixels.std()
+    flat = np.full((height, width, 3), GREEN, np.uint8)
+    assert (Blurred().behind(Frame(0, Fraction(0), flat)) == GREEN).all()
+
+
+def disc_batches(count: int, sizes: tuple[int, ...] = (1,) * 4) -> Iterator[Batch]:
+    items = frames(count)
+    mattes = torch.stack([torch.from_numpy(true_alpha(i).astype(np.float32) / 255)[None] for i in range(count)])
+    start = 0
+    for size in sizes:
+        yield Batch(tuple(items[start : start + size]), mattes[start : start + size])
+        start += size
+
+
+def finished(**knobs: object) -> list[Frame]:
+    return list(composite(disc_batches(4), CompositeSettings.model_validate(knobs)))
+
+
+def test_the_person_stands_before_the_background() -> None:
+    for index, frame in enumerate(finished(bg="#00b140")):
+        alpha = true_alpha(index)
+        assert frame.pixels.shape == (96, 128, 3)
+        assert frame.pixels.dtype == np.uint8
+        assert np.abs(frame.pixels[alpha == 0].astype(int) - GREEN).max() <= 1
+        assert np.abs(frame.pixels[alpha == 255].astype(int) - DISC).max() <= 1
+        assert (frame.index, frame.time) == (index, Fraction(index, 25))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_the_blend_is_linear(share: float) -> None:
+    front = np.full((32, 32, 3), (250, 100, 0), np.uint8)
+    back: Background = Still(np.full((1, 1, 3), (50, 200, 255), np.uint8), "cover")
+    pixels = finish(Frame(0, Fraction(0), front), np.full((32, 32), share, np.float32), back)
+    expected = share * np.array((250, 100, 0)) + (1 - share) * np.array((50, 200, 255))
+    assert np.abs(pixels - expected).max() <= 1
+
+
+def test_a_cut_out_has_straight_alpha() -> None:
+    for index, frame in enumerate(finished()):
+        assert frame.pixels.shape == (96, 128, 4)
+        assert np.array_equal(frame.pixels[..., :3], picture(index))  # Not darkened by alpha.
+        assert np.abs(frame.pixels[..., 3].astype(int) - true_alpha(index)).mean() < 1
+
+
+def test_matte_only_is_grey_and_needs_no_background() -> None:
+    for index, frame in enumerate(finished(matte_only=True, bg="no such colour")):
+        assert frame.pixels.shape == (96, 128)
+        assert frame.pixels.dtype == np.uint8
+        assert np.abs(frame.pixels.astype(int) - true_alpha(index)).mean() < 1
+
+
+@pytest.mark.parametrize("knobs", [{}, {"bg": "blur"}, {"bg": "red"}, {"matte_only": True}])
+def test_frames_have_four_three_or_no_channels(knobs: dict[str, object]) -> None:
+    for frame in finished(**knobs):
+        assert frame.pixels.shape[2:] == ((4,) if not knobs else () if "matte_only" in knobs else (3,))
+
+
+def test_frames_that_come_in_are_left_alone() -> None:
+    (batch,) = disc_batches(2, (2,))
+    list(composite([batch], CompositeSettings(bg="red")))
+    assert all(np.array_equal(frame.pixels, picture(frame.index)) for frame in batch.frames)
+    assert torch.equal(batch.alpha[1, 0], torch.from_numpy(true_alpha(1).astype(np.float32) / 255))
+
+
+def test_batch_size_does_not_show(tmp_path: Path) -> None:
+    chosen = CompositeSettings(bg=str(write_levels(tmp_path / "bg.mkv", LEVELS)))
+    one, four = (list(composite(disc_batches(4, sizes), chosen)) for sizes in ((1, 1, 1, 1), (3, 1)))
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(one, four, strict=True))
+
+
+def test_the_background_is_closed_when_the_line_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr(Still, "close", lambda _: closed.append(True))
+    line = composite(disc_batches(4), CompositeSettings(bg="red"))
+    next(line)
+    line.close()  # type: ignore[attr-defined]
+    assert closed == [True]
+
+
+def disc(side_px: int, radius_px: float) -> Alpha:
+    matte = np.zeros((side_px, side_px), np.uint8)
+    centre = (side_px // 2 * 16, side_px // 2 * 16)
+    cv2.circle(matte, centre, round(radius_px * 16), 255, -1, cv2.LINE_AA, shift=4)
+    return (matte / np.float32(255)).astype(np.float32)
+
+
+def shrunk(matte: Alpha, side_px: int, blur_px: float) -> Alpha:
+    """A network's matte: small, and softer than the truth."""
+    small = cv2.resize(matte, (side_px, side_px), interpolation=cv2.INTER_AREA)
+    return (cv2.GaussianBlur(small, (0, 0), blur_px) if blur_px else small).astype(np.float32)
+
+
+def bilinear(matte: Alpha, side_px: int) -> Alpha:
+    return cv2.resize(matte, (side_px, side_px), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+
+
+@pytest.mark.parametrize(("blur_px", "ratio"), [(0, 0.65), (0.5, 0.8), (1, 0.9)])
+def test_refining_beats_bilinear_resizing(blur_px: float, ratio: float) -> None:
+    """Mean error of a disc's matte, 96 pixels enlarged to 576, relative to bilinear resizing."""
+    true = disc(576, 170.3)
+    pixels = np.rint(true[..., None] * DISC + (1 - true[..., None]) * WALL).astype(np.uint8)
+    small = shrunk(true, 96, blur_px)
+    refined, plain = refine(pixels, small), bilinear(small, 576)
+    assert np.abs(refined - true).mean() < ratio * np.abs(plain - true).mean()
+
+
+def test_texture_does_not_leak_into_flat_regions() -> None:
+    """A disc's matte over a photo that knows nothing of it: more than three matte pixels from the edge, all is flat."""
+    photo = cv2.resize(read_image(SAMPLES / "portrait.jpg"), (512, 512)).astype(np.uint8)
+    true = disc(512, 150)
+    refined = refine(photo, shrunk(true, 160, 0.5))
+    rows, columns = np.indices(true.shape) + 0.5
+    distance = np.abs(np.hypot(rows - 256, columns - 256) - 150)
+    flat = distance > 5 * 512 / 160
+    assert np.abs(refined - true)[flat].max() < 0.5 / 255
+    plain = bilinear(shrunk(true, 160, 0.5), 512)
+    assert np.abs(refined - true)[~flat].mean() < 1.05 * np.abs(plain - true)[~flat].mean()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("size", [(32, 32), (64, 96)])
+def test_flat_mattes_stay_flat(value: float, size: tuple[int, int]) -> None:
+    photo = read_image(SAMPLES / "portrait.jpg")
+    refined = refine(photo, np.full(size, value, np.float32))
+    assert np.abs(refined - value).max() < 1e-5
+    matte = finish(Frame(0, Fraction(0), photo), np.full(size, value, np.float32), None, matte_only=True)
+    assert (matte == round(255 * value)).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    matte=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    size=st.tuples(st.integers(16, 90), st.integers(16, 90)),
+)
+def test_refining_keeps_size_type_and_range(seed: int, matte: tuple[int, int], size: tuple[int, int]) -> None:
+    """Even for noise on noise, and for mattes larger than the frame."""
+    generator = np.random.default_rng(seed)
+    refined = refine(
+        generator.integers(0, 256, (*size, 3), np.uint8), generator.random(matte, np.float32).round(seed % 3)
+    )
+    assert refined.shape == size
+    assert refined.dtype == np.float32
+    assert 0 <= refined.min() <= refined.max() <= 1

@@ -1,0 +1,243 @@
+"""Frames become the network's input, the engines are chosen, and batches come out in order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from streamseg.engines.torch_engine import TorchEngine
+from streamseg.errors import EngineError
+from streamseg.frames import Frame, VideoInfo
+from streamseg.infer import (
+    ENGINES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    infer,
+    network_input,
+    network_size,
+    normalise,
+    open_engine,
+    warm_up,
+)
+from streamseg.u2net import LITE, U2Net
+from tests.synthetic import DiscEngine, frames
+
+
+@pytest.fixture(scope="module")
+def net() -> U2Net:
+    torch.manual_seed(0)
+    net = U2Net(LITE).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.8, 1.6)
+            nn.init.normal_(module.bias, 0, 0.2)
+            nn.init.uniform_(module.running_var, 0.3, 1.2)
+    return net
+
+
+def as_rgb(normalised: Tensor) -> Tensor:
+    """Network input back to levels from 0 to 255."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (normalised * std + mean) * 255
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "input_size", "expected"),
+    [
+        (1080, 1920, 320, (192, 320)),
+        (720, 1280, 256, (160, 256)),
+        (1920, 1080, 320, (320, 192)),
+        (480, 640, 320, (256, 320)),
+        (512, 512, 320, (320, 320)),
+        (16, 16, 320, (320, 320)),
+        (16, 16, 64, (64, 64)),
+        (100, 10_000, 320, (32, 320)),
+        (10_000, 100, 2048, (2048, 32)),
+        (1080, 1920, 100, (64, 96)),
+    ],
+)
+def test_network_size(height: int, width: int, input_size: int, expected: tuple[int, int]) -> None:
+    assert network_size(height, width, input_size) == expected
+
+
+def test_network_size_is_always_what_the_network_divides() -> None:
+    for height in (16, 17, 99, 480, 1081, 9999):
+        for width in (16, 31, 640, 1919, 9999):
+            for input_size in (64, 100, 320, 2048):
+                size = network_size(height, width, input_size)
+                assert all(side % 32 == 0 and side >= 32 for side in size)
+                assert abs(max(size) - input_size) <= 16
+                assert abs(size[0] - max(32, input_size * height / max(height, width))) <= 16
+
+
+def test_network_input_is_normalised_rgb() -> None:
+    colour = (200, 100, 50)
+    tensor = network_input([np.full((90, 160, 3), colour, np.uint8)], 64)
+    assert tensor.shape == (1, 3, 32, 64)
+    assert tensor.dtype == torch.float32
+    levels = as_rgb(tensor)
+    for channel, level in enumerate(colour):
+        assert torch.allclose(levels[:, channel], torch.tensor(float(level)), atol=1e-3)
+
+
+def test_normalise_by_hand() -> None:
+    pixels = torch.tensor([0, 128, 255], dtype=torch.uint8).view(3, 1, 1)
+    expected = [(0 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225]
+    assert normalise(pixels).flatten().tolist() == pytest.approx(expected, abs=1e-6)
+    assert pixels.flatten().tolist() == [0, 128, 255]
+
+
+def test_shrinking_averages_over_all_pixels() -> None:
+    """One white pixel in each 10x10 block: every block weighs the same, and levels are rounded to whole ones."""
+    pixels = np.zeros((640, 640, 3), np.uint8)
+    pixels[3::10, 7::10] = 255
+    levels = as_rgb(network_input([pixels], 64))
+    assert torch.allclose(levels, torch.tensor(3.0), atol=1e-3)  # 255 / 100 = 2.55 -> 3
+
+
+def test_enlarging_interpolates_between_pixels() -> None:
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:, 8:] = 240
+    row = as_rgb(network_input([pixels], 64))[0, 0, 30].round()
+    assert row[28:36].tolist() == [0, 0, 30, 90, 150, 210, 240, 240]
+
+
+def test_pictures_keep_their_places() -> None:
+    pictures = [np.full((64, 64, 3), level, np.uint8) for level in (10, 20, 30)]
+    levels = as_rgb(network_input(pictures, 64))
+    assert levels[:, 0, 0, 0].round().tolist() == [10, 20, 30]
+    left_half = np.zeros((64, 128, 3), np.uint8)
+    left_half[:, :64] = 255
+    assert (as_rgb(network_input([left_half], 128))[0, 1].round() == torch.from_numpy(left_half[..., 1])).all()
+
+
+def without(monkeypatch: pytest.MonkeyPatch, package: str, engine: str) -> None:
+    """Makes `import package` fail as if it were not installed."""
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"streamseg.engines.{engine}_engine", raising=False)
+    monkeypatch.delattr(f"streamseg.engines.{engine}_engine", raising=False)
+
+
+def raiser(error: Exception) -> Callable[[U2Net], DiscEngine]:
+    def fail(_: U2Net) -> DiscEngine:
+        raise error
+
+    return fail
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cpu"))
+
+
+def test_auto_takes_openvino_on_a_cpu(net: U2Net, monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
+    opened = DiscEngine()
+    monkeypatch.setitem(ENGINES, "openvino", lambda _: opened)
+    assert open_engine("auto", net) is opened
+
+
+def test_auto_falls_back_to_torch(net: U2Net, monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
+    without(monkeypatch, "openvino", "openvino")
+    assert open_engine("auto", net).name == "torch"
+
+
+def test_auto_takes_torch_where_there_is_a_gpu(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cuda"))
+    opened = DiscEngine()
+    monkeypatch.setitem(ENGINES, "torch", lambda _: opened)
+    assert open_engine("auto", net) is opened
+
+
+def test_an_engine_by_name(net: U2Net, no_gpu: None) -> None:
+    engine = open_engine("torch", net)
+    assert (engine.name, engine.device) == ("torch", "cpu")
+
+
+def test_a_named_engine_does_not_fall_back(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "openvino", "openvino")
+    with pytest.raises(EngineError, match=r"openvino: .*openvino"):
+        open_engine("openvino", net)
+
+
+def test_the_error_gives_every_reason_on_one_line(net: U2Net, monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
+    monkeypatch.setitem(ENGINES, "openvino", raiser(RuntimeError("no such processor\nat line 7\nin that file")))
+    monkeypatch.setitem(ENGINES, "torch", raiser(ImportError("no torch here")))
+    with pytest.raises(EngineError) as caught:
+        open_engine("auto", net)
+    assert str(caught.value) == "no inference engine opens: openvino: no such processor; torch: no torch here"
+
+
+def test_a_reason_without_words_is_named_by_its_kind(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENGINES, "torch", raiser(RuntimeError()))
+    with pytest.raises(EngineError, match="torch: RuntimeError"):
+        open_engine("torch", net)
+
+
+def test_an_unknown_engine_lists_the_known_ones(net: U2Net) -> None:
+    with pytest.raises(EngineError, match="unknown engine 'tpu'; known are auto, openvino, torch"):
+        open_engine("tpu", net)
+
+
+class Recorder(DiscEngine):
+    """Keeps the shapes that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def alpha(self, frames: Tensor) -> Tensor:
+        self.shapes.append(tuple(frames.shape))
+        return super().alpha(frames)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"), [(7, 3, [3, 3, 1]), (6, 3, [3, 3]), (2, 64, [2]), (3, 1, [1, 1, 1]), (0, 4, [])]
+)
+def test_batches_hold_every_frame_in_order(count: int, batch_size: int, sizes: list[int]) -> None:
+    engine = Recorder()
+    given = frames(count)
+    batches = list(infer(given, engine, 128, batch_size))
+    assert [len(batch.frames) for batch in batches] == sizes
+    assert [shape[0] for shape in engine.shapes] == sizes
+    assert [frame for batch in batches for frame in batch.frames] == given
+    for batch in batches:
+        assert batch.alpha.shape == (len(batch.frames), 1, 96, 128)
+
+
+def test_no_frame_is_read_before_it_is_needed() -> None:
+    read: list[int] = []
+
+    def source() -> object:
+        for frame in frames(9):
+            read.append(frame.index)
+            yield frame
+
+    next(infer(source(), DiscEngine(), 64, 2))  # type: ignore[arg-type]
+    assert read == [0, 1]
+
+
+def test_every_frame_has_its_own_matte() -> None:
+    alone = [next(infer([frame], DiscEngine(), 128)).alpha[0] for frame in frames(5)]
+    together = [alpha for batch in infer(frames(5), DiscEngine(), 128, 4) for alpha in batch.alpha]
+    assert all(map(torch.equal, together, alone))
+    assert not torch.equal(alone[0], alone[4])
+
+
+def test_batch_size_does_not_show_in_the_networks_matte(net: U2Net) -> None:
+    engine = TorchEngine(net, torch.device("cpu"))
+    alone, together = (torch.cat([b.alpha for b in infer(frames(5), engine, 64, size)]) for size in (1, 3))
+    assert alone.std() > 0.005
+    assert (alone - together).abs().max() < 1 / 255
+
+
+def test_warm_up_runs_the_shape_that_will_come() -> None:
+    engine = Recorder()
+    warm_up(engine, VideoInfo(1920, 1080), 320)
+    list(infer([Frame(0, Fraction(0), np.zeros((1080, 1920, 3), np.uint8))], engine, 320))
+    assert engine.shapes == [(1, 3, 192, 320)] * 2
