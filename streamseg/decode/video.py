@@ -94,7 +94,7 @@ class VideoFile(ClosingSource):
                     moment = next_time if decoded.pts is None else decoded.pts * (decoded.time_base or time_base)
                     yield Frame(index, moment, self._upright(decoded), time.monotonic())
                     index, next_time = index + 1, moment + 1 / rate
-        except (av.FFmpegError, ValueError) as error:
+        except av.FFmpegError as error:
             self.damage = f"{self._url} is damaged after frame {index}: {_reason(error)}"
         else:
             self.damage = self._cut_short(packets, index, end) or self.damage

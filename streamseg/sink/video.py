@@ -60,6 +60,8 @@ class VideoSink(CompletingSink):
     @property
     def written(self) -> str:
         """One line on what the file holds."""
+        if not self._frames:
+            return "nothing was written"
         sound = self._sound.kept if self._sound else "no sound"
         return f"{self._path}: {self._frames} frames, H.264, {sound}"
 
