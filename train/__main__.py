@@ -69,9 +69,10 @@ def export_command(
     source: Annotated[Path, typer.Argument(help="A run folder (its best.pt is taken) or a checkpoint in one.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
     metrics: Annotated[str | None, typer.Option(help="Measured scores to store instead of the run's own.")] = None,
+    sharpness: Annotated[float, typer.Option(min=0.1, help="Factor on the logits; over 1 for a short training.")] = 1.0,
 ) -> None:
     """Writes a run's network as a weights file that streamseg loads."""
-    export_weights(source, out, metrics)
+    export_weights(source, out, metrics, sharpness)
     print(f"wrote {out}")
 
 

@@ -57,6 +57,17 @@ def test_exported_weights_give_identical_mattes(run: Path, root: Path, capsys: p
     assert metadata["licence"].startswith("Apache-2.0")
 
 
+def test_sharpness_multiplies_the_fused_logits_and_is_recorded(run: Path, root: Path) -> None:
+    plain, sharp = root / "plain.safetensors", root / "sharp.safetensors"
+    assert exit_code("export", run, "-o", plain) == 0
+    assert exit_code("export", run, "-o", sharp, "--sharpness", 1.5) == 0
+    frames = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        logits, sharper = (torch.logit(load_weights(path)(frames)) for path in (plain, sharp))
+    assert torch.allclose(sharper, 1.5 * logits, atol=1e-4)
+    assert read_info(sharp).metadata["recipe"].endswith("fused logits times 1.5")
+
+
 def test_export_of_a_checkpoint_whose_data_are_gone(run: Path, root: Path) -> None:
     (root / "set").rename(root / "elsewhere")
     assert exit_code("export", run / LAST, "-o", root / "w.safetensors", "--metrics", "maxF .9 on mine") == 0
