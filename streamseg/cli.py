@@ -95,8 +95,7 @@ def image(
         from streamseg.photos import matte_photos, plan_photos
 
         settings = _settings(context)
-        transparent = not settings.composite.bg and not settings.composite.matte_only
-        pairs = plan_photos(photos, out, transparent)
+        pairs = plan_photos(photos, out, settings.composite.transparent)
         for _, target in pairs:
             _refuse_overwriting(str(target), settings.composite.bg)
         failed = 0
@@ -208,10 +207,9 @@ def _run(source: Source, out: str, settings: Settings, frame_limit: int | None =
     from streamseg.progress import RunProgress
     from streamseg.sink import open_sink
 
-    chosen = settings.composite
     engine = _open_engine(settings)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
-    sink = open_sink(out, source.info, transparent=not chosen.bg and not chosen.matte_only)
+    sink = open_sink(out, source.info, transparent=settings.composite.transparent)
     try:
         with sink, RunProgress(total) as progress:
             statistics = run(source, engine, sink, settings, frame_limit, progress.update)

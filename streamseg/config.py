@@ -62,6 +62,11 @@ class CompositeSettings(Section):
     matte_only: bool = False
     """Write the grey matte instead of a picture."""
 
+    @property
+    def transparent(self) -> bool:
+        """Whether the finished pictures carry alpha."""
+        return not self.bg and not self.matte_only
+
 
 class Settings(Section):
     """All sections."""

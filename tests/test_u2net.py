@@ -1,5 +1,4 @@
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -26,15 +25,6 @@ FULL_TABLE = [
 LITE_TABLE = [
     (height, 3 if index == 0 else 64 if index < 6 else 128, 16, 64) for index, (height, *_) in enumerate(FULL_TABLE)
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Inputs this small lose more to waiting for a second thread than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

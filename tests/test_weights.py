@@ -47,15 +47,6 @@ Table = dict[str, tuple[int, int, int, int]]
 State = dict[str, Tensor]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Inputs this small lose more to waiting for a second thread than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def shared() -> Path:
     path = Path(__file__).parents[2] / "shared"
