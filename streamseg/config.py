@@ -34,7 +34,7 @@ class InferSettings(Section):
     engine: Literal["auto", "torch", "openvino"] = "auto"
     """What runs the network; auto takes CUDA where there is one, else OpenVINO, else PyTorch."""
     input_size: int = Field(320, ge=64, le=2048)
-    """Long side of the network's input in pixels; the frame keeps its proportions."""
+    """Long side of the network's input in pixels; tall frames get up to 1.3 times as much."""
     batch_size: int = Field(1, ge=1, le=64)
     """Frames in one call of the network; live sources always use 1."""
 

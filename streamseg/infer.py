@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MARGIN_PX = 8
+"""Least width of the repeated edge around the frame: what the input's own border cuts off, networks tend to lose."""
+
+TALL_WIDTH = Fraction(2, 3)
+"""Least width of a tall frame as a share of the input size: in phone video the person fills the width, and in a
+narrower picture networks tend to lose the body."""
+
+TALL_GROWTH = Fraction(13, 10)
+"""How many times the input size a tall frame may reach for that width."""
 
 
 class Engine(Protocol):
@@ -57,46 +68,74 @@ def open_engine(name: str, net: U2Net) -> Engine:
     raise EngineError("no inference engine opens: " + "; ".join(reasons))
 
 
+@dataclass(frozen=True, slots=True)
+class Inset:
+    """Where a frame lies in the network's input; its repeated edges fill the rest. All in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    input_height: int
+    input_width: int
+
+    @classmethod
+    def of(cls, height: int, width: int, input_size: int) -> Inset:
+        """The frame in its own proportions amid sides that the network divides.
+
+        With its margin it is `input_size` long; a tall frame grows towards `TALL_WIDTH`, by `TALL_GROWTH` at most.
+        The constants were chosen by eye on portrait video with the official weights.
+        """
+        scale = Fraction(input_size - 2 * MARGIN_PX, max(height, width))
+        if height > width:
+            limit = (TALL_GROWTH * input_size - 2 * MARGIN_PX) / height
+            scale = min(max(scale, TALL_WIDTH * input_size / width), limit)
+        inner_height, inner_width = _rounded(height * scale), _rounded(width * scale)
+        input_height, input_width = (_divisible(side + 2 * MARGIN_PX) for side in (inner_height, inner_width))
+        top, left = (input_height - inner_height) // 2, (input_width - inner_width) // 2
+        return cls(top, left, inner_height, inner_width, input_height, input_width)
+
+    def crop(self, alpha: Tensor) -> Tensor:
+        """The frame's part of `(N, 1, input_height, input_width)`, as a view `(N, 1, height, width)`."""
+        return alpha[..., self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def fill(self, picture: Pixels, target: Pixels) -> None:
+        """Resizes RGB `(H, W, 3)` into `target`, averaged over the pixels when shrunk, and repeats its edges."""
+        shrinks = self.height <= picture.shape[0] and self.width <= picture.shape[1]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        small = cv2.resize(picture, (self.width, self.height), interpolation=method)
+        bottom, right = self.input_height - self.height - self.top, self.input_width - self.width - self.left
+        cv2.copyMakeBorder(small, self.top, bottom, self.left, right, cv2.BORDER_REPLICATE, dst=target)
+
+
 def infer(frames: Iterable[Frame], engine: Engine, input_size: int, batch_size: int = 1) -> Iterator[Batch]:
     """Runs `engine` on `batch_size` frames at a time; the last batch may be shorter.
 
     Args:
         frames: pictures of one size.
         engine: what `open_engine` returned.
-        input_size: long side of the network's input in pixels.
+        input_size: long side of the network's input in pixels; see `Inset.of`.
         batch_size: frames in one call of the engine.
     """
     rest = iter(frames)
     for first in rest:
         taken = tuple(chain((first,), islice(rest, batch_size - 1)))
-        yield Batch(taken, engine.alpha(network_input([frame.pixels for frame in taken], input_size)))
+        inset = Inset.of(first.pixels.shape[0], first.pixels.shape[1], input_size)
+        yield Batch(taken, inset.crop(engine.alpha(network_input([frame.pixels for frame in taken], inset))))
 
 
 def warm_up(engine: Engine, info: VideoInfo, input_size: int) -> None:
     """Runs `engine` once on a black frame, so that a live source need not wait while it compiles."""
     black = np.zeros((info.height_px, info.width_px, 3), np.uint8)
-    engine.alpha(network_input([black], input_size))
+    engine.alpha(network_input([black], Inset.of(info.height_px, info.width_px, input_size)))
 
 
-def network_input(pictures: list[Pixels], input_size: int) -> Tensor:
-    """RGB pictures `(H, W, 3)` of one size -> normalised `(N, 3, h, w)`, averaged over the pixels when shrunk."""
-    height, width = pictures[0].shape[:2]
-    small_height, small_width = network_size(height, width, input_size)
-    method = cv2.INTER_AREA if small_height <= height and small_width <= width else cv2.INTER_LINEAR
-    small = np.empty((len(pictures), small_height, small_width, 3), np.uint8)
+def network_input(pictures: list[Pixels], inset: Inset) -> Tensor:
+    """RGB pictures `(H, W, 3)` of the size that `inset` is for -> normalised `(N, 3, input_height, input_width)`."""
+    small = np.empty((len(pictures), inset.input_height, inset.input_width, 3), np.uint8)
     for picture, target in zip(pictures, small, strict=True):
-        cv2.resize(picture, (small_width, small_height), dst=target, interpolation=method)
+        inset.fill(picture, target)
     return normalise(torch.from_numpy(small).permute(0, 3, 1, 2))
-
-
-def network_size(height: int, width: int, input_size: int) -> tuple[int, int]:
-    """Height and width of the network's input in pixels for a frame of `height` x `width`.
-
-    The long side becomes `input_size` and the short side keeps the proportions, both rounded to multiples of 32,
-    halves up.
-    """
-    scale = Fraction(input_size, max(height, width))
-    return _nearest_multiple(height * scale), _nearest_multiple(width * scale)
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -106,8 +145,13 @@ def normalise(pixels: Tensor) -> Tensor:
     return pixels.float().div_(255).sub_(mean).div_(std)
 
 
-def _nearest_multiple(length: Fraction) -> int:
-    return max(STRIDE_PX, math.floor(length / STRIDE_PX + Fraction(1, 2)) * STRIDE_PX)
+def _rounded(length: Fraction) -> int:
+    return max(1, math.floor(length + Fraction(1, 2)))
+
+
+def _divisible(length: int) -> int:
+    """The next multiple of what the network divides by."""
+    return -(-length // STRIDE_PX) * STRIDE_PX
 
 
 def _openvino(net: U2Net) -> Engine:

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from streamseg.engines.torch_engine import TorchEngine
 from streamseg.errors import EngineError
-from streamseg.frames import Frame, VideoInfo
+from streamseg.frames import Frame, Pixels, VideoInfo
 from streamseg.infer import (
     ENGINES,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    MARGIN_PX,
+    TALL_GROWTH,
+    Inset,
     infer,
     network_input,
-    network_size,
     normalise,
     open_engine,
     warm_up,
@@ -47,39 +49,65 @@ def as_rgb(normalised: Tensor) -> Tensor:
     return (normalised * std + mean) * 255
 
 
+def seen(pictures: list[Pixels], input_size: int) -> Tensor:
+    """The frames' own part of the network's input, in levels from 0 to 255."""
+    inset = Inset.of(pictures[0].shape[0], pictures[0].shape[1], input_size)
+    return as_rgb(inset.crop(network_input(pictures, inset)))
+
+
 @pytest.mark.parametrize(
-    ("height", "width", "input_size", "expected"),
+    ("height", "width", "input_size", "inner", "whole"),
     [
-        (1080, 1920, 320, (192, 320)),
-        (720, 1280, 256, (160, 256)),
-        (1920, 1080, 320, (320, 192)),
-        (480, 640, 320, (256, 320)),
-        (512, 512, 320, (320, 320)),
-        (16, 16, 320, (320, 320)),
-        (16, 16, 64, (64, 64)),
-        (100, 10_000, 320, (32, 320)),
-        (10_000, 100, 2048, (2048, 32)),
-        (1080, 1920, 100, (64, 96)),
+        (1080, 1920, 320, (171, 304), (192, 320)),
+        (720, 1280, 256, (135, 240), (160, 256)),
+        (480, 640, 320, (228, 304), (256, 320)),
+        (640, 480, 320, (304, 228), (320, 256)),
+        (512, 512, 320, (304, 304), (320, 320)),
+        (16, 16, 64, (48, 48), (64, 64)),
+        (1280, 720, 320, (379, 213), (416, 256)),  # grows until it is two thirds of 320 px wide
+        (908, 480, 320, (400, 211), (416, 256)),  # grows to 1.3 times 320 px, margin included
+        (100, 10_000, 320, (3, 304), (32, 320)),
+        (10_000, 100, 320, (400, 4), (416, 32)),
     ],
 )
-def test_network_size(height: int, width: int, input_size: int, expected: tuple[int, int]) -> None:
-    assert network_size(height, width, input_size) == expected
+def test_inset(height: int, width: int, input_size: int, inner: tuple[int, int], whole: tuple[int, int]) -> None:
+    inset = Inset.of(height, width, input_size)
+    assert (inset.height, inset.width) == inner
+    assert (inset.input_height, inset.input_width) == whole
 
 
-def test_network_size_is_always_what_the_network_divides() -> None:
-    for height in (16, 17, 99, 480, 1081, 9999):
-        for width in (16, 31, 640, 1919, 9999):
-            for input_size in (64, 100, 320, 2048):
-                size = network_size(height, width, input_size)
-                assert all(side % 32 == 0 and side >= 32 for side in size)
-                assert abs(max(size) - input_size) <= 16
-                assert abs(size[0] - max(32, input_size * height / max(height, width))) <= 16
+@pytest.mark.parametrize("height", [1, 17, 99, 480, 1081, 9999])
+@pytest.mark.parametrize("width", [1, 31, 640, 1919, 9999])
+@pytest.mark.parametrize("input_size", [64, 100, 320, 2048])
+def test_inset_is_divided_by_the_network_and_has_its_margin(height: int, width: int, input_size: int) -> None:
+    inset = Inset.of(height, width, input_size)
+    assert inset.input_height % 32 == inset.input_width % 32 == 0
+    bottom = inset.input_height - inset.height - inset.top
+    right = inset.input_width - inset.width - inset.left
+    assert min(inset.top, inset.left, bottom, right) >= MARGIN_PX
+    assert max(inset.height, inset.width) <= TALL_GROWTH * input_size
+    if min(inset.height, inset.width) > 20:
+        assert inset.height / inset.width == pytest.approx(height / width, rel=0.03)
+
+
+def test_the_edges_are_repeated_and_the_matte_is_cut_back_to_the_frame() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    inset = Inset.of(48, 48, 64)
+    levels = as_rgb(network_input([pixels], inset)).round()
+    assert (inset.crop(levels)[0].permute(1, 2, 0) == torch.from_numpy(pixels)).all()
+    assert (levels[0, :, 0, 0] == torch.from_numpy(pixels[0, 0])).all()
+    assert (levels[0, :, -1, -1] == torch.from_numpy(pixels[-1, -1])).all()
+
+
+def test_the_alpha_of_a_batch_has_the_shape_of_the_frame() -> None:
+    (batch,) = infer(frames(1, 160, 90), DiscEngine(), 64)
+    assert batch.alpha.shape == (1, 1, 27, 48)
 
 
 def test_network_input_is_normalised_rgb() -> None:
     colour = (200, 100, 50)
-    tensor = network_input([np.full((90, 160, 3), colour, np.uint8)], 64)
-    assert tensor.shape == (1, 3, 32, 64)
+    tensor = network_input([np.full((90, 160, 3), colour, np.uint8)], Inset.of(90, 160, 64))
+    assert tensor.shape == (1, 3, 64, 64)
     assert tensor.dtype == torch.float32
     levels = as_rgb(tensor)
     for channel, level in enumerate(colour):
@@ -95,26 +123,26 @@ def test_normalise_by_hand() -> None:
 
 def test_shrinking_averages_over_all_pixels() -> None:
     """One white pixel in each 10x10 block: every block weighs the same, and levels are rounded to whole ones."""
-    pixels = np.zeros((640, 640, 3), np.uint8)
+    pixels = np.zeros((480, 480, 3), np.uint8)
     pixels[3::10, 7::10] = 255
-    levels = as_rgb(network_input([pixels], 64))
+    levels = seen([pixels], 64)
     assert torch.allclose(levels, torch.tensor(3.0), atol=1e-3)  # 255 / 100 = 2.55 -> 3
 
 
 def test_enlarging_interpolates_between_pixels() -> None:
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:, 8:] = 240
-    row = as_rgb(network_input([pixels], 64))[0, 0, 30].round()
-    assert row[28:36].tolist() == [0, 0, 30, 90, 150, 210, 240, 240]
+    row = seen([pixels], 64)[0, 0, 30].round()
+    assert row[21:27].tolist() == [0, 0, 80, 160, 240, 240]
 
 
 def test_pictures_keep_their_places() -> None:
     pictures = [np.full((64, 64, 3), level, np.uint8) for level in (10, 20, 30)]
-    levels = as_rgb(network_input(pictures, 64))
+    levels = seen(pictures, 64)
     assert levels[:, 0, 0, 0].round().tolist() == [10, 20, 30]
-    left_half = np.zeros((64, 128, 3), np.uint8)
-    left_half[:, :64] = 255
-    assert (as_rgb(network_input([left_half], 128))[0, 1].round() == torch.from_numpy(left_half[..., 1])).all()
+    left_half = np.zeros((56, 112, 3), np.uint8)
+    left_half[:, :56] = 255
+    assert (seen([left_half], 128)[0, 1].round() == torch.from_numpy(left_half[..., 1])).all()
 
 
 def without(monkeypatch: pytest.MonkeyPatch, package: str, engine: str) -> None:
@@ -207,7 +235,7 @@ def test_batches_hold_every_frame_in_order(count: int, batch_size: int, sizes: l
     assert [shape[0] for shape in engine.shapes] == sizes
     assert [frame for batch in batches for frame in batch.frames] == given
     for batch in batches:
-        assert batch.alpha.shape == (len(batch.frames), 1, 96, 128)
+        assert batch.alpha.shape == (len(batch.frames), 1, 84, 112)
 
 
 def test_no_frame_is_read_before_it_is_needed() -> None:

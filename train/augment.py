@@ -64,7 +64,10 @@ def photometric(image: Pixels, strength: float, rng: np.random.Generator) -> Pix
 
 def _target_size(height: int, width: int, config: Augment, phase: Phase, rng: np.random.Generator) -> tuple[int, int]:
     resize_px = phase.resize_px * rng.uniform(*config.scale)
-    if config.squash:
-        return round(resize_px), round(resize_px)
-    factor = resize_px / min(height, width)
-    return max(1, round(height * factor)), max(1, round(width * factor))
+    factor_y, factor_x = (
+        resize_px / side for side in ((height, width) if config.squash else (min(height, width),) * 2)
+    )
+    if config.stretch:
+        stretch = (1 + config.stretch) ** rng.uniform(-0.5, 0.5)
+        factor_y, factor_x = factor_y / stretch, factor_x * stretch
+    return max(1, round(height * factor_y)), max(1, round(width * factor_x))

@@ -27,6 +27,8 @@ class Model(Section):
 
     architecture: Architecture = "lite"
     """U²-Net's size; see `streamseg.u2net`."""
+    start_from: str | None = None
+    """Packaged weights or a weights file to train on from, instead of random ones; a run that resumes ignores it."""
 
 
 class Data(Section):
@@ -62,6 +64,8 @@ class Augment(Section):
     """Average over the source pixels when shrinking; the published recipes do not."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Range of the random factor on `resize_px`; below the crop's size the picture's edges are mirrored."""
+    stretch: float = Field(default=0.0, ge=0, lt=1)
+    """Random change of the proportions; 0.2 makes width over height up to 1.2 times as large, or as small."""
     photometric: float = Field(default=0.0, ge=0, le=1)
     """Strength of random brightness, contrast and colour changes."""
     phases: tuple[Phase, ...] = Field(default=(Phase(),), min_length=1)

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from streamseg.errors import DataError
-from streamseg.weights import load_weights, save_weights
+from streamseg.errors import DataError, WeightsError
+from streamseg.weights import load_weights, read_info, save_weights
 from train.checkpoint import BEST, load_checkpoint
-from train.config import Config, Data, load_run_config
+from train.config import Config, Data, Model, load_run_config
 from train.data import find_pairs
 
 LICENCE = "Apache-2.0; for the terms of the training images see training_data"
@@ -41,6 +41,7 @@ def export_weights(source: Path, out: Path, metrics: str | None = None, sharpnes
         "name": config.name,
         "training_data": _training_data(config.data),
         "recipe": _recipe(config, state["step"]) + (f"; fused logits times {sharpness:g}" if sharpness != 1 else ""),
+        **_origin(config.model),
         "metrics": metrics or _metrics(state, config.data),
         "licence": LICENCE,
     }
@@ -66,6 +67,17 @@ def _recipe(config: Config, step: int) -> str:
         f"U²-Net {config.model.architecture}, {step} steps of {optim.batch_size} crops of {crops} px; AdamW, learning "
         f"rate {optim.learning_rate:g} with warm-up and cosine, weight decay {optim.weight_decay:g}; seed {config.seed}"
     )
+
+
+def _origin(model: Model) -> dict[str, str]:
+    """What the run started from, so that a weights file tells all of its training."""
+    if not model.start_from:
+        return {}
+    try:
+        start = read_info(model.start_from)
+    except WeightsError:  # the file may be gone by now
+        return {"started_from": model.start_from}
+    return {"started_from": f"{start.name}: {start.metadata.get('recipe', 'recipe not known')}"}
 
 
 def _metrics(state: dict[str, Any], data: Data) -> str:

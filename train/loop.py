@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from streamseg.errors import ConfigError, DataError, OutputError
 from streamseg.u2net import CONFIGS, U2Net
+from streamseg.weights import load_weights
 from train.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
-from train.config import CONFIG_FILE, Config
+from train.config import CONFIG_FILE, Config, Model
 from train.data import find_pairs
 from train.evaluate import evaluate
 from train.interrupt import ctrl_c_as_event
@@ -49,7 +50,7 @@ class Trainer:
         pairs = find_pairs(config.data.root, config.data.train)
         self.plan = Plan.of(config, len(pairs))
         self.data = TrainingSet(pairs, config, self.plan)
-        self.net = U2Net(CONFIGS[config.model.architecture])
+        self.net = _network(config.model)
         _to_channels_last(self.net, device)
         optim = config.optim
         self.optimizer = torch.optim.AdamW(self.net.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
@@ -198,6 +199,17 @@ class Trainer:
             f"{what}; {self.run / LAST} keeps the last good state, if one was saved: lower optim.learning_rate, "
             "set optim.amp to bf16 or off, or look for bad masks"
         )
+
+
+def _network(model: Model) -> U2Net:
+    if not model.start_from:
+        return U2Net(CONFIGS[model.architecture])
+    net = load_weights(model.start_from)
+    if net.config.name != model.architecture:
+        raise ConfigError(
+            f"model.start_from: {model.start_from} holds a {net.config.name} network, not {model.architecture}"
+        )
+    return net
 
 
 def _to_channels_last(net: nn.Module, device: torch.device) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from streamseg import cuda
-from streamseg.infer import ENGINES, Engine, network_input
+from streamseg.infer import ENGINES, Engine, Inset, network_input
 from streamseg.u2net import LITE, U2Net
 from tests.synthetic import picture
 
@@ -96,7 +96,7 @@ def test_the_layout_of_the_input_does_not_matter(engine: Engine) -> None:
 
 def test_a_temporary_input_stays_readable_while_the_engine_runs(engine: Engine, net: U2Net) -> None:
     """What the line hands over is permuted: an engine that borrows a contiguous copy must keep it until it is done."""
-    frames = network_input([picture(0), picture(9), picture(18)], 96)
+    frames = network_input([picture(0), picture(9), picture(18)], Inset.of(96, 128, 96))
     assert not frames.is_contiguous()
     for _ in range(3):
         torch.testing.assert_close(engine.alpha(frames + 0), expected(net, frames), atol=1e-4, rtol=0)

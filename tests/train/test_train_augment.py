@@ -16,7 +16,7 @@ def blobs(height: int, width: int) -> np.ndarray:
     return np.kron(noise, np.ones((8, 8), np.uint8))[:height, :width]
 
 
-@pytest.mark.parametrize("config", [Augment(), Augment(squash=False, antialias=True, scale=(0.5, 1.6))])
+@pytest.mark.parametrize("config", [Augment(), Augment(squash=False, antialias=True, scale=(0.5, 1.6), stretch=0.4)])
 @pytest.mark.parametrize("size", [(90, 130), (130, 90), (20, 300), (40, 40)])
 def test_the_mask_follows_the_image_exactly(config: Augment, size: tuple[int, int]) -> None:
     mask = blobs(*size)
@@ -39,6 +39,23 @@ def test_one_seed_gives_one_sample_and_seeds_differ() -> None:
     one, same, other = (augment(image, mask, config, PHASE, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one[0], other[0])
+
+
+def test_stretch_changes_the_proportions_by_at_most_its_share() -> None:
+    """A ramp from 0 to 255 over the whole width or height: the crop's own range tells how far it was enlarged."""
+    ramp = np.linspace(0, 255, 256).round().astype(np.uint8)
+    whole = Phase(resize_px=256, crop_px=32)
+    ratios = []
+    for seed in range(100):
+        spans = []
+        for mask in (np.tile(ramp, (256, 1)), np.tile(ramp[:, None], (1, 256))):
+            _, alpha = augment(
+                np.repeat(mask[..., None], 3, axis=2), mask, Augment(stretch=0.5), whole, np.random.default_rng(seed)
+            )
+            spans.append(float(alpha.max() - alpha.min()))
+        ratios.append(spans[1] / spans[0])
+    assert 1 / 1.6 < min(ratios) < 0.8
+    assert 1.25 < max(ratios) < 1.6
 
 
 def test_about_half_of_the_samples_are_flipped() -> None:

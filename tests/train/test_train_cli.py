@@ -68,6 +68,16 @@ def test_sharpness_multiplies_the_fused_logits_and_is_recorded(run: Path, root: 
     assert read_info(sharp).metadata["recipe"].endswith("fused logits times 1.5")
 
 
+def test_export_tells_what_the_run_started_from(run: Path, root: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    starts = {"lite": "lite: ", str(root / "gone.safetensors"): str(root / "gone.safetensors")}
+    for start, told in starts.items():
+        config["model"]["start_from"] = start
+        (run / "config.json").write_text(json.dumps(config))
+        assert exit_code("export", run, "-o", root / "w.safetensors") == 0
+        assert read_info(root / "w.safetensors").metadata["started_from"].startswith(told)
+
+
 def test_export_of_a_checkpoint_whose_data_are_gone(run: Path, root: Path) -> None:
     (root / "set").rename(root / "elsewhere")
     assert exit_code("export", run / LAST, "-o", root / "w.safetensors", "--metrics", "maxF .9 on mine") == 0

@@ -40,7 +40,7 @@ def test_the_recipes_in_configs_restate_those_defaults(architecture: str) -> Non
 
 def test_the_person_recipe_loads() -> None:
     config = load_config(CONFIGS / "train_person.toml")
-    assert [phase.crop_px for phase in config.augment.phases] == [128, 160, 192]
+    assert [phase.crop_px for phase in config.augment.phases] == [128, 160, 192, 256]
 
 
 def test_overrides_are_toml_or_plain_text(tmp_path: Path) -> None:

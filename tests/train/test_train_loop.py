@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from streamseg.errors import ConfigError, DataError, OutputError
+from streamseg.u2net import LITE, U2Net
+from streamseg.weights import save_weights
 from tests.train.conftest import interrupt_after, write_pair
 from train import loop
 from train.checkpoint import BEST, KEYS, LAST, load_checkpoint, save_checkpoint
-from train.config import Config, load_run_config
+from train.config import Config, Model, load_run_config
 from train.loader import TrainingSet, training_batches
 from train.loop import Trainer
 
@@ -121,6 +123,24 @@ def test_bfloat16_trains_and_fp16_falls_back_on_a_cpu(small: MakeConfig, tmp_pat
     assert trainer.amp_dtype == torch.bfloat16
     assert trainer.fit()
     assert Trainer(small(amp="fp16"), tmp_path / "run", CPU).amp_dtype is None
+
+
+def test_a_run_can_start_from_weights(small: MakeConfig, root: Path) -> None:
+    given = U2Net(LITE)
+    save_weights(root / "given.safetensors", given, {})
+    config = small().model_copy(update={"model": Model(start_from=str(root / "given.safetensors"))})
+    trainer = Trainer(config, root / "run", CPU)
+    for name, tensor in given.state_dict().items():
+        assert torch.equal(trainer.net.state_dict()[name], tensor)
+    assert trainer.fit()
+    assert not torch.equal(trainer.net.fuse.weight, given.fuse.weight)
+
+
+def test_weights_of_another_architecture_are_no_start(small: MakeConfig, root: Path) -> None:
+    save_weights(root / "given.safetensors", U2Net(LITE), {})
+    model = Model(architecture="full", start_from=str(root / "given.safetensors"))
+    with pytest.raises(ConfigError, match=r"start_from: .*holds a lite network, not full"):
+        Trainer(small().model_copy(update={"model": model}), root / "run", CPU)
 
 
 def test_another_architecture_is_not_resumed(small: MakeConfig, tmp_path: Path) -> None:
