@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -130,20 +131,26 @@ def open_background(bg: str, fit: Fit) -> Background:
     return Still(_colour(bg), "cover")
 
 
+@contextmanager
+def chosen_background(settings: CompositeSettings) -> Iterator[Background | None]:
+    """The background that the settings ask for, closed at the end; None for a cut-out or a matte."""
+    if not settings.bg or settings.matte_only:
+        yield None
+        return
+    with closing(open_background(settings.bg, settings.fit)) as background:
+        yield background
+
+
 def composite(batches: Iterable[Batch], settings: CompositeSettings) -> Iterator[Frame]:
     """Finished frames, one for each that came in.
 
     Their pixels are a picture before the background, `(H, W, 4)` with straight alpha when there is none, or the
     grey matte `(H, W)` when the settings ask for it.
     """
-    background = open_background(settings.bg, settings.fit) if settings.bg and not settings.matte_only else None
-    try:
+    with chosen_background(settings) as background:
         for batch in batches:
             for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
                 yield replace(frame, pixels=finish(frame, alpha[0].numpy(), background, settings.matte_only))
-    finally:
-        if background:
-            background.close()
 
 
 def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> Pixels:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from streamseg.composite import Background, finish, open_background
+from streamseg.composite import Background, chosen_background, finish
 from streamseg.config import Settings
 from streamseg.decode.base import check_size
 from streamseg.decode.images import IMAGE_SUFFIXES, images_in, read_image
@@ -64,18 +64,13 @@ def plan_photos(inputs: list[str], out: str, transparent: bool) -> list[tuple[Pa
 
 def matte_photos(pairs: list[tuple[Path, Path]], engine: Engine, settings: Settings) -> Iterator[PhotoDone]:
     """Does one photo after the other; a bad one is reported and the rest go on."""
-    chosen = settings.composite
-    background = open_background(chosen.bg, chosen.fit) if chosen.bg and not chosen.matte_only else None
-    try:
+    with chosen_background(settings.composite) as background:
         for photo, out in pairs:
             try:
                 done = _matte_photo(photo, out, engine, settings, background)
             except StreamsegError as error:
                 done = PhotoDone(photo, out, problem=str(error))
             yield done
-    finally:
-        if background:
-            background.close()
 
 
 def _matte_photo(

@@ -10,10 +10,11 @@ import av
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from streamseg.frames import Frame, Pixels, VideoInfo
 from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD
+from streamseg.u2net import LITE, U2Net, U2NetConfig
 
 RATE = Fraction(24000, 1001)
 WALL = (96, 96, 96)
@@ -48,6 +49,19 @@ def true_alpha(index: int, width_px: int = 128, height_px: int = 96) -> Pixels:
 def frames(count: int, width_px: int = 128, height_px: int = 96) -> list[Frame]:
     """Frames of the moving disc at 25 a second."""
     return [Frame(i, Fraction(i, 25), picture(i, width_px, height_px)) for i in range(count)]
+
+
+def randomised(config: U2NetConfig = LITE, out_channels: int = 1) -> U2Net:
+    """A network in evaluation mode whose batch norms do something, and whose output is neither 0 nor 1."""
+    torch.manual_seed(0)
+    net = U2Net(config, out_channels).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.8, 1.6)
+            nn.init.normal_(module.bias, 0, 0.2)
+            nn.init.normal_(module.running_mean, 0, 0.2)
+            nn.init.uniform_(module.running_var, 0.3, 1.2)
+    return net
 
 
 class DiscEngine:

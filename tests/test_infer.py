@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from streamseg.engines.torch_engine import TorchEngine
 from streamseg.errors import EngineError
@@ -27,20 +27,13 @@ from streamseg.infer import (
     open_engine,
     warm_up,
 )
-from streamseg.u2net import LITE, U2Net
-from tests.synthetic import DiscEngine, frames
+from streamseg.u2net import U2Net
+from tests.synthetic import DiscEngine, frames, randomised
 
 
 @pytest.fixture(scope="module")
 def net() -> U2Net:
-    torch.manual_seed(0)
-    net = U2Net(LITE).eval()
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.8, 1.6)
-            nn.init.normal_(module.bias, 0, 0.2)
-            nn.init.uniform_(module.running_var, 0.3, 1.2)
-    return net
+    return randomised()
 
 
 def as_rgb(normalised: Tensor) -> Tensor:

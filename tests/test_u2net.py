@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from streamseg.u2net import CONFIGS, FULL, LITE, FusedU2Net, U2Net, U2NetConfig
+from tests.synthetic import randomised
 
 ODD_SIZES = [(32, 32), (33, 47), (100, 75)]
 
@@ -30,19 +31,6 @@ LITE_TABLE = [
 @pytest.fixture(scope="module")
 def lite() -> U2Net:
     return randomised(LITE)
-
-
-def randomised(config: U2NetConfig, out_channels: int = 1) -> U2Net:
-    """A network in evaluation mode whose batch norms do something, and whose output is neither 0 nor 1."""
-    torch.manual_seed(0)
-    net = U2Net(config, out_channels).eval()
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.8, 1.6)
-            nn.init.normal_(module.bias, 0, 0.2)
-            nn.init.normal_(module.running_mean, 0, 0.2)
-            nn.init.uniform_(module.running_var, 0.3, 1.2)
-    return net
 
 
 @torch.no_grad()

@@ -7,12 +7,12 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from streamseg import cuda
 from streamseg.infer import ENGINES, Engine, Inset, network_input
-from streamseg.u2net import LITE, U2Net
-from tests.synthetic import picture
+from streamseg.u2net import U2Net
+from tests.synthetic import picture, randomised
 
 SHAPES = [(1, 3, 64, 96), (3, 3, 64, 96), (1, 3, 32, 32), (1, 3, 64, 96)]
 """In this order: the shape changes between calls, and the first one comes back."""
@@ -21,15 +21,7 @@ SHAPES = [(1, 3, 64, 96), (3, 3, 64, 96), (1, 3, 32, 32), (1, 3, 64, 96)]
 @pytest.fixture(scope="module")
 def net() -> U2Net:
     """The lite network with random weights, and batch norms that keep its output from being flat."""
-    torch.manual_seed(0)
-    net = U2Net(LITE).eval()
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.8, 1.6)
-            nn.init.normal_(module.bias, 0, 0.2)
-            nn.init.normal_(module.running_mean, 0, 0.2)
-            nn.init.uniform_(module.running_var, 0.3, 1.2)
-    return net
+    return randomised()
 
 
 @pytest.fixture(scope="module", params=sorted(ENGINES))
