@@ -42,6 +42,16 @@ class Data(Section):
     """Sources to choose checkpoints by."""
     workers: int = Field(default=1, ge=0)
     """Processes that decode and augment; 0 does it in the training process."""
+    cache: Path | None = None
+    """Folder that keeps the decoded pictures, so that each is decoded once; shared by workers, ranks and runs."""
+    cache_px: int = Field(default=512, ge=32)
+    """Short side that larger pictures are reduced to on their way into the cache or onto the GPU."""
+    on_gpu: bool = False
+    """Hold the training set as uint8 on the GPU and augment it there, so that no CPU core is waited for."""
+    composites: str | None = None
+    """Shard or folder of `cutouts_rgba/` and `backgrounds/` for synthetic pairs with exact alpha."""
+    composite_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the samples that are such composites; cut-outs also land on training images at random places."""
 
 
 class Phase(Section):
@@ -66,8 +76,20 @@ class Augment(Section):
     """Range of the random factor on `resize_px`; below the crop's size the picture's edges are mirrored."""
     stretch: float = Field(default=0.0, ge=0, lt=1)
     """Random change of the proportions; 0.2 makes width over height up to 1.2 times as large, or as small."""
+    horizontal_flip: float = Field(default=0.5, ge=0, le=1)
+    """Probability of mirroring left and right."""
+    vertical_flip: float = Field(default=0.0, ge=0, le=1)
+    """Probability of turning upside down."""
     photometric: float = Field(default=0.0, ge=0, le=1)
     """Strength of random brightness, contrast and colour changes."""
+    blur: float = Field(default=0.0, ge=0, le=1)
+    """Probability of defocus or motion blur of the image."""
+    noise: float = Field(default=0.0, ge=0, le=1)
+    """Probability of sensor noise."""
+    jpeg: float = Field(default=0.0, ge=0, le=1)
+    """Probability of JPEG compression at a random quality."""
+    low_light: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a dim room: dark, tinted and noisy."""
     phases: tuple[Phase, ...] = Field(default=(Phase(),), min_length=1)
     """Crop sizes in the order of the run; the last one also covers what is left of it."""
 
@@ -81,21 +103,50 @@ class Augment(Section):
         return self
 
 
-class Optim(Section):
-    """AdamW with linear warm-up and a cosine to zero."""
+class Loss(Section):
+    """What is minimised: binary cross entropy on the fused and the six side maps, and optional terms beside it."""
 
+    edge_weight: float = Field(default=0.0, ge=0)
+    """Extra weight of pixels near the alpha's edges; see `train.loss.edge_weights`."""
+    l1_weight: float = Field(default=0.0, ge=0)
+    """Weight of the mean absolute error of the fused alpha, which wants soft edges exact."""
+    distill_from: str | None = None
+    """Packaged weights or a weights file, usually of a larger network, whose alpha is a second target."""
+    distill_weight: float = Field(default=1.0, ge=0)
+    """Weight of the cross entropy against that alpha."""
+
+
+class Optim(Section):
+    """The optimiser, its learning rate over time and the arithmetic."""
+
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    """`adamw` decouples the weight decay (the published code), `adam` is the paper's."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """What follows the warm-up: a cosine to zero, or the peak rate to the end (the paper)."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
     weight_decay: float = Field(default=1e-4, ge=0)
-    """AdamW's decoupled decay."""
+    """Decay of the weights."""
     batch_size: int = Field(default=16, ge=1)
-    """Images in a step."""
+    """Images in a step, over all processes."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that each process cuts its share of a step into, where memory is short."""
     epochs: float = Field(default=360, gt=0)
     """Passes over the training set; fractions are allowed."""
     warmup_epochs: float = Field(default=2, ge=0)
     """Passes over which the learning rate rises from zero."""
     amp: Literal["off", "fp16", "bf16"] = "off"
     """Mixed precision; fp16 adds a gradient scaler and needs a GPU (a CPU trains in full precision instead)."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay per step of the averaged weights that are judged and exported; 0 keeps no average."""
+    compile: bool = False
+    """Compile the network with torch.compile; worth its minutes in long runs on a GPU."""
+
+    @model_validator(mode="after")
+    def _cuts_evenly(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate must divide batch_size ({self.batch_size})")
+        return self
 
     @model_validator(mode="after")
     def _warms_up_within_the_run(self) -> Self:
@@ -125,6 +176,7 @@ class Config(Section):
     model: Model = Model()
     data: Data = Data()
     augment: Augment = Augment()
+    loss: Loss = Loss()
     optim: Optim = Optim()
     evaluate: Evaluate = Evaluate()
 
