@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps instead of inside one."""
+"""A request to stop between two steps instead of inside one."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from types import FrameType
 
 
 @contextmanager
-def ctrl_c_as_event() -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C into an event, so that no step is cut in half; a second one stops at once."""
+def stop_as_event() -> Iterator[threading.Event]:
+    """Turns the first Ctrl-C or SIGTERM into an event, so that no step is cut in half; a second one stops at once."""
     asked = threading.Event()
 
-    def on_interrupt(_: int, __: FrameType | None) -> None:
+    def on_request(_: int, __: FrameType | None) -> None:
         asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        restore()
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    before = {number: signal.signal(number, on_request) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

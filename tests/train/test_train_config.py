@@ -38,6 +38,16 @@ def test_the_recipes_in_configs_restate_those_defaults(architecture: str) -> Non
     assert config.optim == published.optim.model_copy(update={"amp": "fp16"})
 
 
+def test_the_paper_recipe_is_the_papers() -> None:
+    config = load_config(CONFIGS / "train_paper.toml")
+    optim = config.optim
+    assert (optim.optimizer, optim.schedule, optim.learning_rate, optim.weight_decay) == ("adam", "constant", 1e-3, 0)
+    assert (optim.batch_size, optim.ema, optim.accumulate) == (12, 0, 1)
+    assert round(optim.epochs * (10_553 // 12), -4) == 600_000
+    assert config.augment == Config(name="x").augment.model_copy(update={"horizontal_flip": 0.0, "vertical_flip": 0.5})
+    assert config.loss == Config(name="x").loss
+
+
 def test_the_person_recipe_loads() -> None:
     config = load_config(CONFIGS / "train_person.toml")
     assert [phase.crop_px for phase in config.augment.phases] == [128, 160, 192, 256]
@@ -58,6 +68,9 @@ def test_overrides_are_toml_or_plain_text(tmp_path: Path) -> None:
         ("optim.lr=1", "optim.lr: Extra inputs are not permitted"),
         ("optim.epochs=0", "optim.epochs: Input should be greater than 0 (got 0)"),
         ("optim.epochs=inf", "optim.epochs: Input should be a finite number"),
+        ("optim.accumulate=3", "accumulate must divide batch_size (16)"),
+        ("optim.ema=1", "optim.ema: Input should be less than 1"),
+        ("augment.blur=2", "augment.blur: Input should be less than or equal to 1"),
         ("optim.epochs=1", "warmup_epochs must not exceed epochs (1)"),
         ("seed=-1", "seed: Input should be greater than or equal to 0"),
         ("augment.scale=[2, 1]", "0 < low <= high"),

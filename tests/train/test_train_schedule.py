@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from streamseg.errors import DataError
+from streamseg.errors import ConfigError, DataError
 from train.config import Config
 from train.schedule import Plan, batches
 
@@ -28,6 +28,12 @@ def test_warm_up_and_cosine_end_points() -> None:
 def test_a_run_without_warm_up_starts_at_the_peak() -> None:
     plan = Plan(images=4, batch_size=4, total_steps=2, warmup_steps=0, evaluate_every_steps=1)
     assert plan.learning_rate(0, peak=1.0) == 1.0
+
+
+def test_a_constant_rate_stays_at_the_peak() -> None:
+    config = Config.model_validate({"name": "x", "optim": {"schedule": "constant", "epochs": 2, "warmup_epochs": 1}})
+    plan = Plan.of(config, images=160)
+    assert [plan.learning_rate(step, peak=1.0) for step in (0, 9, 10, 19)] == [0.1, 1.0, 1.0, 1.0]
 
 
 def test_evaluations_include_the_last_step() -> None:
@@ -55,3 +61,10 @@ def test_the_order_of_the_images_is_fixed_for_good() -> None:
 def test_a_set_smaller_than_a_batch_is_refused() -> None:
     with pytest.raises(DataError, match="3 training images do not fill one batch of 16"):
         Plan.of(Config(name="x"), images=3)
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate", "ranks"), [(4, 1, 3), (4, 2, 4), (6, 3, 4)])
+def test_a_batch_that_cannot_be_shared_is_refused(batch_size: int, accumulate: int, ranks: int) -> None:
+    optim = {"batch_size": batch_size, "accumulate": accumulate}
+    with pytest.raises(ConfigError, match=f"batch_size is {batch_size}; .* need a multiple of {ranks * accumulate}"):
+        Plan.of(Config.model_validate({"name": "x", "optim": optim}), images=100, ranks=ranks)

@@ -1,0 +1,158 @@
+"""The network and everything that changes with it: optimiser, averaged weights, loss scaling, teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from streamseg.errors import ConfigError
+from streamseg.u2net import CONFIGS, FusedU2Net, U2Net
+from streamseg.weights import load_weights
+from train.config import Config, Model, Optim
+from train.loss import training_loss
+
+Sample = tuple[Tensor, Tensor]
+
+
+class Learner:
+    """What a step changes; `state` and `load` carry all of it across an interruption."""
+
+    def __init__(self, config: Config, device: torch.device, ranks: int = 1) -> None:
+        self.config, self.device = config, device
+        self.net = _network(config.model)
+        _to_channels_last(self.net, device)
+        self.averaged = _average_of(self.net, config.optim.ema) if config.optim.ema else None
+        self.optimizer = _optimizer(self.net, config.optim)
+        self.amp_dtype = _amp_dtype(config.optim.amp, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp_dtype == torch.float16)
+        self.teacher = _teacher(config, device)
+        self.forward = _wrapped(self.net, config.optim.compile, ranks)
+
+    @property
+    def judged(self) -> U2Net:
+        """The weights that are evaluated and exported: the average where there is one."""
+        return cast(U2Net, self.averaged.module) if self.averaged else self.net
+
+    def step(self, parts: Sequence[Sample], learning_rate: float) -> Tensor:
+        """One step of the optimiser over the parts of a batch.
+
+        Args:
+            parts: normalised images `(n, 3, c, c)` and alphas `(n, 1, c, c)`, on any device.
+            learning_rate: this step's.
+
+        Returns:
+            The mean loss, still on the device, so that nothing waits for it.
+        """
+        self.net.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = [self._backward(part, share=1 / len(parts), last=part is parts[-1]) for part in parts]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.averaged:
+            self.averaged.update_parameters(self.net)
+        return torch.stack(losses).sum()
+
+    def is_finite(self) -> bool:
+        """Whether every weight is; one step can ruin them although its own loss was finite."""
+        return all(bool(tensor.isfinite().all()) for tensor in self.net.state_dict().values())
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and numbers, as `load` takes them."""
+        state = {
+            "model": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "architecture": self.config.model.architecture,
+        }
+        return state | ({"ema": self.judged.state_dict()} if self.averaged else {})
+
+    def load(self, state: dict[str, Any], step: int) -> None:
+        """Takes over what `state` returned after `step` steps; averages start anew where none were kept."""
+        self.net.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"]:  # empty when the run was without one, as on a CPU
+            self.scaler.load_state_dict(state["scaler"])
+        if self.averaged:
+            self.judged.load_state_dict(state.get("ema", state["model"]))
+            self.averaged.n_averaged.fill_(step)
+
+    def _backward(self, part: Sample, share: float, last: bool) -> Tensor:
+        """Adds one part's gradients and returns its share of the loss; processes exchange them with the last part."""
+        images = part[0].to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        alphas = part[1].to(self.device, non_blocking=True)
+        waits = isinstance(self.forward, DistributedDataParallel) and not last
+        exchange: AbstractContextManager[None] = self.forward.no_sync() if waits else nullcontext()  # type: ignore[operator]
+        with exchange:
+            with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
+                logits = self.forward(images)
+                taught = self._taught(images)
+            loss = training_loss(logits, alphas, self.config.loss, taught) * share
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _taught(self, images: Tensor) -> Tensor | None:
+        if self.teacher is None:
+            return None
+        with torch.no_grad():
+            return cast(Tensor, self.teacher(images)).float()
+
+
+def _network(model: Model) -> U2Net:
+    if not model.start_from:
+        return U2Net(CONFIGS[model.architecture])
+    net = load_weights(model.start_from)
+    if net.config.name != model.architecture:
+        raise ConfigError(
+            f"model.start_from: {model.start_from} holds a {net.config.name} network, not {model.architecture}"
+        )
+    return net
+
+
+def _to_channels_last(net: nn.Module, device: torch.device) -> None:
+    """Moves `net` in place; convolutions are faster in this memory format."""
+    net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _average_of(net: U2Net, decay: float) -> AveragedModel:
+    """An exponential moving average of weights and statistics, whose memory is short while the run is young."""
+
+    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
+        kept = min(decay, (1 + int(updates)) / (10 + int(updates)))
+        for ours, theirs in zip(averaged, current, strict=True):
+            ours.lerp_(theirs, 1 - kept) if ours.is_floating_point() else ours.copy_(theirs)
+
+    return AveragedModel(net, multi_avg_fn=cast(Callable[..., None], average), use_buffers=True)
+
+
+def _optimizer(net: U2Net, optim: Optim) -> torch.optim.Optimizer:
+    kind: type[torch.optim.Adam] = torch.optim.Adam if optim.optimizer == "adam" else torch.optim.AdamW
+    return kind(net.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
+
+
+def _teacher(config: Config, device: torch.device) -> nn.Module | None:
+    if not config.loss.distill_from:
+        return None
+    teacher = FusedU2Net(load_weights(config.loss.distill_from))
+    _to_channels_last(teacher, device)
+    return teacher
+
+
+def _wrapped(net: U2Net, compiled: bool, ranks: int) -> nn.Module:
+    """What is called in training; it shares the weights of `net`."""
+    forward = cast(nn.Module, torch.compile(net)) if compiled else net
+    return DistributedDataParallel(forward) if ranks > 1 else forward
+
+
+def _amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:
+    """The autocast type, None for full precision; CPUs only emulate fp16, slowly."""
+    if amp == "bf16":
+        return torch.bfloat16
+    return torch.float16 if amp == "fp16" and device.type == "cuda" else None
