@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -19,6 +21,19 @@ Pixels = npt.NDArray[np.uint8]
 IMAGE_FOLDERS = ("images", "image", "DUTS-TR-Image", "DUTS-TE-Image")
 MASK_FOLDERS = ("masks", "mask", "DUTS-TR-Mask", "DUTS-TE-Mask")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+FAULTS_SHOWN = 10
+JPEG_LEVELS = 16
+
+
+class LoadablePair(Protocol):
+    """An image with its mask, on disk or in a cache; hashable, and light enough to be sent to a worker process."""
+
+    @property
+    def stem(self) -> str:
+        """The name that both files have."""
+
+    def load(self) -> tuple[Pixels, Pixels]:
+        """RGB `(H, W, 3)` and alpha `(H, W)`, both uint8; raises DataError where they cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +62,12 @@ class Pair:
     def load(self) -> tuple[Pixels, Pixels]:
         """Decodes to RGB `(H, W, 3)` and alpha `(H, W)`, both uint8.
 
+        Masks may have 8 or 16 bits; label masks of 0 and 1 become 0 and 255.
+
         Raises:
-            DataError: one of the two does not decode, or their sizes differ.
+            DataError: one of the two does not decode, their sizes differ, or the mask has colours.
         """
-        bgr, mask = _decode(self.image, cv2.IMREAD_COLOR), _decode(self.mask, cv2.IMREAD_GRAYSCALE)
+        bgr, mask = decode(self.image, cv2.IMREAD_COLOR).astype(np.uint8, copy=False), _mask(self.mask)
         if bgr.shape[:2] != mask.shape:
             raise DataError(f"{self.stem}: image is {bgr.shape[:2]} px and its mask {mask.shape} px (height, width)")
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False), mask
@@ -60,11 +77,20 @@ def find_pairs(root: Path, sources: tuple[str, ...]) -> list[Pair]:
     """All pairs of `sources` (tar shards, folders or glob patterns under `root`), in a fixed order.
 
     Raises:
-        DataError: no source is named, one is missing or empty, or an image or mask lacks its partner.
+        DataError: no source is named, or some are missing or empty, or images or masks lack their partner: all of
+            these faults at once.
     """
     if not sources:
         raise DataError("no data: name folders or tar shards in data.train and in data.validate_on")
-    return [pair for source in sources for path in _matches(root, source) for pair in pairs_at(path)]
+    pairs: list[Pair] = []
+    faults: list[str] = []
+    for source in sources:
+        try:
+            pairs += [pair for path in find_matches(root, source) for pair in pairs_at(path)]
+        except DataError as error:
+            faults.append(str(error))
+    refuse_faults(faults)
+    return pairs
 
 
 def pairs_at(path: Path) -> list[Pair]:
@@ -75,7 +101,7 @@ def pairs_at(path: Path) -> list[Pair]:
     """
     images: dict[str, Blob] = {}
     masks: dict[str, Blob] = {}
-    for name, blob in _members(path):
+    for name, blob in members(path):
         found = images if name.parent.name in IMAGE_FOLDERS else masks if name.parent.name in MASK_FOLDERS else None
         # macOS leaves files such as ._STEM.jpg beside the real ones.
         if found is None or name.suffix.lower() not in SUFFIXES or name.name.startswith("."):
@@ -90,7 +116,33 @@ def pairs_at(path: Path) -> list[Pair]:
     return [Pair(stem, images[stem], masks[stem]) for stem in sorted(images)]
 
 
-def _matches(root: Path, source: str) -> list[Path]:
+def check_pairs(pairs: Iterable[LoadablePair]) -> None:
+    """Decodes every pair once, on all cores, so that a damaged file is found now and not in the seventh pass.
+
+    Raises:
+        DataError: some do not load; it names the first few and counts the rest.
+    """
+    with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
+        refuse_faults([fault for fault in pool.map(_fault, dict.fromkeys(pairs)) if fault])
+
+
+def _fault(pair: LoadablePair) -> str:
+    try:
+        pair.load()
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def refuse_faults(faults: list[str]) -> None:
+    """Raises one DataError that tells the first few faults and counts the rest, if there are any."""
+    if faults:
+        more = f"; and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
+        raise DataError("; ".join(faults[:FAULTS_SHOWN]) + more)
+
+
+def find_matches(root: Path, source: str) -> list[Path]:
+    """The folders and shards that a source names; raises DataError where there are none."""
     pattern = root / source
     anchor = Path(pattern.anchor) if Path(source).is_absolute() else root
     relative = str(pattern.relative_to(anchor))
@@ -100,7 +152,8 @@ def _matches(root: Path, source: str) -> list[Path]:
     return paths
 
 
-def _members(path: Path) -> Iterator[tuple[PurePosixPath, Blob]]:
+def members(path: Path) -> Iterator[tuple[PurePosixPath, Blob]]:
+    """Every file of a folder or an uncompressed tar shard; raises DataError where it is neither."""
     if path.is_dir():
         for folder, _, names in os.walk(path, followlinks=True):
             for name in names:
@@ -116,11 +169,36 @@ def _members(path: Path) -> Iterator[tuple[PurePosixPath, Blob]]:
         raise DataError(f"{path} is neither a folder nor a readable, uncompressed tar shard: {error}") from error
 
 
-def _decode(blob: Blob, mode: int) -> Pixels:
+def _mask(blob: Blob) -> Pixels:
+    """Decodes a mask to 8 bits `(H, W)`."""
+    values = decode(blob, cv2.IMREAD_UNCHANGED)
+    if values.dtype == np.uint16:
+        values = (values / 257).round().astype(np.uint8)
+    grey = (values if values.ndim == 2 else _only_channel(values, blob)).astype(np.uint8, copy=False)
+    return grey * np.uint8(255) if grey.max() == 1 else grey
+
+
+def _only_channel(values: npt.NDArray[Any], blob: Blob) -> npt.NDArray[Any]:
+    """The one channel of `(H, W, 3 or 4)` that varies: grey stored as RGB, or alpha over one colour."""
+    colours = values[..., :3]
+    if values.shape[2] == 4 and (colours == colours[0, 0]).all():
+        return values[..., 3]
+    # JPEG leaves differences of a few levels between channels that were equal.
+    if np.ptp(colours.astype(np.int16), axis=2).max() > JPEG_LEVELS:
+        raise DataError(f"{_place(blob)} is a mask with colours (a palette of labels?); masks must be grey, 0 to 255")
+    return colours[..., 1]
+
+
+def decode(blob: Blob, mode: int) -> npt.NDArray[Any]:
+    """Decodes a picture as OpenCV does (BGR); raises DataError where it cannot."""
     try:
         pixels = cv2.imdecode(np.frombuffer(blob.read(), np.uint8), mode)
     except (OSError, cv2.error) as error:  # OpenCV raises for an empty file and returns None for a damaged one
-        raise DataError(f"{blob.path} (byte {blob.offset}) cannot be read as an image") from error
+        raise DataError(f"{_place(blob)} cannot be read as an image") from error
     if pixels is None:
-        raise DataError(f"{blob.path} (byte {blob.offset}) does not decode as an image")
-    return pixels.astype(np.uint8, copy=False)
+        raise DataError(f"{_place(blob)} does not decode as an image")
+    return pixels
+
+
+def _place(blob: Blob) -> str:
+    return str(blob.path) if blob.size < 0 else f"{blob.path} (byte {blob.offset})"

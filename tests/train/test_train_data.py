@@ -10,7 +10,7 @@ import pytest
 
 from streamseg.errors import DataError
 from tests.train.conftest import PAIRS, write_pair
-from train.data import find_pairs, pairs_at
+from train.data import check_pairs, find_pairs, pairs_at
 
 
 def test_folder_and_shard_hold_the_same_pairs(root: Path) -> None:
@@ -81,6 +81,61 @@ def test_a_file_that_does_not_decode_is_named(root: Path, content: bytes) -> Non
         pairs_at(root / "set")[0].load()
 
 
+def test_all_bad_sources_are_told_at_once(root: Path) -> None:
+    (root / "set" / "masks" / "shape3.png").unlink()
+    (root / "empty").mkdir()
+    with pytest.raises(DataError) as caught:
+        find_pairs(root, ("set", "empty", "nowhere", "set.tar"))
+    assert all(word in str(caught.value) for word in ("shape3", "empty: no images", "nowhere"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_check_tells_every_fault_at_once(root: Path) -> None:
+    pairs = pairs_at(root / "set")
+    check_pairs(pairs)
+    (root / "set" / "images" / "shape1.png").write_bytes(b"damaged")
+    cv2.imwrite(str(root / "set" / "masks" / "shape4.png"), np.zeros((10, 12), np.uint8))
+    with pytest.raises(DataError) as caught:
+        check_pairs([*pairs, *pairs])
+    assert str(caught.value).count("shape1.png") == 1
+    assert "shape4: image is (40, 56) px" in str(caught.value)
+    for pair in pairs:
+        pair.image.path.write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"shape7\.png does not decode"):
+        check_pairs(pairs)
+
+
+def test_a_long_list_of_faults_is_cut_and_counted(root: Path) -> None:
+    for index in range(13):
+        write_pair(root / "many", f"n{index:02}", seed=index)
+        (root / "many" / "images" / f"n{index:02}.png").write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"n09\.png does not decode as an image; and 3 more$"):
+        check_pairs(pairs_at(root / "many"))
+
+
+def written_mask(root: Path, pixels: np.ndarray, name: str = "shape0.png") -> np.ndarray:
+    cv2.imwrite(str(root / "set" / "masks" / name), pixels)
+    return pairs_at(root / "set")[0].load()[1]
+
+
+def test_masks_of_other_kinds_come_out_the_same(root: Path) -> None:
+    plain = pairs_at(root / "set")[0].load()[1]
+    soft = np.linspace(0, 255, 40 * 56).round().astype(np.uint8).reshape(40, 56)
+    np.testing.assert_array_equal(written_mask(root, soft.astype(np.uint16) * 257), soft)
+    np.testing.assert_array_equal(written_mask(root, np.repeat(soft[..., None], 3, axis=2)), soft)
+    white = np.full((40, 56, 3), 255, np.uint8)
+    np.testing.assert_array_equal(written_mask(root, np.dstack((white, soft))), soft)
+    np.testing.assert_array_equal(written_mask(root, plain // 255), plain)
+    assert written_mask(root, np.zeros((40, 56), np.uint8)).max() == 0
+
+
+def test_masks_with_colours_are_refused(root: Path) -> None:
+    labels = np.zeros((40, 56, 3), np.uint8)
+    labels[10:20, 10:20] = (0, 0, 128)  # what a palette's first label looks like
+    with pytest.raises(DataError, match=r"shape0\.png is a mask with colours .*must be grey"):
+        written_mask(root, labels)
+
+
 @pytest.mark.parametrize("source", ["nowhere", "nothing-*.tar", "/nowhere/at/all"])
 def test_a_missing_source_is_named(root: Path, source: str) -> None:
     with pytest.raises(DataError, match=re.escape(source)):
@@ -115,10 +170,7 @@ def test_a_cut_off_shard_names_itself(root: Path) -> None:
         pairs[0].load()
 
 
-def test_the_shared_shards_are_readable() -> None:
-    shard = Path("/work/shared/data/persons_val.tar")
-    if not shard.exists():
-        pytest.skip(f"{shard} is not on this machine")
-    pairs = pairs_at(shard)
+def test_the_shared_shards_are_readable(shared: Path) -> None:
+    pairs = pairs_at(shared / "data" / "persons_val.tar")
     assert len(pairs) == 245
     assert pairs[0].load()[1].max() == 255
