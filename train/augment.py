@@ -1,6 +1,9 @@
-"""Image and mask to a training pair: resize, crop, flip, photometric change, normalise."""
+"""Image and mask to a training pair: resize, crop, flip, what a camera does to pictures, normalise."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
 
 import cv2
 import numpy as np
@@ -8,6 +11,7 @@ import torch
 from torch import Tensor
 
 from streamseg.infer import normalise
+from train.camera import draw_changes, on_host
 from train.config import Augment, Phase
 from train.data import Pixels
 
@@ -21,45 +25,69 @@ def augment(
     image: Pixels, mask: Pixels, config: Augment, phase: Phase, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """RGB `(H, W, 3)` and mask `(H, W)` in uint8 -> normalised `(3, c, c)` and `(1, c, c)` in [0, 1]."""
-    size = _target_size(image.shape[0], image.shape[1], config, phase, rng)
-    image, mask = (resize(pixels, size, config.antialias) for pixels in (image, mask))
-    image, mask = random_crop(image, mask, phase.crop_px, rng)
-    if rng.random() < 0.5:
-        image, mask = image[:, ::-1], mask[:, ::-1]
-    if config.photometric:
-        image = photometric(image, config.photometric, rng)
+    view = View.draw(mask.shape[0], mask.shape[1], config, phase, rng)
+    image, mask = (view.of(resize(pixels, view.size, config.antialias)) for pixels in (image, mask))
+    for change in draw_changes(config, phase.crop_px, rng):
+        image = on_host(image, change, rng)
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     alpha = torch.from_numpy(np.ascontiguousarray(mask[None]))
     return normalise(pixels), alpha.float() / 255
 
 
 def resize(pixels: Pixels, size: tuple[int, int], antialias: bool) -> Pixels:
-    """Resizes uint8 `(H, W[, 3])` to `size` (height, width): plain bilinear, or area averages when shrinking."""
+    """Resizes uint8 `(H, W[, C])` to `size` (height, width): plain bilinear, or area averages when shrinking."""
     shrinks = antialias and size[0] < pixels.shape[0]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(pixels, size[::-1], interpolation=method).astype(np.uint8, copy=False)
 
 
-def random_crop(image: Pixels, mask: Pixels, side: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-    """The same `side` x `side` window of both; pictures that are too small are mirrored at their edges first."""
-    short_y, short_x = (max(0, side - length) for length in mask.shape)
-    if short_y or short_x:
-        top, left = int(rng.integers(short_y + 1)), int(rng.integers(short_x + 1))
-        border = (top, short_y - top, left, short_x - left)
-        image, mask = (cv2.copyMakeBorder(p, *border, cv2.BORDER_REFLECT_101).astype(np.uint8) for p in (image, mask))
-    y, x = (int(rng.integers(length - side + 1)) for length in mask.shape)
-    return image[y : y + side, x : x + side], mask[y : y + side, x : x + side]
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which part of a picture a sample shows.
 
+    Attributes:
+        size: height and width that the picture is resized to.
+        border: rows above and below, columns left and right, that are mirrored onto a picture smaller than the crop.
+        corner: top left of the crop in the picture with its border.
+        side: of the square crop, px.
+        mirrored: whether left and right change places.
+        upside_down: whether top and bottom do.
+    """
 
-def photometric(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
-    """Random gain per channel, contrast and gamma on RGB uint8, each up to about half of `strength`."""
-    gain = 1 + strength * rng.uniform(-0.15, 0.15, 3) + strength * rng.uniform(-0.3, 0.3)
-    contrast = 1 + strength * rng.uniform(-0.4, 0.4)
-    gamma = float(np.exp(strength * rng.uniform(-0.5, 0.5)))
-    levels = (np.arange(256) / 255) ** gamma
-    curve = np.clip((levels - 0.5) * contrast + 0.5, 0, 1)
-    table = np.clip(curve[:, None] * gain * 255, 0, 255).astype(np.uint8)
-    return np.stack([table[image[..., channel], channel] for channel in range(3)], axis=-1)
+    size: tuple[int, int]
+    border: tuple[int, int, int, int]
+    corner: tuple[int, int]
+    side: int
+    mirrored: bool
+    upside_down: bool
+
+    @classmethod
+    def draw(cls, height: int, width: int, config: Augment, phase: Phase, rng: np.random.Generator) -> Self:
+        """A random view of a `height` x `width` picture."""
+        size, side = _target_size(height, width, config, phase, rng), phase.crop_px
+        border = (0, 0, 0, 0)
+        short_y, short_x = (max(0, side - length) for length in size)
+        if short_y or short_x:
+            top, left = int(rng.integers(short_y + 1)), int(rng.integers(short_x + 1))
+            border = (top, short_y - top, left, short_x - left)
+        y, x = (int(rng.integers(max(length, side) - side + 1)) for length in size)
+        mirrored = bool(rng.random() < config.horizontal_flip)
+        # No number is drawn for what is off, so that other recipes' samples stay what they were.
+        upside_down = bool(config.vertical_flip and rng.random() < config.vertical_flip)
+        return cls(size, border, (y, x), side, mirrored, upside_down)
+
+    def of(self, pixels: Pixels) -> Pixels:
+        """The view of uint8 `(H, W[, C])`, which has `size` already."""
+        if any(self.border):
+            pixels = cv2.copyMakeBorder(pixels, *self.border, cv2.BORDER_REFLECT_101).astype(np.uint8, copy=False)
+        rows, columns = self.steps
+        y, x = self.corner
+        return pixels[y : y + self.side, x : x + self.side][rows, columns]
+
+    @property
+    def steps(self) -> tuple[slice, slice]:
+        """How rows and columns are run through."""
+        return slice(None, None, -1 if self.upside_down else 1), slice(None, None, -1 if self.mirrored else 1)
 
 
 def _target_size(height: int, width: int, config: Augment, phase: Phase, rng: np.random.Generator) -> tuple[int, int]:

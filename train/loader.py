@@ -1,19 +1,23 @@
-"""Training batches, decoded and augmented by worker processes."""
+"""Training batches: read, composed and augmented by worker processes, or on the GPU that holds the set."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 
 import cv2
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from streamseg.errors import DataError
 from train.augment import augment, phase_at
+from train.cache import cached, reduced
+from train.composites import Composites
 from train.config import Config
-from train.data import Pair
+from train.data import LoadablePair, Pixels, check_pairs, find_matches, find_pairs
+from train.resident import ResidentSet
 from train.schedule import Key, Plan, batches
 
 Sample = tuple[Tensor, Tensor]
@@ -22,15 +26,17 @@ Sample = tuple[Tensor, Tensor]
 class TrainingSet(Dataset[Sample]):
     """Pairs augmented by a generator that depends on seed, step and pair alone, so that resuming is exact."""
 
-    def __init__(self, pairs: list[Pair], config: Config, plan: Plan) -> None:
+    def __init__(self, pairs: Sequence[LoadablePair], config: Config, plan: Plan) -> None:
+        """Lists the composites' pictures where the configuration has any; raises DataError where they are missing."""
         self.pairs, self.config, self.plan = pairs, config, plan
+        self.composites = _composites(config)
 
     def __getitem__(self, key: Key) -> Sample:
         """The pair of `key` (step, index): image `(3, c, c)`, normalised, and alpha `(1, c, c)` in [0, 1]."""
         step, index = key
         rng = np.random.default_rng((self.config.seed, step, index))
         phase = phase_at(self.config.augment, step / self.plan.total_steps)
-        return augment(*self.pairs[index].load(), self.config.augment, phase, rng)
+        return augment(*self._pixels(index, rng), self.config.augment, phase, rng)
 
     def __getitems__(self, keys: list[Key]) -> list[Sample] | DataError:
         """The samples of a batch, or what is wrong with one: raised in a worker, it would arrive as a traceback."""
@@ -39,28 +45,82 @@ class TrainingSet(Dataset[Sample]):
         except DataError as error:
             return error
 
+    def _pixels(self, index: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """The pair itself, or a composite in its place: over a background, or over the pair."""
+        if self.composites is None or rng.random() >= self.config.data.composite_share:
+            return self.pairs[index].load()
+        if rng.random() < 0.5:
+            return self.composites.frame(self.config.data.cache_px, rng)
+        return self.composites.onto(*reduced(*self.pairs[index].load(), self.config.data.cache_px), rng)
 
-def training_batches(data: TrainingSet, first_step: int, pin_memory: bool = False) -> Generator[Sample, None, None]:
-    """Images `(N, 3, c, c)` and alphas `(N, 1, c, c)` of each step from `first_step` to the last.
+
+def training_pairs(config: Config) -> Sequence[LoadablePair]:
+    """The training pairs, from the cache where the configuration names one.
+
+    Raises:
+        DataError: a source is missing or damaged; making the cache also finds every pair that does not load.
+        OutputError: the cache cannot be written.
+    """
+    pairs = find_pairs(config.data.root, config.data.train)
+    return cached(pairs, config.data.cache, config.data.cache_px) if config.data.cache else pairs
+
+
+def check_training_set(data: TrainingSet, validation: Sequence[LoadablePair]) -> None:
+    """Decodes everything once before the first step; a cache has seen its pairs already.
+
+    Raises:
+        DataError: some pairs do not load; all of these faults at once.
+    """
+    check_pairs([*([] if data.config.data.cache else data.pairs), *validation])
+
+
+def training_batches(
+    data: TrainingSet, first_step: int, device: torch.device, rank: int = 0, ranks: int = 1
+) -> Generator[Sample, None, None]:
+    """This process's parts of each step from `first_step` to the last.
+
+    Args:
+        data: the set.
+        first_step: steps that are done.
+        device: where the network trains; with `data.on_gpu` the set is held and augmented there.
+        rank: this process's number.
+        ranks: how many processes share each step.
+
+    Yields:
+        Images `(n, 3, c, c)`, normalised, and alphas `(n, 1, c, c)` in [0, 1].
 
     Raises:
         DataError: an image or mask does not decode, or their sizes differ.
     """
+    keys = batches(data.plan, data.config.seed, first_step, rank, ranks)
+    if data.config.data.on_gpu:
+        held = ResidentSet(data.pairs, data.composites, data.config, device)
+        yield from (held.batch(part, data.plan.total_steps) for part in keys)
+        return
+    for part in _loader(data, keys, device):
+        if isinstance(part, DataError):
+            raise part
+        yield part
+
+
+def _loader(data: TrainingSet, keys: Iterator[list[Key]], device: torch.device) -> DataLoader[Sample]:
     workers = data.config.data.workers
-    loader: DataLoader[Sample] = DataLoader(
+    return DataLoader(
         data,
-        batch_sampler=batches(data.plan, data.config.seed, first_step),
+        batch_sampler=keys,
         num_workers=workers,
         collate_fn=_collate,
         worker_init_fn=_start_worker,
-        pin_memory=pin_memory,
+        pin_memory=device.type == "cuda",
         # A fork would copy the locks of PyTorch's and OpenCV's threads in whatever state they are in.
         multiprocessing_context="spawn" if workers else None,
     )
-    for batch in loader:
-        if isinstance(batch, DataError):
-            raise batch
-        yield batch
+
+
+def _composites(config: Config) -> Composites | None:
+    if not config.data.composites or not config.data.composite_share:
+        return None
+    return Composites(find_matches(config.data.root, config.data.composites)[0])
 
 
 def _collate(samples: list[Sample] | DataError) -> list[Tensor] | DataError:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from streamseg.infer import normalise
-from train.augment import augment, phase_at, photometric, random_crop, resize
+from train.augment import View, augment, phase_at, resize
 from train.config import Augment, Phase
 
 PHASE = Phase(resize_px=64, crop_px=48)
@@ -67,9 +67,30 @@ def test_about_half_of_the_samples_are_flipped() -> None:
 
 
 def test_crops_reach_every_edge() -> None:
-    mask = np.arange(36, dtype=np.uint8).reshape(6, 6)
-    corners = {int(random_crop(mask, mask, 4, np.random.default_rng(seed))[0][0, 0]) for seed in range(200)}
-    assert corners == {6 * y + x for y in range(3) for x in range(3)}
+    phase = Phase(resize_px=40, crop_px=38)
+    views = [View.draw(40, 40, Augment(), phase, np.random.default_rng(seed)) for seed in range(200)]
+    assert {view.corner for view in views} == {(y, x) for y in range(3) for x in range(3)}
+
+
+def test_pictures_smaller_than_the_crop_are_mirrored_at_every_side() -> None:
+    phase, config = Phase(resize_px=32, crop_px=36), Augment(horizontal_flip=0)
+    pixels = blobs(32, 32)
+    for seed in range(10):
+        view = View.draw(32, 32, config, phase, np.random.default_rng(seed))
+        top, bottom, left, right = view.border
+        assert top + bottom == left + right == 4
+        np.testing.assert_array_equal(view.of(pixels), np.pad(pixels, ((top, bottom), (left, right)), "reflect"))
+
+
+def test_vertical_flips_are_drawn_only_where_they_are_wanted() -> None:
+    for share, expected in ((0.0, {False}), (0.5, {False, True}), (1.0, {True})):
+        config = Augment(vertical_flip=share, horizontal_flip=0)
+        views = [View.draw(64, 64, config, PHASE, np.random.default_rng(seed)) for seed in range(20)]
+        assert {view.upside_down for view in views} == expected
+        assert not any(view.mirrored for view in views)
+    pixels = blobs(64, 64)
+    upright, flipped = (View((64, 64), (0, 0, 0, 0), (0, 0), 64, False, down).of(pixels) for down in (False, True))
+    np.testing.assert_array_equal(flipped, upright[::-1])
 
 
 def test_resize_is_plain_bilinear_unless_antialiased() -> None:
@@ -79,15 +100,6 @@ def test_resize_is_plain_bilinear_unless_antialiased() -> None:
     assert np.abs(resize(pixels, (32, 32), antialias=False) - plain[0, 0].numpy()).max() <= 1
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
     assert set(resize(stripes, (16, 16), antialias=True).ravel()) <= {127, 128}
-
-
-def test_photometric_changes_keep_the_range_and_vanish_at_zero() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    changed = photometric(image, 1.0, np.random.default_rng(3))
-    assert changed.dtype == np.uint8
-    assert changed.shape == image.shape
-    assert (changed != image).any()
-    assert np.abs(photometric(image, 0.0, np.random.default_rng(3)).astype(int) - image).max() <= 1
 
 
 def test_phases_take_over_in_order() -> None:

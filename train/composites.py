@@ -1,0 +1,109 @@
+"""Synthetic pairs with exact soft alpha: cut-outs over backgrounds, framed as webcams frame people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from streamseg.errors import DataError
+from train.augment import resize
+from train.data import Blob, Pixels, decode, members
+
+CUTOUTS, BACKGROUNDS = "cutouts_rgba", "backgrounds"
+
+FRAMES = ((16, 9), (16, 9), (4, 3), (1, 1), (9, 16))
+"""Proportions, width to height; most webcams are 16:9."""
+
+EMPTY_SHARE = 0.08
+"""Frames with nobody in them: alpha must stay empty when the person leaves."""
+
+HEIGHTS = (0.35, 1.3)
+"""Height of a cut-out as a share of the frame's, from the end of the room to close before the camera."""
+
+
+class Composites:
+    """Cut-outs and backgrounds of one source; makes as many different pairs as are asked for."""
+
+    def __init__(self, source: Path) -> None:
+        """Lists a folder or tar shard of `cutouts_rgba/` and `backgrounds/`.
+
+        Raises:
+            DataError: one of the two is missing.
+        """
+        found: dict[str, list[Blob]] = {CUTOUTS: [], BACKGROUNDS: []}
+        for name, blob in sorted(members(source), key=lambda member: str(member[0])):
+            if name.parent.name in found and not name.name.startswith("."):
+                found[name.parent.name].append(blob)
+        if missing := [folder for folder, blobs in found.items() if not blobs]:
+            raise DataError(f"{source} has nothing in {' and '.join(missing)}; composites need both folders")
+        self.cutouts, self.backgrounds = found[CUTOUTS], found[BACKGROUNDS]
+
+    def frame(self, short_side_px: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """A new picture: RGB `(H, W, 3)` and its exact alpha `(H, W)`, both uint8; with nobody in it now and then.
+
+        Raises:
+            DataError: a picture does not decode.
+        """
+        background = self._background(short_side_px, rng)
+        empty = np.zeros(background.shape[:2], np.uint8)
+        if rng.random() < EMPTY_SHARE:
+            return background, empty
+        return self.onto(background, empty, rng)
+
+    def onto(self, image: Pixels, mask: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """A cut-out over a picture that may have a foreground already; the two alphas are joined.
+
+        Raises:
+            DataError: the cut-out does not decode.
+        """
+        rgba = _decoded_rgba(self.cutouts[rng.integers(len(self.cutouts))])
+        height, width = image.shape[:2]
+        factor = rng.uniform(*HEIGHTS) * height / rgba.shape[0]
+        if rng.random() < 0.5:
+            rgba = rgba[:, ::-1]
+        placed = _placed(resize(rgba, _scaled(rgba, factor), antialias=True), height, width, rng)
+        alpha = placed[..., 3:].astype(np.float32) / 255
+        # The colours came premultiplied, so that the transparent pixels' own do not bleed into the edge.
+        over = placed[..., :3] + image * (1 - alpha)
+        joined = placed[..., 3] + mask * (1 - alpha[..., 0])
+        return over.round().clip(0, 255).astype(np.uint8), joined.round().clip(0, 255).astype(np.uint8)
+
+    def _background(self, short_side_px: int, rng: np.random.Generator) -> Pixels:
+        """A random part of a background in the proportions of a camera."""
+        picture = cv2.cvtColor(
+            decode(self.backgrounds[rng.integers(len(self.backgrounds))], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+        )
+        across, down = FRAMES[rng.integers(len(FRAMES))]
+        unit = min(picture.shape[1] / across, picture.shape[0] / down) * rng.uniform(0.6, 1.0)
+        width, height = max(1, int(across * unit)), max(1, int(down * unit))
+        y, x = (
+            int(rng.integers(whole - part + 1)) for whole, part in zip(picture.shape, (height, width), strict=False)
+        )
+        factor = short_side_px / min(width, height)
+        size = (round(height * factor), round(width * factor))
+        return resize(picture[y : y + height, x : x + width].astype(np.uint8, copy=False), size, antialias=True)
+
+
+def _scaled(rgba: Pixels, factor: float) -> tuple[int, int]:
+    return max(1, round(rgba.shape[0] * factor)), max(1, round(rgba.shape[1] * factor))
+
+
+def _placed(rgba: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:
+    """The cut-out in a frame of the given size: on its lower edge or sunk into it, or anywhere; across, anywhere."""
+    tall, wide = rgba.shape[:2]
+    top = height - tall * rng.uniform(0.75, 1.0) if rng.random() < 0.8 else rng.uniform(0, height) - tall / 2
+    left = rng.uniform(-0.3, 1.3) * width - wide / 2 if rng.random() < 0.5 else (width - wide) / 2
+    shift = np.array([[1, 0, round(left)], [0, 1, round(top)]], np.float32)
+    return cv2.warpAffine(rgba, shift, (width, height)).astype(np.uint8, copy=False)
+
+
+def _decoded_rgba(blob: Blob) -> Pixels:
+    """RGB, premultiplied, and alpha: `(H, W, 4)`."""
+    pixels = decode(blob, cv2.IMREAD_UNCHANGED)
+    if pixels.ndim != 3 or pixels.shape[2] != 4:
+        raise DataError(f"{blob.path} (byte {blob.offset}) has no alpha; cut-outs must be RGBA pictures")
+    rgba = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
+    rgba[..., :3] = (rgba[..., :3] * (rgba[..., 3:].astype(np.float32) / 255)).round()
+    return rgba.astype(np.uint8, copy=False)
