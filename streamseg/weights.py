@@ -6,11 +6,9 @@ The packaged weights and their hashes are data: see `models/models.toml`.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from streamseg.atomic import write_whole
 from streamseg.errors import MissingExtraError, OutputError, WeightsError
 from streamseg.u2net import CONFIGS, LITE, Architecture, U2Net
 
@@ -105,14 +104,7 @@ def save_weights(path: Path, net: U2Net, metadata: Mapping[str, str]) -> None:
     facts = {"format": FORMAT, "architecture": net.config.name, "out_channels": str(net.config.out_channels)}
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in net.state_dict().items()}
     content = safetensors.torch.save(state, {"name": path.stem, **metadata, **facts})
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise OutputError(f"cannot write weights to {path}: {error.strerror}") from error
+    write_whole(path, content)
 
 
 def import_weights(source: Path, out: Path) -> WeightsInfo:

@@ -1,27 +1,32 @@
-"""Trains U²-Net: `python -m train CONFIG [section.key=value ...]`; `eval` and `export` use what it made."""
+"""Trains U²-Net: `python -m train CONFIG [section.key=value ...]`; `eval`, `curves` and `export` use what it made."""
 
 from __future__ import annotations
 
-import json
+import shlex
 import sys
-from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
+from rich.console import Console
+from rich.progress import track
 
-from streamseg.errors import OutputError, StreamsegError
-from streamseg.u2net import FusedU2Net
+from streamseg.errors import StreamsegError
+from streamseg.infer import open_engine
 from streamseg.weights import load_weights
-from train.checkpoint import LAST
+from train.charts import draw_comparison
 from train.config import load_config
 from train.data import pairs_at
-from train.evaluate import evaluate
+from train.distributed import Ranks, process_group
+from train.evaluate import judged
 from train.export import export_weights
 from train.loop import Trainer
+from train.metrics import summarise
+from train.report import Worst, print_table, write_report
 
-COMMANDS = ("train", "eval", "export")
+COMMANDS = ("train", "eval", "curves", "export")
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
@@ -32,18 +37,18 @@ app = typer.Typer(
 def train_command(
     config: Annotated[Path, typer.Argument(help="A TOML file, such as configs/train_lite.toml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, as often as needed.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of checkpoints and logs [default: runs/CONFIG].")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder of checkpoints and logs [default: runs/CONFIG].")] = None,
+    max_minutes: Annotated[float, typer.Option(min=0, help="Save and stop after the step that takes so long.")] = inf,
 ) -> None:
-    """Trains, or continues the run in the same folder; the word `train` may be left out."""
-    trainer = Trainer(load_config(config, overrides), run or Path("runs", config.stem), _device())
-    trainer.resume()
-    if not trainer.fit():
-        print(
-            f"interrupted after step {trainer.step} of {trainer.plan.total_steps}; "
-            f"the same command continues from {trainer.run / LAST}",
-            file=sys.stderr,
-        )
-        raise typer.Exit(130)
+    """Trains, or continues the run in the same folder; the word `train` may be left out.
+
+    Ctrl-C and SIGTERM save and stop after the step in progress. Several GPUs: torchrun --nproc-per-node=N -m train ...
+    """
+    with process_group() as (ranks, device):
+        trainer = Trainer(load_config(config, overrides), folder or Path("runs", config.stem), device, ranks)
+        trainer.resume()
+        if not trainer.fit(max_minutes) and ranks.is_main:
+            print(f"stopped after step {trainer.step} of {trainer.plan.total_steps}; to go on: {_same_command(ranks)}")
 
 
 @app.command("eval")
@@ -52,16 +57,31 @@ def eval_command(
     data: Annotated[Path, typer.Option(help="Folder or tar shard of images and masks.")],
     size: Annotated[int, typer.Option(min=32, help="Network input, px: the square's side, or the long side.")] = 320,
     keep_aspect: Annotated[bool, typer.Option("--keep-aspect", help="Do not squash images to a square.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the scores to this file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report [default: eval/WEIGHTS-DATA].")] = None,
 ) -> None:
-    """Scores weights on a set of images and masks, each at its own size."""
-    device = _device()
-    net = FusedU2Net(load_weights(weights)).to(device)  # The same matte within 1e-5, in about half the time.
-    scores = evaluate(net, pairs_at(data), size, not keep_aspect, device)
-    print(scores)
-    if json_file:
-        settings = {"weights": weights, "data": str(data), "size_px": size, "squash": not keep_aspect}
-        _write(json_file, json.dumps(settings | asdict(scores), indent=2) + "\n")
+    """Scores weights on a set of images and masks, each at its own size.
+
+    Prints a table; the report is scores.json, scores.csv with a line an image, and worst.png with the 16 worst mattes.
+    """
+    pairs, engine = pairs_at(data), open_engine("auto", load_weights(weights))
+    worst, settings = Worst(), {"weights": weights, "data": str(data), "size_px": size, "squash": not keep_aspect}
+    done = judged(engine.alpha, enumerate(pairs), size, not keep_aspect, torch.device("cpu"))
+    records = list(track(worst.watched(done), "images", len(pairs), console=Console(stderr=True), transient=True))
+    scores, folder = summarise(records), out or Path("eval", f"{Path(weights).stem}-{data.stem}")
+    named = [(pair.stem, record) for pair, record in zip(pairs, records, strict=True)]
+    write_report(folder, settings, scores, named, worst.tiles())
+    print_table(scores, f"{weights} on {data}, {size} px" + (", proportions kept" if keep_aspect else ""))
+    print(f"wrote scores.json, scores.csv and worst.png to {folder}")
+
+
+@app.command("curves")
+def curves_command(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture, .png or .svg.")],
+) -> None:
+    """Draws loss, max F and MAE of runs over the images that they have seen, beside the published log."""
+    draw_comparison(runs, out)
+    print(f"wrote {out}")
 
 
 @app.command("export")
@@ -77,7 +97,7 @@ def export_command(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs the command line and always leaves by SystemExit: 0, 2 after an error, 130 after Ctrl-C."""
+    """Runs the command line and always leaves by SystemExit: 0, 2 after an error, 130 after Ctrl-C in an evaluation."""
     args = sys.argv[1:] if args is None else args
     if args and args[0] not in (*COMMANDS, "--help"):
         args = ["train", *args]
@@ -88,15 +108,9 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+def _same_command(ranks: Ranks) -> str:
+    start = ["python"] if ranks.count == 1 else ["torchrun", f"--nproc-per-node={ranks.count}"]
+    return shlex.join([*start, "-m", "train", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

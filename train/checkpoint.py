@@ -13,7 +13,7 @@ from streamseg.errors import DataError, OutputError
 LAST = "last.pt"
 BEST = "best.pt"
 KEYS = frozenset({"model", "optimizer", "scaler", "step", "best_max_f", "architecture"})
-"""What every checkpoint holds; `best.pt` also has `scores`."""
+"""What every checkpoint holds; `best.pt` also has `scores`, runs with averaged weights also `ema`."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -2,47 +2,64 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from streamseg.infer import Inset, network_input, normalise
 from train.augment import resize
 from train.data import Pair, Pixels
-from train.metrics import SaliencyMetrics, Scores
+from train.metrics import ImageScores, Scores, score_image, summarise
+from train.metrics.fmeasure import Alpha
+from train.pictures import Tile
+
+Matting = Callable[[Tensor], Tensor]
+"""Normalised RGB `(N, 3, h, w)` -> alpha `(N, 1, h, w)` in [0, 1]: a network in evaluation mode, or an engine's
+`alpha`."""
 
 
-@torch.no_grad()
-def evaluate(net: nn.Module, pairs: list[Pair], size_px: int, squash: bool, device: torch.device) -> Scores:
-    """Scores `net` over `pairs`, each at its mask's own size.
-
-    Args:
-        net: returns alpha `(N, 1, H, W)` in evaluation mode; it is put into it.
-        pairs: images and masks.
-        size_px: side of the square input if `squash`, else its long side.
-        squash: plain bilinear resize to a square (the published protocol), or what streamseg does with frames
-            (`streamseg.infer.Inset`).
-        device: where `net` lives.
+def evaluate(matting: Matting, pairs: Sequence[Pair], size_px: int, squash: bool, device: torch.device) -> Scores:
+    """Scores mattes over `pairs`; the arguments are those of `judged`.
 
     Raises:
         DataError: an image or mask does not decode, or their sizes differ.
     """
-    net.eval()
-    metrics = SaliencyMetrics()
-    for pair in pairs:
+    return summarise([scores for scores, _ in judged(matting, enumerate(pairs), size_px, squash, device)])
+
+
+def judged(
+    matting: Matting, pairs: Iterable[tuple[int, Pair]], size_px: int, squash: bool, device: torch.device
+) -> Iterator[tuple[ImageScores, Tile]]:
+    """Scores each of the numbered pairs at its mask's own size, and hands on what was judged.
+
+    Args:
+        matting: what makes the mattes.
+        pairs: images and masks with their places in the set.
+        size_px: side of the square input if `squash`, else its long side.
+        squash: plain bilinear resize to a square (the published protocol), or what streamseg does with frames
+            (`streamseg.infer.Inset`).
+        device: where `matting` expects its input.
+
+    Raises:
+        DataError: an image or mask does not decode, or their sizes differ.
+    """
+    for index, pair in pairs:
         image, mask = pair.load()
-        alpha = _alpha(net, image, size_px, squash, device).float().cpu()[0, 0].numpy()
-        metrics.update(cv2.resize(alpha, mask.shape[::-1]).astype(np.float32, copy=False), mask)
-    return metrics.scores()
+        alpha = predict(matting, image, size_px, squash, device)
+        yield score_image(index, alpha, mask), Tile(image, mask, alpha, pair.stem)
 
 
-def _alpha(net: nn.Module, image: Pixels, size_px: int, squash: bool, device: torch.device) -> Tensor:
-    """RGB `(H, W, 3)` uint8 -> alpha `(1, 1, h, w)`."""
-    if not squash:
+@torch.no_grad()
+def predict(matting: Matting, image: Pixels, size_px: int, squash: bool, device: torch.device) -> Alpha:
+    """RGB `(H, W, 3)` uint8 -> alpha `(H, W)` in [0, 1]; the other arguments are those of `judged`."""
+    if squash:
+        small = resize(image, (size_px, size_px), antialias=False)
+        alpha = matting(normalise(torch.from_numpy(small.transpose(2, 0, 1)))[None].to(device))
+    else:
         inset = Inset.of(image.shape[0], image.shape[1], size_px)
-        return inset.crop(net(network_input([image], inset).to(device)))
-    small = resize(image, (size_px, size_px), antialias=False)
-    return cast(Tensor, net(normalise(torch.from_numpy(small.transpose(2, 0, 1)))[None].to(device)))
+        alpha = inset.crop(matting(network_input([image], inset).to(device)))
+    values = alpha.float().cpu()[0, 0].numpy()
+    return cv2.resize(values, image.shape[1::-1]).astype(np.float32, copy=False)

@@ -9,57 +9,62 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from streamseg.errors import ConfigError, DataError, OutputError
-from streamseg.u2net import CONFIGS, U2Net
-from streamseg.weights import load_weights
+from streamseg.errors import ConfigError, DataError
 from train.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
-from train.config import CONFIG_FILE, Config, Model
+from train.config import Config
 from train.data import find_pairs
-from train.evaluate import evaluate
-from train.interrupt import ctrl_c_as_event
-from train.journal import Journal
-from train.loader import TrainingSet, training_batches
-from train.loss import deep_supervision_loss
-from train.metrics import Scores
-from train.schedule import Plan
+from train.distributed import Ranks
+from train.evaluate import judged, predict
+from train.interrupt import stop_as_event
+from train.journal import Journal, Silence, evaluation_line
+from train.learner import Learner, Sample
+from train.loader import TrainingSet, check_training_set, training_batches, training_pairs
+from train.metrics import Scores, summarise
+from train.pictures import Tile, contact_sheet
+from train.provenance import write_run_facts
+from train.schedule import Plan, batches
 
-WATCH_EVERY_STEPS = 50
+SETTLE_EVERY_STEPS = 10
+"""How often losses are read back: each time a GPU has to be waited for, and processes to agree."""
+
 SAVE_EVERY_SECONDS = 120.0
 """What a crash can cost; by time, since the full network's checkpoint is half a gigabyte."""
 
-Batch = tuple[Tensor, Tensor]
+SAMPLES = 8
+"""Validation pictures on the contact sheet of an evaluation."""
 
 
 class Trainer:
-    """Network, optimiser and the files of one run: last.pt, best.pt, config.json, log.txt, evaluations.jsonl."""
+    """One run: its data, its plan, what it learns and the files in its folder.
 
-    def __init__(self, config: Config, run: Path, device: torch.device) -> None:
-        """Finds the data and builds the network; nothing is written yet.
+    `last.pt` and `best.pt` are the checkpoints, `config.json` the resolved configuration, `environment.json` what each
+    sitting ran on; the journal keeps the rest. Of several processes only the first writes.
+    """
+
+    def __init__(self, config: Config, run: Path, device: torch.device, ranks: Ranks | None = None) -> None:
+        """Finds and checks the data and builds the network; nothing is written to the run's folder yet.
 
         Raises:
             DataError: a source is missing, damaged or too small.
+            ConfigError: the settings do not fit each other, the number of processes or the starting weights.
         """
         torch.manual_seed(config.seed)
-        self.config, self.run, self.device = config, run, device
+        torch.backends.cudnn.benchmark = True  # a phase's crops share one shape
+        self.config, self.run, self.device, self.ranks = config, run, device, ranks or Ranks()
         self.validation = find_pairs(config.data.root, config.data.validate_on)
-        pairs = find_pairs(config.data.root, config.data.train)
-        self.plan = Plan.of(config, len(pairs))
+        pairs = training_pairs(config)
+        self.plan = Plan.of(config, len(pairs), self.ranks.count)
         self.data = TrainingSet(pairs, config, self.plan)
-        self.net = _network(config.model)
-        _to_channels_last(self.net, device)
-        optim = config.optim
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
-        self.amp_dtype = _amp_dtype(optim.amp, device)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp_dtype == torch.float16)
+        self.learner = Learner(config, device, self.ranks.count)
+        self.journal = Journal(run, self.plan.total_steps) if self.ranks.is_main else Silence()
         self.step, self.best_max_f = 0, -1.0
+        self.unread: list[Tensor] = []
         self.losses: list[float] = []
-        self.waited_s = 0.0
-        self.journal = Journal(run)
+        self.pace = Pace()
 
     def resume(self) -> None:
         """Continues from the run's last checkpoint when there is one.
@@ -73,84 +78,96 @@ class Trainer:
             return
         state = load_checkpoint(path)
         if state["architecture"] != self.config.model.architecture:
-            raise ConfigError(f"{path} holds a {state['architecture']} network; choose another folder with --run")
-        self.net.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"]:  # empty when the run was without one, as on a CPU
-            self.scaler.load_state_dict(state["scaler"])
+            raise ConfigError(f"{path} holds a {state['architecture']} network; choose another folder with --folder")
         self.step, self.best_max_f = state["step"], state["best_max_f"]
+        self.learner.load(state, self.step)
 
-    def fit(self) -> bool:
+    def fit(self, max_minutes: float = math.inf) -> bool:
         """Trains to the last step, judging and saving on the way.
 
+        Args:
+            max_minutes: stop after the step that reaches this time.
+
         Returns:
-            Whether the last step is done; False after Ctrl-C, with everything up to `step` saved.
+            Whether the last step is done; False after Ctrl-C, SIGTERM or `max_minutes`, with everything up to `step`
+            saved.
 
         Raises:
-            DataError: an image does not decode, or the loss or the weights are no longer finite.
+            DataError: images do not decode, which is found before the first step, or the loss or the weights are no
+                longer finite.
             OutputError: the run folder or a checkpoint cannot be written.
         """
-        self._open_run()
-        started = saved = time.monotonic()
-        batches = training_batches(self.data, self.step, pin_memory=self.device.type == "cuda")
-        with ctrl_c_as_event() as interrupted, closing(batches):
-            for images, alphas in self._timed(batches):
-                self.losses.append(self._train_step(images, alphas))
-                if self.step % WATCH_EVERY_STEPS == 0:
-                    self._watch(time.monotonic() - started)
+        if self.ranks.is_main:
+            if not self.step:
+                check_training_set(self.data, self.validation)
+            write_run_facts(self.run, self.config)
+        deadline = time.monotonic() + 60 * max_minutes
+        saved = time.monotonic()
+        data = training_batches(self.data, self.step, self.device, self.ranks.rank, self.ranks.count)
+        with self.journal, stop_as_event() as asked, closing(data):
+            self._open()
+            for parts in self.pace.timed(_in_steps(data, self.plan.accumulate)):
+                self._advance(parts)
+                stops = self._stops(asked.is_set() or time.monotonic() > deadline)
                 if self.plan.evaluates_after(self.step):
                     self._judge()
-                elif interrupted.is_set() or time.monotonic() - saved > SAVE_EVERY_SECONDS:
+                elif stops or time.monotonic() - saved > SAVE_EVERY_SECONDS:
                     self._save(LAST)
                     saved = time.monotonic()
-                if interrupted.is_set():
+                if stops:
                     break
+            self._close()
         return self.step >= self.plan.total_steps
 
-    def _open_run(self) -> None:
-        try:
-            self.run.mkdir(parents=True, exist_ok=True)
-            (self.run / CONFIG_FILE).write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"cannot use {self.run} as a run folder: {error.strerror}") from error
-        precision = str(self.amp_dtype or torch.float32).removeprefix("torch.")
+    def _open(self) -> None:
+        self.journal.resume_at(self.step)
+        optim, precision = self.config.optim, str(self.learner.amp_dtype or torch.float32).removeprefix("torch.")
         self.journal.line(
-            f"{self.config.name}: {self.plan.images} images, {self.plan.total_steps} steps, {self.device} {precision}"
+            f"{self.config.name}: {self.plan.images} images, {self.plan.total_steps} steps of {optim.batch_size}, "
+            f"{self.ranks.count} x {self.device.type} {precision}"
             + (f", resumed after step {self.step}" if self.step else "")
         )
 
-    def _timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        before = time.monotonic()
-        for batch in batches:
-            self.waited_s += time.monotonic() - before
-            yield batch
-            before = time.monotonic()
+    def _close(self) -> None:
+        if self.pace.images:
+            self.journal.line(f"{self._place()}  {self.pace}")
 
-    def _train_step(self, images: Tensor, alphas: Tensor) -> float:
-        self.net.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
-        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
-            logits = self.net(images)
-        loss = deep_supervision_loss(logits, alphas.to(self.device, non_blocking=True))
-        if not math.isfinite(loss.item()):
-            raise self._ruined(f"the loss is {loss.item()} at step {self.step + 1}")
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+    def _advance(self, parts: list[Sample]) -> None:
+        self.unread.append(self.learner.step(parts, self._rate()))
         self.step += 1
-        return loss.item()
+        self.pace.images += self.plan.batch_size
+        if self.step % SETTLE_EVERY_STEPS == 0:
+            self._settle()
+            self.journal.step(
+                self.step,
+                fmean(self.losses[-SETTLE_EVERY_STEPS:]),
+                self._rate(),
+                self.pace.images_per_second,
+                self.pace.waiting,
+            )
+
+    def _stops(self, wanted: bool) -> bool:
+        """Whether to stop here: processes agree from time to time, one alone decides at once."""
+        agrees = self.ranks.count == 1 or self.step % SETTLE_EVERY_STEPS == 0
+        return agrees and self.ranks.any(wanted)
+
+    def _settle(self) -> None:
+        """Reads the losses of the steps since the last time."""
+        first = self.step - len(self.unread) + 1
+        losses, self.unread = [loss.item() for loss in self.unread], []
+        for step, loss in enumerate(losses, start=first):
+            if not math.isfinite(loss):
+                raise self._ruined(f"the loss is {loss} at step {step} ({self._names(step)})")
+        self.losses += losses
+
+    def _names(self, step: int) -> str:
+        """The images of this process's share of a step, counted from 1."""
+        parts = batches(self.plan, self.config.seed, step - 1, self.ranks.rank, self.ranks.count)
+        keys = [key for _ in range(self.plan.accumulate) for key in next(parts)]
+        return ", ".join(self.data.pairs[index].stem for _, index in keys)
 
     def _rate(self) -> float:
         return self.plan.learning_rate(self.step, self.config.optim.learning_rate)
-
-    def _watch(self, elapsed_s: float) -> None:
-        self.journal.line(
-            f"{self._place()}  loss {fmean(self.losses[-WATCH_EVERY_STEPS:]):.4f}  lr {self._rate():.2e}  "
-            f"{elapsed_s:.0f} s  waiting for data {self.waited_s / elapsed_s:.1%}"
-        )
 
     def _place(self) -> str:
         return f"step {self.step}/{self.plan.total_steps}  epoch {self._epoch():.2f}"
@@ -159,39 +176,53 @@ class Trainer:
         return self.step / self.plan.steps_per_epoch
 
     def _judge(self) -> None:
+        self._settle()
         self._refuse_ruined_weights()
-        settings = self.config.evaluate
-        scores = evaluate(self.net, self.validation, settings.size_px, settings.squash, self.device)
-        if scores.max_f > self.best_max_f:
-            self.best_max_f = scores.max_f
+        scores = self._scores()
+        best = scores.max_f > self.best_max_f
+        self.best_max_f = max(scores.max_f, self.best_max_f)
+        if best:
             self._save(BEST, scores=asdict(scores))
         self._save(LAST)
         self._record(scores)
 
+    def _scores(self) -> Scores:
+        """The judged weights' scores; each process looks at its share of the images, and none twice."""
+        net = self.learner.judged.eval()
+        self.ranks.share_buffers(net)
+        settings = self.config.evaluate
+        mine = list(enumerate(self.validation))[self.ranks.rank :: self.ranks.count]
+        done = judged(net, mine, settings.size_px, settings.squash, self.device)
+        return summarise(self.ranks.gather([scores for scores, _ in done]))
+
     def _record(self, scores: Scores) -> None:
-        loss, rate = fmean(self.losses), self._rate()
+        record = {"step": self.step, "epoch": self._epoch(), "loss": fmean(self.losses), "lr": self._rate()}
+        record |= {"images_seen": self.step * self.plan.batch_size} | asdict(scores)
         self.losses.clear()
-        self.journal.line(f"{self._place()}  loss {loss:.4f}  lr {rate:.2e}  {scores}")
-        record = {"step": self.step, "epoch": self._epoch(), "loss": loss, "lr": rate}
-        self.journal.evaluation(record | asdict(scores))
+        self.journal.line(evaluation_line(record))
+        self.journal.evaluation(record)
+        if self.ranks.is_main:
+            contact_sheet(self._samples(), self.run / "samples.png")
+
+    def _samples(self) -> list[Tile]:
+        settings, net = self.config.evaluate, self.learner.judged
+        tiles = []
+        for pair in self.validation[:: max(1, len(self.validation) // SAMPLES)][:SAMPLES]:
+            image, mask = pair.load()
+            alpha = predict(net, image, settings.size_px, settings.squash, self.device)
+            tiles.append(Tile(image, mask, alpha, pair.stem))
+        return tiles
 
     def _save(self, name: str, **more: object) -> None:
+        self._settle()
         self._refuse_ruined_weights()
-        save_checkpoint(self.run / name, self._state() | more)
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "model": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "step": self.step,
-            "best_max_f": self.best_max_f,
-            "architecture": self.config.model.architecture,
-        }
+        if self.ranks.is_main:
+            state = {"step": self.step, "best_max_f": self.best_max_f} | self.learner.state()
+            save_checkpoint(self.run / name, state | more)
 
     def _refuse_ruined_weights(self) -> None:
         # One step can ruin the weights although its own loss was finite; a good checkpoint must outlive it.
-        if not all(bool(tensor.isfinite().all()) for tensor in self.net.state_dict().values()):
+        if not self.learner.is_finite():
             raise self._ruined(f"weights are not finite after step {self.step}")
 
     def _ruined(self, what: str) -> DataError:
@@ -201,24 +232,37 @@ class Trainer:
         )
 
 
-def _network(model: Model) -> U2Net:
-    if not model.start_from:
-        return U2Net(CONFIGS[model.architecture])
-    net = load_weights(model.start_from)
-    if net.config.name != model.architecture:
-        raise ConfigError(
-            f"model.start_from: {model.start_from} holds a {net.config.name} network, not {model.architecture}"
-        )
-    return net
+class Pace:
+    """How fast a sitting goes, and what share of it is spent waiting for data."""
+
+    def __init__(self) -> None:
+        self.started, self.waited_seconds, self.images = time.monotonic(), 0.0, 0
+
+    def timed(self, steps: Iterable[list[Sample]]) -> Iterator[list[Sample]]:
+        """Passes the batches on and adds up the time that each one took to come."""
+        before = self.started = time.monotonic()
+        for parts in steps:
+            if self.images:  # the first one brings the workers' start with it
+                self.waited_seconds += time.monotonic() - before
+            yield parts
+            before = time.monotonic()
+
+    @property
+    def images_per_second(self) -> float:
+        """Over all processes, evaluations included."""
+        return self.images / max(time.monotonic() - self.started, 1e-9)
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time in [0, 1]."""
+        return self.waited_seconds / max(time.monotonic() - self.started, 1e-9)
+
+    def __str__(self) -> str:
+        return f"{self.images_per_second:.1f} images/s  waiting for data {self.waiting:.1%}"
 
 
-def _to_channels_last(net: nn.Module, device: torch.device) -> None:
-    """Moves `net` in place; convolutions are faster in this memory format."""
-    net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:
-    """The autocast type, None for full precision; CPUs only emulate fp16, slowly."""
-    if amp == "bf16":
-        return torch.bfloat16
-    return torch.float16 if amp == "fp16" and device.type == "cuda" else None
+def _in_steps(parts: Iterable[Sample], accumulate: int) -> Iterator[list[Sample]]:
+    """The parts of each step."""
+    rest = iter(parts)
+    for first in rest:
+        yield [first, *(next(rest) for _ in range(accumulate - 1))]

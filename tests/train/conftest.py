@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from train.config import Config
-from train.loop import Trainer
+from train.learner import Learner, Sample
 
 PAIRS = 8
 
@@ -58,13 +59,21 @@ def small(root: Path) -> Callable[..., Config]:
     return make
 
 
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Presses Ctrl-C in the middle of a step."""
-    train_step = Trainer._train_step
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int, by: signal.Signals = signal.SIGINT) -> None:
+    """Presses Ctrl-C, or sends another signal, in the middle of a step, counted from 1."""
+    learn, steps = Learner.step, count(1)
 
-    def step_with_ctrl_c(self: Trainer, *batch: torch.Tensor) -> float:
-        if self.step + 1 == step:
-            signal.raise_signal(signal.SIGINT)
-        return train_step(self, *batch)
+    def step_with_signal(self: Learner, parts: Sequence[Sample], learning_rate: float) -> torch.Tensor:
+        if next(steps) == step:
+            signal.raise_signal(by)
+        return learn(self, parts, learning_rate)
 
-    monkeypatch.setattr(Trainer, "_train_step", step_with_ctrl_c)
+    monkeypatch.setattr(Learner, "step", step_with_signal)
+
+
+def sample_part(seed: int, count: int = 2, side: int = 32) -> Sample:
+    """Normalised noise `(count, 3, side, side)` with a brighter square, and the square `(count, 1, side, side)`."""
+    generator = torch.Generator().manual_seed(seed)
+    alpha = torch.zeros(count, 1, side, side)
+    alpha[..., side // 4 : 3 * side // 4, side // 4 : 3 * side // 4] = 1
+    return torch.randn(count, 3, side, side, generator=generator) * 0.3 + 2 * alpha, alpha

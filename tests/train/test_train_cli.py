@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
@@ -86,16 +88,22 @@ def test_export_of_a_checkpoint_whose_data_are_gone(run: Path, root: Path) -> No
     assert "number of images not known" in metadata["training_data"]
 
 
-def test_eval_prints_and_writes_the_scores(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_prints_a_table_and_writes_a_report(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_weights(root / "w.safetensors", U2Net(LITE), {})
-    settings = ("--weights", root / "w.safetensors", "--size", 64, "--keep-aspect", "--json", root / "scores.json")
+    settings = ("--weights", root / "w.safetensors", "--size", 64, "--keep-aspect", "--out", root / "report")
     assert exit_code("eval", *settings, "--data", root / "set.tar") == 0
-    assert "(8 images)" in capsys.readouterr().out
-    record = json.loads((root / "scores.json").read_text())
-    assert record["images"] == 8
-    assert record["size_px"] == 64
-    assert record["squash"] is False
-    assert 0 <= record["max_f"] <= 1
+    told = capsys.readouterr().out
+    assert "(8 images)" in told
+    record = json.loads((root / "report" / "scores.json").read_text())
+    assert (record["images"], record["size_px"], record["squash"]) == (8, 64, False)
+    for line in ("MAE", "S-measure", "relaxed boundary F", "weighted F", "IoU"):
+        assert line in told
+    assert f"{record['mae']:.4f}" in told
+    header, *lines = (root / "report" / "scores.csv").read_text().splitlines()
+    assert header == "stem,mae,max_f,weighted_f,s_measure,boundary_f,iou"
+    assert [line.split(",")[0] for line in lines] == [f"shape{index}" for index in range(8)]
+    assert sum(float(line.split(",")[1]) for line in lines) / 8 == pytest.approx(record["mae"], abs=1e-6)
+    assert cv2.imread(str(root / "report" / "worst.png")).shape[0] > 4 * 100  # eight mattes, two abreast
 
 
 def test_eval_errors(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,9 +111,16 @@ def test_eval_errors(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = ("eval", "--weights", root / "w.safetensors")
     assert "no/weights" in the_error(capsys, "eval", "--weights", "no/weights", "--data", root / "set")
     assert "neither a folder nor" in the_error(capsys, *weights, "--data", root / "none.tar")
-    unwritable = root / "no" / "folder.json"
-    assert exit_code(*weights, "--size", 32, "--data", root / "set", "--json", unwritable) == 2
-    assert f"error: cannot write {unwritable}" in capsys.readouterr().err
+    (root / "file").write_text("")
+    assert exit_code(*weights, "--size", 32, "--data", root / "set", "--out", root / "file") == 2
+    assert "file for the report: File exists; choose another with --out" in capsys.readouterr().err
+
+
+def test_curves_of_runs_become_a_picture(run: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("curves", run, "-o", root / "both.png") == 0
+    assert cv2.imread(str(root / "both.png")).shape[1] > 1000
+    assert "holds no evaluations" in the_error(capsys, "curves", root / "set", "-o", root / "none.png")
+    assert not (root / "none.png").exists()
 
 
 def test_export_errors(run: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,18 +138,37 @@ def test_train_errors(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "none.toml" in the_error(capsys, root / "none.toml")
     (root / "c.toml").write_text('name = "x"')
     run = root / "runs"
-    assert "optim.lr" in the_error(capsys, root / "c.toml", "optim.lr=1", "--run", run)
-    assert "no data" in the_error(capsys, "--run", run, root / "c.toml")
+    assert "optim.lr" in the_error(capsys, root / "c.toml", "optim.lr=1", "--folder", run)
+    assert "no data" in the_error(capsys, "--folder", run, root / "c.toml")
     assert not run.exists()
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_stop_saves_and_says_how_to_go_on(
+    small: MakeConfig,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    by: signal.Signals,
+) -> None:
+    (root / "c.toml").write_text('name = "x"')
+    config, handler = small(), signal.getsignal(by)
+    monkeypatch.setattr("train.__main__.load_config", lambda path, overrides: config)
+    monkeypatch.setattr("sys.argv", ["-m", "c.toml", "optim.epochs=3", "--folder", "my run"])
+    interrupt_after(monkeypatch, step=2, by=by)
+    assert exit_code(root / "c.toml", "--folder", root / "run") == 0
+    told = "stopped after step 2 of 6; to go on: python -m train c.toml optim.epochs=3 --folder 'my run'"
+    assert told in capsys.readouterr().out
+    assert load_checkpoint(root / "run" / LAST)["step"] == 2
+    assert signal.getsignal(by) is handler
+
+
+def test_a_time_budget_stops_at_a_step_boundary(
     small: MakeConfig, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "c.toml").write_text('name = "x"')
     config = small()
     monkeypatch.setattr("train.__main__.load_config", lambda path, overrides: config)
-    interrupt_after(monkeypatch, step=2)
-    assert exit_code(root / "c.toml", "--run", root / "run") == 130
-    assert "interrupted after step 2 of 6; the same command continues" in capsys.readouterr().err
-    assert load_checkpoint(root / "run" / LAST)["step"] == 2
+    assert exit_code(root / "c.toml", "--folder", root / "run", "--max-minutes", 0) == 0
+    assert "stopped after step 1 of 6" in capsys.readouterr().out
+    assert load_checkpoint(root / "run" / LAST)["step"] == 1

@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+import errno
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from streamseg.errors import ConfigError, DataError, OutputError
-from streamseg.u2net import LITE, U2Net
-from streamseg.weights import save_weights
 from tests.train.conftest import interrupt_after, write_pair
-from train import loop
+from train import learner, loop
 from train.checkpoint import BEST, KEYS, LAST, load_checkpoint, save_checkpoint
-from train.config import Config, Model, load_run_config
+from train.config import Config, Evaluate, load_run_config
+from train.learner import Learner
 from train.loader import TrainingSet, training_batches
 from train.loop import Trainer
+from train.loss import deep_supervision_loss, training_loss
+from train.metrics import Scores
+from train.schedule import batches
 
 CPU = torch.device("cpu")
 MakeConfig = Callable[..., Config]
@@ -27,12 +33,11 @@ def test_the_loss_falls_on_eight_images(small: MakeConfig, tmp_path: Path) -> No
     records = (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()
     assert len(records) == 1
     record = json.loads(records[0])
-    assert record.keys() == {"step", "epoch", "loss", "lr", "images", "mae", "max_f", "iou"}
+    assert record.keys() >= {"step", "epoch", "loss", "lr", "images_seen", "images", "mae", "max_f", "iou"}
     assert (record["step"], record["epoch"], record["images"], record["lr"]) == (30, 15, 8, 0)
-    images, alphas = next(iter(training_batches(trainer.data, 29)))
-    trainer.net.train()
+    images, alphas = next(iter(training_batches(trainer.data, 29, CPU)))
     with torch.no_grad():
-        final = float(loop.deep_supervision_loss(trainer.net(images), alphas))
+        final = float(deep_supervision_loss(trainer.learner.net.train()(images), alphas))
     assert final < 0.6 * 7 * 0.693
     assert record["max_f"] > 0.8
     log = (tmp_path / "run" / "log.txt").read_text()
@@ -60,6 +65,56 @@ def test_resuming_is_exact(small: MakeConfig, tmp_path: Path, monkeypatch: pytes
             assert torch.equal(tensor, halves["optimizer"]["state"][index][name])
 
 
+@pytest.mark.parametrize("optim", [{"ema": 0.9}, {"accumulate": 2, "optimizer": "adam"}])
+def test_resuming_is_exact_with(small: MakeConfig, tmp_path: Path, optim: dict[str, Any]) -> None:
+    config = small(**optim)
+    assert Trainer(config, tmp_path / "straight", CPU).fit()
+    sittings = 0
+    while True:  # each sitting has time for one step only
+        trainer = Trainer(config, tmp_path / "sittings", CPU)
+        trainer.resume()
+        sittings += 1
+        if trainer.fit(max_minutes=0):
+            break
+    assert sittings == 6
+    straight, resumed = (load_checkpoint(tmp_path / name / LAST) for name in ("straight", "sittings"))
+    for part in ("model", "ema"):
+        for key, tensor in straight.get(part, {}).items():
+            assert torch.equal(tensor, resumed[part][key]), key
+    assert ("ema" in straight) == ("ema" in optim)
+
+
+def test_the_best_checkpoint_is_the_best_of_all_evaluations(
+    small: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(epochs=2).model_copy(update={"evaluate": Evaluate(every_epochs=0.5, size_px=32)})
+    scores, found = Trainer._scores, iter((0.3, 0.9, 0.5, 0.9))
+
+    def scores_like_these(self: Trainer) -> Scores:
+        return replace(scores(self), max_f=next(found))
+
+    monkeypatch.setattr(Trainer, "_scores", scores_like_these)
+    Trainer(config, tmp_path / "run", CPU).fit()
+    best = load_checkpoint(tmp_path / "run" / BEST)
+    assert (best["step"], best["best_max_f"], best["scores"]["max_f"]) == (2, 0.9, 0.9)
+    assert load_checkpoint(tmp_path / "run" / LAST)["best_max_f"] == 0.9
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path / LAST, {"step": 1})
+    before = (tmp_path / LAST).read_bytes()
+
+    def full(_: object, path: Path) -> None:
+        path.write_bytes(b"as far as it went")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match=r"cannot write the checkpoint .*No space left on device"):
+        save_checkpoint(tmp_path / LAST, {"step": 2})
+    assert (tmp_path / LAST).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [LAST]
+
+
 def test_the_files_of_a_run(small: MakeConfig, tmp_path: Path) -> None:
     config = small(epochs=1)
     Trainer(config, tmp_path / "run", CPU).fit()
@@ -68,6 +123,24 @@ def test_the_files_of_a_run(small: MakeConfig, tmp_path: Path) -> None:
     best = load_checkpoint(tmp_path / "run" / BEST)
     assert best.keys() == KEYS | {"scores"}
     assert best["best_max_f"] == best["scores"]["max_f"]
+
+
+def test_damaged_pictures_are_found_before_the_first_step(small: MakeConfig, root: Path) -> None:
+    for folder, stem in (("images", "shape1"), ("masks", "shape6")):
+        (root / "set" / folder / f"{stem}.png").write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"shape1\.png does not decode.*shape6\.png does not decode"):
+        Trainer(small(), root / "run", CPU).fit()
+    assert not (root / "run").exists()
+
+
+def test_a_run_from_the_cache_is_the_same_run(small: MakeConfig, root: Path) -> None:
+    config = small(epochs=1)
+    cached = config.model_copy(update={"data": config.data.model_copy(update={"cache": root / "cache"})})
+    states = []
+    for name, each in (("decoded", config), ("cached", cached)):
+        assert Trainer(each, root / name, CPU).fit()
+        states.append(load_checkpoint(root / name / LAST)["model"])
+    assert all(torch.equal(tensor, states[1][key]) for key, tensor in states[0].items())
 
 
 def test_a_finished_run_is_left_as_it_is(small: MakeConfig, tmp_path: Path) -> None:
@@ -85,14 +158,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     small: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     trainer = Trainer(small(), tmp_path / "run", CPU)
-    real_loss = loop.deep_supervision_loss
 
-    def loss(logits: object, alpha: torch.Tensor) -> torch.Tensor:
-        return real_loss(logits, alpha) * (value if trainer.step == 1 else 1)  # type: ignore[arg-type]
+    def loss(*of: Any) -> torch.Tensor:
+        return training_loss(*of) * (value if trainer.step == 1 else 1)
 
-    monkeypatch.setattr(loop, "deep_supervision_loss", loss)
+    monkeypatch.setattr(learner, "training_loss", loss)
     monkeypatch.setattr(loop, "SAVE_EVERY_SECONDS", 0.0)
-    with pytest.raises(DataError, match=f"the loss is {value} at step 2"):
+    indices = [index for _, index in next(batches(trainer.plan, seed=0, first_step=1))]
+    stems = ", ".join(f"shape{index}" for index in indices)
+    with pytest.raises(DataError, match=re.escape(f"the loss is {value} at step 2 ({stems})")):
         trainer.fit()
     state = load_checkpoint(tmp_path / "run" / LAST)
     assert state["step"] == 1
@@ -103,50 +177,26 @@ def test_ruined_weights_never_replace_a_checkpoint(
     small: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = Trainer(small(), tmp_path / "run", CPU)
-    step = Trainer._train_step
+    step = Learner.step
 
-    def ruin(self: Trainer, *batch: torch.Tensor) -> float:
+    def ruin(self: Learner, *batch: Any) -> torch.Tensor:
         loss = step(self, *batch)
-        if self.step == 2:
+        if trainer.step == 1:
             self.net.fuse.weight.data.fill_(float("nan"))
         return loss
 
-    monkeypatch.setattr(Trainer, "_train_step", ruin)
+    monkeypatch.setattr(Learner, "step", ruin)
     monkeypatch.setattr(loop, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(DataError, match="weights are not finite after step 2"):
         trainer.fit()
     assert load_checkpoint(tmp_path / "run" / LAST)["step"] == 1
 
 
-def test_bfloat16_trains_and_fp16_falls_back_on_a_cpu(small: MakeConfig, tmp_path: Path) -> None:
-    trainer = Trainer(small(epochs=0.5, amp="bf16"), tmp_path / "run", CPU)
-    assert trainer.amp_dtype == torch.bfloat16
-    assert trainer.fit()
-    assert Trainer(small(amp="fp16"), tmp_path / "run", CPU).amp_dtype is None
-
-
-def test_a_run_can_start_from_weights(small: MakeConfig, root: Path) -> None:
-    given = U2Net(LITE)
-    save_weights(root / "given.safetensors", given, {})
-    config = small().model_copy(update={"model": Model(start_from=str(root / "given.safetensors"))})
-    trainer = Trainer(config, root / "run", CPU)
-    for name, tensor in given.state_dict().items():
-        assert torch.equal(trainer.net.state_dict()[name], tensor)
-    assert trainer.fit()
-    assert not torch.equal(trainer.net.fuse.weight, given.fuse.weight)
-
-
-def test_weights_of_another_architecture_are_no_start(small: MakeConfig, root: Path) -> None:
-    save_weights(root / "given.safetensors", U2Net(LITE), {})
-    model = Model(architecture="full", start_from=str(root / "given.safetensors"))
-    with pytest.raises(ConfigError, match=r"start_from: .*holds a lite network, not full"):
-        Trainer(small().model_copy(update={"model": model}), root / "run", CPU)
-
-
 def test_another_architecture_is_not_resumed(small: MakeConfig, tmp_path: Path) -> None:
     trainer = Trainer(small(), tmp_path / "run", CPU)
     (tmp_path / "run").mkdir()
-    save_checkpoint(tmp_path / "run" / LAST, trainer._state() | {"architecture": "full"})
+    state = {"step": 0, "best_max_f": 0.0} | trainer.learner.state()
+    save_checkpoint(tmp_path / "run" / LAST, state | {"architecture": "full"})
     with pytest.raises(ConfigError, match=r"last\.pt holds a full network; choose another folder"):
         trainer.resume()
 
@@ -185,8 +235,8 @@ def test_workers_change_nothing_and_their_errors_are_one_line(small: MakeConfig,
         [*theirs.pairs[:4], *Trainer(config, root / "run", CPU).data.pairs[-4:]], with_worker, ours.plan
     )
     with pytest.raises(DataError, match=r"shape9\.png.* does not decode") as caught:
-        list(training_batches(broken, 0))
+        list(training_batches(broken, 0, CPU))
     assert "\n" not in str(caught.value)
-    batches = list(zip(training_batches(ours, 0), training_batches(theirs, 0), strict=True))
+    batches = list(zip(training_batches(ours, 0, CPU), training_batches(theirs, 0, CPU), strict=True))
     assert len(batches) == 2
     assert all(torch.equal(a, b) for one, other in batches for a, b in zip(one, other, strict=True))

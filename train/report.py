@@ -1,0 +1,98 @@
+"""An evaluation as a table, as files for programs and as a sheet of the worst mattes."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from streamseg.atomic import write_whole
+from streamseg.errors import OutputError
+from train.metrics import ImageScores, Scores
+from train.pictures import Tile, contact_sheet
+
+WORST = 16
+COLUMNS = ("mae", "max_f", "weighted_f", "s_measure", "boundary_f", "iou")
+"""What the .csv file has of each image."""
+
+NAMES = {
+    "mae": "MAE",
+    "max_f": "max F (precision and recall averaged first)",
+    "mean_f": "mean F",
+    "max_f_per_image": "max F (F averaged over the images)",
+    "mean_f_per_image": "mean F",
+    "weighted_f": "weighted F",
+    "s_measure": "S-measure",
+    "max_e": "max E-measure",
+    "mean_e": "mean E-measure",
+    "boundary_f": "relaxed boundary F (3 px)",
+    "iou": "IoU at alpha 0.5",
+}
+
+
+class Worst:
+    """Keeps the pictures with the largest mean absolute error while the others pass, at the size of a sheet's tiles."""
+
+    def __init__(self) -> None:
+        self.heap: list[tuple[float, int, Tile]] = []
+
+    def watched(self, judged: Iterable[tuple[ImageScores, Tile]]) -> Iterator[ImageScores]:
+        """Hands on the scores."""
+        for scores, tile in judged:
+            if len(self.heap) < WORST or scores.mae > self.heap[0][0]:
+                seen = tile.reduced(f"{tile.caption}  MAE {scores.mae:.3f}")
+                # No two indices are equal, so that tiles are never compared.
+                entry = (scores.mae, -scores.index, seen)
+                (heapq.heappush if len(self.heap) < WORST else heapq.heapreplace)(self.heap, entry)
+            yield scores
+
+    def tiles(self) -> list[Tile]:
+        """The worst first."""
+        return [tile for _, _, tile in sorted(self.heap, reverse=True)]
+
+
+def print_table(scores: Scores, title: str, console: Console | None = None) -> None:
+    """One line a metric."""
+    table = Table(title=f"{title} ({scores.images} images)", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, told in NAMES.items():
+        table.add_row(told, f"{getattr(scores, name):.4f}")
+    (console or Console()).print(table)
+
+
+def write_report(
+    folder: Path,
+    settings: Mapping[str, object],
+    scores: Scores,
+    records: Sequence[tuple[str, ImageScores]],
+    worst: Sequence[Tile],
+) -> None:
+    """Writes `scores.json`, `scores.csv` (a line an image) and `worst.png` into a folder, which is made.
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot use {folder} for the report: {error.strerror}; choose another with --out") from error
+    write_whole(folder / "scores.json", (json.dumps({**settings, **asdict(scores)}, indent=2) + "\n").encode())
+    write_whole(folder / "scores.csv", _csv(records).encode())
+    contact_sheet(worst, folder / "worst.png")
+
+
+def _csv(records: Sequence[tuple[str, ImageScores]]) -> str:
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(("stem", *COLUMNS))
+    for stem, record in records:
+        lines.writerow((stem, *(f"{getattr(record, column):.6f}" for column in COLUMNS)))
+    return text.getvalue()
