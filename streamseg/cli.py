@@ -222,9 +222,9 @@ def _run(source: Source, out: str, settings: Settings, frame_limit: int | None =
 
 def _open_engine(settings: Settings) -> Engine:
     from streamseg.infer import open_engine
-    from streamseg.weights import load_weights
+    from streamseg.weights import load_model
 
-    return open_engine(settings.infer.engine, load_weights(settings.infer.model))
+    return open_engine(settings.infer.engine, load_model(settings.infer.model))
 
 
 def _refuse_overwriting(out: str, *inputs: str | None) -> None:

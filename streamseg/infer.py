@@ -17,6 +17,7 @@ from torch import Tensor
 from streamseg import cuda
 from streamseg.errors import EngineError
 from streamseg.frames import Batch, Frame, Pixels, VideoInfo
+from streamseg.quantised import QuantisedNet
 from streamseg.u2net import STRIDE_PX
 
 if TYPE_CHECKING:
@@ -47,14 +48,16 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(name: str, net: U2Net) -> Engine:
+def open_engine(name: str, net: U2Net | QuantisedNet) -> Engine:
     """Opens an engine by name; `auto` takes CUDA where there is one, else OpenVINO, else PyTorch on the CPU.
+
+    Int8 networks run on OpenVINO alone.
 
     Raises:
         EngineError: the engine does not open, with the reason; for `auto`, none does, with each one's reason.
     """
     names = list(ENGINES) if name == "auto" else [name]
-    if name == "auto" and cuda.best_device().type == "cuda":
+    if name == "auto" and cuda.best_device().type == "cuda" and not isinstance(net, QuantisedNet):
         names = ["torch"]
     reasons: list[str] = []
     for candidate in names:
@@ -154,17 +157,17 @@ def _divisible(length: int) -> int:
     return -(-length // STRIDE_PX) * STRIDE_PX
 
 
-def _openvino(net: U2Net) -> Engine:
+def _openvino(net: U2Net | QuantisedNet) -> Engine:
     from streamseg.engines.openvino_engine import OpenVinoEngine
 
     return OpenVinoEngine(net)
 
 
-def _torch(net: U2Net) -> Engine:
+def _torch(net: U2Net | QuantisedNet) -> Engine:
     from streamseg.engines.torch_engine import TorchEngine
 
     return TorchEngine(net)
 
 
-ENGINES: dict[str, Callable[[U2Net], Engine]] = {"openvino": _openvino, "torch": _torch}
+ENGINES: dict[str, Callable[[U2Net | QuantisedNet], Engine]] = {"openvino": _openvino, "torch": _torch}
 """In the order that `auto` tries them on a CPU."""

@@ -8,24 +8,24 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from streamseg.atomic import write_whole
-from streamseg.errors import MissingExtraError, OutputError, WeightsError
-from streamseg.u2net import CONFIGS, LITE, Architecture, U2Net
+from streamseg.errors import OutputError, WeightsError
+from streamseg.official import State, official_names, own_state, read_onnx
+from streamseg.quantised import QuantisedNet, is_quantised
+from streamseg.u2net import CONFIGS, Architecture, U2Net
 
 FORMAT = "streamseg-1"
 """Value of the metadata key `format` in the files that `save_weights` writes."""
 
 MODELS = Path(__file__).parent / "models"
-
-State = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +69,54 @@ def load_weights(name_or_path: str | Path) -> U2Net:
         WeightsError: the weights are missing, damaged, unsafe or do not fit the network.
         MissingExtraError: the file is .onnx and the package onnx is not installed.
     """
-    return _load(_resolve(name_or_path))[0]
+    path = _resolve(name_or_path)
+    if is_quantised(path):
+        raise WeightsError(f"{path} holds an int8 network, which runs but has no weights to train or convert")
+    return _load(path)[0]
+
+
+def load_model(name_or_path: str | Path) -> U2Net | QuantisedNet:
+    """What an engine runs: a network from its weights, or an int8 one, named *.int8.onnx.
+
+    Raises:
+        WeightsError: as `load_weights`; a damaged int8 network is found when an engine opens it.
+        MissingExtraError: as `load_weights`.
+    """
+    path = _resolve(name_or_path)
+    return QuantisedNet(path) if is_quantised(path) else _load(path)[0]
 
 
 def read_info(name_or_path: str | Path) -> WeightsInfo:
     """Reads and checks weights as `load_weights` does and describes them; raises the same errors."""
     path = _resolve(name_or_path)
-    net, metadata = _load(path)
-    own = ("format", "name", "architecture", "out_channels")
+    metadata = QuantisedNet(path).metadata() if is_quantised(path) else _card(path)
+    own = ("format", "name", "architecture", "out_channels", "parameters")
     return WeightsInfo(
         name=metadata.get("name", path.stem),
         path=path,
-        architecture=net.config.name,
-        out_channels=net.config.out_channels,
-        parameters=sum(parameter.numel() for parameter in net.parameters()),
+        architecture="full" if metadata["architecture"] == "full" else "lite",
+        out_channels=int(metadata["out_channels"]),
+        parameters=int(metadata["parameters"]),
         size_bytes=path.stat().st_size,
         metadata={key: value for key, value in metadata.items() if key not in own},
     )
+
+
+def _card(path: Path) -> dict[str, str]:
+    """A file's metadata and what its network says of itself."""
+    net, metadata = _load(path)
+    return metadata | net_facts(net)
+
+
+def net_facts(net: U2Net) -> dict[str, str]:
+    """What every model card says of the network itself; `parameters` leaves out the batch norms' statistics."""
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    config = net.config
+    return {
+        "architecture": config.name,
+        "out_channels": str(config.out_channels),
+        "parameters": str(parameters),
+    }
 
 
 def save_weights(path: Path, net: U2Net, metadata: Mapping[str, str]) -> None:
@@ -171,7 +202,7 @@ def _read_torch(path: Path) -> tuple[State, dict[str, str]]:
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise WeightsError(f"{path} is refused: it would run {code[1]}; only state dicts are loaded") from error
         raise WeightsError(f"{path} is not a PyTorch checkpoint, or a damaged one") from error
-    for wrapper in ("model", "state_dict"):
+    for wrapper in ("ema", "model", "state_dict"):  # the averaged weights, where a run keeps them
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
@@ -179,54 +210,20 @@ def _read_torch(path: Path) -> tuple[State, dict[str, str]]:
     return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}, {}
 
 
-def _read_onnx(path: Path) -> tuple[State, dict[str, str]]:
-    """Reads an export of the official network under its official names, with identity batch norms."""
-    try:
-        from onnx import load, numpy_helper
-    except ImportError as error:
-        raise MissingExtraError("importing an ONNX file", "onnx", "onnx") from error
-    try:
-        graph = load(path).graph
-        tensors = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
-    except Exception as error:  # protobuf and external data raise their own types
-        raise WeightsError(f"{path} is not an ONNX file, or a damaged one") from error
-    # With batch norm folded, every convolution has a bias; the trace lists them in the order of the modules.
-    convs = [node.input[1:] for node in graph.node if node.op_type == "Conv"]
-    convs = [names for names in convs if len(names) == 2 and tensors.keys() >= set(names)]
-    layers = [theirs for theirs, _ in _official_blocks()] + [f"side{n}" for n in range(1, 7)] + ["outconv"]
-    norms = sum(node.op_type == "BatchNormalization" for node in graph.node)
-    if len(convs) != len(layers) or norms:
-        found = f"{len(convs)} convolutions with weights and biases, not {len(layers)}, and {norms} batch norms, not 0"
-        raise WeightsError(f"{path} is not the official U²-Net with batch norm folded: {found}")
-    state: State = {}
-    for layer, (weight, bias) in zip(layers, convs, strict=True):
-        state |= _folded_layer(layer, tensors[weight], tensors[bias])
-    return state, {}
-
-
-def _folded_layer(layer: str, weight: Tensor, bias: Tensor) -> State:
-    if not layer.startswith("stage"):
-        return {f"{layer}.weight": weight, f"{layer}.bias": bias}
-    identity = nn.BatchNorm2d(bias.numel())
-    identity.running_var = torch.ones(bias.numel()) - identity.eps
-    norm = {f"{layer}.bn_s1.{key}": tensor for key, tensor in identity.state_dict().items()}
-    return {f"{layer}.conv_s1.weight": weight, f"{layer}.conv_s1.bias": bias, **norm}
-
-
-_READERS = {".safetensors": _read_safetensors, ".pth": _read_torch, ".pt": _read_torch, ".onnx": _read_onnx}
+_READERS = {".safetensors": _read_safetensors, ".pth": _read_torch, ".pt": _read_torch, ".onnx": read_onnx}
 
 
 def _network(path: Path, state: State) -> U2Net:
     """The network that the tensors fit, in evaluation mode."""
     official = not any(key.startswith("body.") for key in state)
-    names = _official_names() if official else {own: own for own in _official_names().values()}
+    names = official_names() if official else {own: own for own in official_names().values()}
     # Files from before PyTorch 0.4.1 lack the batch norms' counters, which evaluation does not use.
     state = {key: torch.tensor(0) for key in names if key.endswith(".num_batches_tracked")} | state
     if state.keys() != names.keys():
         missing, extra = ([key for key in one if key not in other] for one, other in ((names, state), (state, names)))
         raise WeightsError(f"{path} is not U²-Net: missing tensors: {_few(missing)}; extra tensors: {_few(extra)}")
     net = _fitting(path, state, names).to_empty(device="cpu")
-    net.load_state_dict(_own_state(state, names) if official else state)
+    net.load_state_dict(own_state(state, names) if official else state)
     return net.eval()
 
 
@@ -252,39 +249,3 @@ def _misfits(state: State, names: Mapping[str, str], net: U2Net) -> list[str]:
 def _few(items: Sequence[str], shown: int = 3) -> str:
     listed = ", ".join(items[:shown]) + ", ..." * (len(items) > shown)
     return f"{len(items)} ({listed})" if items else "none"
-
-
-def _official_blocks() -> Iterable[tuple[str, str]]:
-    """The official name and ours of every convolution block, in the order of execution."""
-    official = [f"stage{n}" for n in range(1, 7)] + [f"stage{n}d" for n in range(5, 0, -1)]
-    own = [f"body.encoder.{n}" for n in range(6)] + [f"body.decoder.{n}" for n in range(5)]
-    for theirs, ours, stage in zip(official, own, LITE.encoder + LITE.decoder, strict=True):
-        yield f"{theirs}.rebnconvin", f"{ours}.input"
-        for level in range(stage.height):
-            yield f"{theirs}.rebnconv{level + 1}", f"{ours}.encoder.{level}"
-        for level in range(stage.height - 1):
-            yield f"{theirs}.rebnconv{stage.height - 1 - level}d", f"{ours}.decoder.{level}"
-
-
-def _official_names() -> dict[str, str]:
-    """Official key -> our key with the same shape; a convolution's bias goes to the batch norm's mean."""
-    names: dict[str, str] = {}
-    for theirs, ours in _official_blocks():
-        names[f"{theirs}.conv_s1.weight"] = f"{ours}.conv.weight"
-        names[f"{theirs}.conv_s1.bias"] = f"{ours}.bn.running_mean"
-        names |= {f"{theirs}.bn_s1.{key}": f"{ours}.bn.{key}" for key in nn.BatchNorm2d(1).state_dict()}
-    for part in ("weight", "bias"):
-        names |= {f"side{n}.{part}": f"sides.{6 - n}.{part}" for n in range(1, 7)}
-        names[f"outconv.{part}"] = f"fuse.{part}"
-    return names
-
-
-def _own_state(state: State, names: Mapping[str, str]) -> State:
-    """Our tensors from official ones; exact but for rounding."""
-    biases = [key for key in names if key.endswith(".conv_s1.bias")]
-    own = {names[key]: tensor for key, tensor in state.items() if key not in biases}
-    for key in biases:
-        own[names[key]] = own[names[key]].float() - state[key].float()
-    # Their fusion reads side1 (De1) first, ours En6; each side has `out_channels` columns.
-    own["fuse.weight"] = torch.cat(own["fuse.weight"].chunk(6, dim=1)[::-1], dim=1)
-    return own

@@ -15,13 +15,13 @@ from rich.progress import track
 
 from streamseg.errors import StreamsegError
 from streamseg.infer import open_engine
-from streamseg.weights import load_weights
+from streamseg.weights import load_model
 from train.charts import draw_comparison
 from train.config import load_config
 from train.data import pairs_at
 from train.distributed import Ranks, process_group
 from train.evaluate import judged
-from train.export import export_weights
+from train.export import export, read_trained
 from train.loop import Trainer
 from train.metrics import summarise
 from train.report import Worst, print_table, write_report
@@ -63,7 +63,7 @@ def eval_command(
 
     Prints a table; the report is scores.json, scores.csv with a line an image, and worst.png with the 16 worst mattes.
     """
-    pairs, engine = pairs_at(data), open_engine("auto", load_weights(weights))
+    pairs, engine = pairs_at(data), open_engine("auto", load_model(weights))
     worst, settings = Worst(), {"weights": weights, "data": str(data), "size_px": size, "squash": not keep_aspect}
     done = judged(engine.alpha, enumerate(pairs), size, not keep_aspect, torch.device("cpu"))
     records = list(track(worst.watched(done), "images", len(pairs), console=Console(stderr=True), transient=True))
@@ -86,13 +86,23 @@ def curves_command(
 
 @app.command("export")
 def export_command(
-    source: Annotated[Path, typer.Argument(help="A run folder (its best.pt is taken) or a checkpoint in one.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
+    source: Annotated[
+        Path, typer.Argument(help="A run folder (its best.pt is taken), a checkpoint in one, or weights.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help=".safetensors, .onnx, .int8.onnx or .int8.xml (OpenVINO).")],
     metrics: Annotated[str | None, typer.Option(help="Measured scores to store instead of the run's own.")] = None,
     sharpness: Annotated[float, typer.Option(min=0.1, help="Factor on the logits; over 1 for a short training.")] = 1.0,
+    half: Annotated[bool, typer.Option("--half", help="float16, for .safetensors.")] = False,
+    calibrate: Annotated[list[Path] | None, typer.Option(help="Training images for int8; may be repeated.")] = None,
+    check: Annotated[list[Path] | None, typer.Option(help="Images on which int8 must hold its max F.")] = None,
 ) -> None:
-    """Writes a run's network as a weights file that streamseg loads."""
-    export_weights(source, out, metrics, sharpness)
+    """Writes a run's network as a file that streamseg, ONNX Runtime or OpenVINO loads, with its model card.
+
+    Int8 is quantised after training and refused if max F falls by more than 0.01.
+    """
+    net, card = read_trained(source, metrics, sharpness)
+    calibration, checks = ([pair for path in paths or () for pair in pairs_at(path)] for paths in (calibrate, check))
+    export(net, card, out, half, calibration, checks)
     print(f"wrote {out}")
 
 

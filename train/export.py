@@ -1,28 +1,35 @@
-"""A run's checkpoint to a weights file that says where it comes from."""
+"""A run's checkpoint, or weights, to files that tell where they come from: safetensors, ONNX, int8."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from streamseg.errors import DataError, WeightsError
+from streamseg.atomic import write_whole
+from streamseg.errors import ConfigError, DataError, WeightsError
+from streamseg.quantised import SUFFIX
+from streamseg.u2net import U2Net
 from streamseg.weights import load_weights, read_info, save_weights
 from train.checkpoint import BEST, load_checkpoint
 from train.config import Config, Data, Model, load_run_config
-from train.data import find_pairs
+from train.data import Pair, find_pairs
+from train.graphs import int8_bytes, onnx_bytes, write_openvino
 
 LICENCE = "Apache-2.0; for the terms of the training images see training_data"
 TERMS = "the collections are for research use or state no terms"
+OPENVINO_INT8 = ".int8.xml"
+
+Card = dict[str, str]
 
 
-def export_weights(source: Path, out: Path, metrics: str | None = None, sharpness: float = 1.0) -> None:
-    """Writes the network of a checkpoint as .safetensors, with the run's facts as metadata.
+def read_trained(source: Path, metrics: str | None = None, sharpness: float = 1.0) -> tuple[U2Net, Card]:
+    """The network to export and its model card.
 
     Args:
-        source: a run folder, whose best checkpoint is taken, or a checkpoint in one.
-        out: the .safetensors file.
+        source: a run folder, whose best checkpoint is taken, a checkpoint in one, or a weights file or packaged name.
         metrics: measured scores; by default those that the checkpoint was chosen by.
         sharpness: factor on the fused logits. A short training leaves a network that hedges, and hedged alpha shows
             as ghosts; the factor moves alpha away from 0.5 and changes neither the order of the pixels nor max F.
@@ -31,25 +38,68 @@ def export_weights(source: Path, out: Path, metrics: str | None = None, sharpnes
         DataError: there is no such checkpoint, or it is damaged.
         ConfigError: the run's configuration is not beside the checkpoint.
         WeightsError: the tensors do not fit the network.
-        OutputError: `out` cannot be written.
     """
     path = source / BEST if source.is_dir() else source
     if source.is_dir() and not path.exists():
         raise DataError(f"{source} has no {BEST} yet, since no evaluation has run; name another checkpoint in it")
+    net, card = _of_run(path, metrics) if path.suffix == ".pt" else _of_weights(str(source), metrics)
+    if sharpness != 1:
+        with torch.no_grad():
+            for parameter in net.fuse.parameters():
+                parameter.mul_(sharpness)
+        card["recipe"] += f"; fused logits times {sharpness:g}"
+    return net, card
+
+
+def export(net: U2Net, card: Card, out: Path, half: bool, calibration: Sequence[Pair], check: Sequence[Pair]) -> None:
+    """Writes a network in the format that the name asks for.
+
+    Args:
+        net: the network.
+        card: its model card.
+        out: `.safetensors`; `.onnx`, float32 for any batch and size; `.int8.onnx`; or `.int8.xml` for OpenVINO.
+        half: float16 instead of float32 in a .safetensors file.
+        calibration: training pairs for int8.
+        check: pairs on which int8 must keep its max F.
+
+    Raises:
+        ConfigError: the name ends in none of these, or int8 lacks its data.
+        DataError: int8 loses too much.
+        OutputError: `out` cannot be written.
+    """
+    name = out.name.lower()
+    if name.endswith((SUFFIX, OPENVINO_INT8)):
+        if not calibration or not check:
+            raise ConfigError(
+                "int8 needs training images (--calibrate DATA) and others to be checked on (--check DATA)"
+            )
+        graph = int8_bytes(net, card, calibration, check)
+        write_openvino(graph, out) if name.endswith(".xml") else write_whole(out, graph)
+    elif name.endswith(".onnx"):
+        write_whole(out, onnx_bytes(net, card))
+    elif name.endswith(".safetensors"):
+        save_weights(out, net.half() if half else net, card)
+    else:
+        raise ConfigError(f"cannot export to {out}; names end in .safetensors, .onnx, {SUFFIX} or {OPENVINO_INT8}")
+
+
+def _of_run(path: Path, metrics: str | None) -> tuple[U2Net, Card]:
     state, config = load_checkpoint(path), load_run_config(path.parent)
-    facts = {
+    card = {
         "name": config.name,
         "training_data": _training_data(config.data),
-        "recipe": _recipe(config, state["step"]) + (f"; fused logits times {sharpness:g}" if sharpness != 1 else ""),
+        "recipe": _recipe(config, state["step"]),
         **_origin(config.model),
         "metrics": metrics or _metrics(state, config.data),
         "licence": LICENCE,
     }
-    net = load_weights(path)
-    with torch.no_grad():
-        for parameter in net.fuse.parameters():
-            parameter.mul_(sharpness)
-    save_weights(out, net, facts)
+    return load_weights(path), card
+
+
+def _of_weights(name: str, metrics: str | None) -> tuple[U2Net, Card]:
+    net, info = load_weights(name), read_info(name)
+    card = {"name": info.name, "recipe": "not known", **info.metadata}
+    return net, card | ({"metrics": metrics} if metrics else {})
 
 
 def _training_data(data: Data) -> str:
@@ -58,18 +108,22 @@ def _training_data(data: Data) -> str:
         count = f"{len(set(find_pairs(data.root, sources)))} images"
     except DataError:  # the data may be elsewhere than the run folder by now
         count = "number of images not known at export"
-    return f"{', '.join(sources)} ({count}); {TERMS}"
+    composed = f", {data.composite_share:.0%} composites of {data.composites}" if data.composite_share else ""
+    return f"{', '.join(sources)} ({count}){composed}; {TERMS}"
 
 
 def _recipe(config: Config, step: int) -> str:
     optim, crops = config.optim, ", ".join(str(phase.crop_px) for phase in config.augment.phases)
+    kind = {"adam": "Adam", "adamw": "AdamW"}[optim.optimizer]
+    averaged = f", averaged weights ({optim.ema:g})" if optim.ema else ""
     return (
-        f"U²-Net {config.model.architecture}, {step} steps of {optim.batch_size} crops of {crops} px; AdamW, learning "
-        f"rate {optim.learning_rate:g} with warm-up and cosine, weight decay {optim.weight_decay:g}; seed {config.seed}"
+        f"U²-Net {config.model.architecture}, {step} steps of {optim.batch_size} crops of {crops} px; {kind}, learning "
+        f"rate {optim.learning_rate:g} with warm-up, then {optim.schedule}, weight decay {optim.weight_decay:g}"
+        f"{averaged}; seed {config.seed}"
     )
 
 
-def _origin(model: Model) -> dict[str, str]:
+def _origin(model: Model) -> Card:
     """What the run started from, so that a weights file tells all of its training."""
     if not model.start_from:
         return {}

@@ -9,6 +9,7 @@ import openvino as ov
 import torch
 from torch import Tensor
 
+from streamseg.quantised import QuantisedNet
 from streamseg.u2net import FusedU2Net, U2Net
 
 TRACE_SIZE_PX = 64
@@ -16,15 +17,18 @@ TRACE_SIZE_PX = 64
 
 
 class OpenVinoEngine:
-    """Runs the fused network in float32; compiles once for every input shape."""
+    """Runs the fused network in float32, or an int8 one; compiles once for every input shape."""
 
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, net: U2Net) -> None:
+    def __init__(self, net: U2Net | QuantisedNet) -> None:
         self._core = ov.Core()
-        self._net = FusedU2Net(net)
-        self._model = _convert(self._net)
+        if isinstance(net, QuantisedNet):
+            self._model = self._core.read_model(net.path)
+        else:
+            self._net = FusedU2Net(net)  # the model borrows its weights
+            self._model = _convert(self._net)
         self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
 
     def alpha(self, frames: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from streamseg import cuda
+from streamseg.quantised import QuantisedNet
 from streamseg.u2net import FusedU2Net, U2Net
 
 
@@ -14,7 +15,9 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, net: U2Net, device: torch.device | None = None) -> None:
+    def __init__(self, net: U2Net | QuantisedNet, device: torch.device | None = None) -> None:
+        if isinstance(net, QuantisedNet):
+            raise RuntimeError(f"{net.path.name} is an int8 network, which runs on OpenVINO only")
         place = device or cuda.best_device()
         self.device = str(place)
         self._place, self._dtype = place, cuda.inference_dtype(place)

@@ -50,7 +50,8 @@ def test_the_paper_recipe_is_the_papers() -> None:
 
 def test_the_person_recipe_loads() -> None:
     config = load_config(CONFIGS / "train_person.toml")
-    assert [phase.crop_px for phase in config.augment.phases] == [128, 160, 192, 256]
+    assert [phase.crop_px for phase in config.augment.phases] == [192, 256, 320, 384]
+    assert (config.data.composites, config.optim.ema, config.loss.edge_weight) == ("composites.tar", 0.999, 4)
 
 
 def test_overrides_are_toml_or_plain_text(tmp_path: Path) -> None:

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import pytest
+import torch
+
+from streamseg.errors import DataError, EngineError, MissingExtraError, WeightsError
+from streamseg.infer import open_engine
+from streamseg.quantised import QuantisedNet
+from streamseg.u2net import LITE, U2Net
+from streamseg.weights import load_model, load_weights, read_info, save_weights
+from train import graphs
+from train.data import Pair, pairs_at
+from train.evaluate import evaluate
+from train.export import export, read_trained
+from train.graphs import onnx_bytes
+
+CPU = torch.device("cpu")
+CARD = {"name": "little", "recipe": "none; random", "licence": "Apache-2.0"}
+
+
+@pytest.fixture(scope="module")
+def net() -> U2Net:
+    """Random weights, with alpha all over its range."""
+    torch.manual_seed(3)
+    made = U2Net(LITE)
+    with torch.no_grad():
+        for _ in range(3):
+            made.train()(torch.randn(2, 3, 64, 64))
+        made.fuse.weight.mul_(6)
+    return made.eval()
+
+
+@pytest.fixture
+def pairs(root: Path) -> list[Pair]:
+    return pairs_at(root / "set")
+
+
+@pytest.fixture
+def small_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "SIZE_PX", 64)
+    monkeypatch.setattr(graphs, "CALIBRATION_IMAGES", 4)
+
+
+def run_onnx(content: bytes, frames: torch.Tensor) -> np.ndarray:
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return session.run(None, {"frames": frames.numpy()})[0]
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (2, 3, 96, 160), (3, 3, 32, 45)])
+def test_onnx_takes_any_batch_and_size(net: U2Net, shape: tuple[int, ...]) -> None:
+    frames = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = net(frames).numpy()
+    assert np.ptp(expected) > 0.1
+    content = onnx_bytes(net, CARD)
+    np.testing.assert_allclose(run_onnx(content, frames), expected, atol=1e-5)
+    told = {prop.key: prop.value for prop in onnx.load_from_string(content).metadata_props}
+    assert told.items() >= {**CARD, "architecture": "lite", "format": "streamseg-onnx-1"}.items()
+
+
+def test_int8_runs_on_both_runtimes_and_tells_what_it_cost(
+    net: U2Net, pairs: list[Pair], tmp_path: Path, small_frames: None
+) -> None:
+    out = tmp_path / "little.int8.onnx"
+    export(net, CARD, out, False, pairs, pairs)
+    kinds = {node.op_type for node in onnx.load(out).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    assert out.stat().st_size < 0.45 * len(onnx_bytes(net, CARD))
+    frames = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = net(frames)
+    model = load_model(out)
+    assert isinstance(model, QuantisedNet)
+    engine = open_engine("auto", model)
+    assert engine.name == "openvino"
+    difference = (engine.alpha(frames) - expected).abs()
+    assert 0 < difference.mean() < 0.05
+    assert np.abs(run_onnx(out.read_bytes(), frames) - expected.numpy()).mean() < 0.05
+    info = read_info(out)
+    assert (info.name, info.architecture, info.out_channels) == ("little", "lite", 1)
+    assert info.parameters == sum(parameter.numel() for parameter in net.parameters())
+    assert info.metadata["quantisation"].endswith("post-training, 4 images")
+    after = evaluate(engine.alpha, pairs, 64, False, CPU)
+    assert info.metadata["quantisation_check"].startswith(f"max F {after.max_f:.4f}")
+    with pytest.raises(EngineError, match=r"torch: little\.int8\.onnx is an int8 network"):
+        open_engine("torch", model)
+    with pytest.raises(WeightsError, match="has no weights to train or convert"):
+        load_weights(out)
+
+
+def test_openvino_files_hold_the_same_network(
+    net: U2Net, pairs: list[Pair], tmp_path: Path, small_frames: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.export.int8_bytes", lambda net, card, *_: onnx_bytes(net, card))
+    export(net, CARD, tmp_path / "little.int8.xml", False, pairs, pairs)
+    core = openvino.Core()
+    frames = torch.randn(1, 3, 64, 64)
+    compiled = core.compile_model(core.read_model(tmp_path / "little.int8.xml"), "CPU")
+    with torch.no_grad():
+        np.testing.assert_allclose(compiled(frames.numpy())[0], net(frames).numpy(), atol=1e-4)
+    assert sorted(path.suffix for path in tmp_path.glob("little*")) == [".bin", ".xml"]
+
+
+def test_int8_that_loses_too_much_is_refused(
+    net: U2Net, pairs: list[Pair], tmp_path: Path, small_frames: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = evaluate(lambda frames: torch.rand(frames.shape[0], 1, *frames.shape[2:]), pairs, 64, False, CPU)
+    found = iter((replace(scores, max_f=0.93), replace(scores, max_f=0.919)))
+    monkeypatch.setattr(graphs, "_scores", lambda *_: next(found))
+    monkeypatch.setattr(graphs, "_quantised", lambda graph, _: onnx.load_from_string(graph))
+    with pytest.raises(DataError, match=r"int8 costs too much: max F 0\.9190 \(0\.9300 in float32\)"):
+        export(net, CARD, tmp_path / "little.int8.onnx", False, pairs, pairs)
+    assert not list(tmp_path.glob("little*"))
+
+
+def test_half_precision_weights_load_as_float(net: U2Net, tmp_path: Path) -> None:
+    save_weights(tmp_path / "whole.safetensors", net, CARD)
+    copied, card = read_trained(tmp_path / "whole.safetensors", metrics="measured")
+    assert card == {**CARD, "metrics": "measured"}
+    export(copied, card, tmp_path / "half.safetensors", True, [], [])
+    whole, half = (tmp_path / f"{name}.safetensors" for name in ("whole", "half"))
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+    again = load_weights(half)
+    assert next(again.parameters()).dtype == torch.float32
+    frames = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(again(frames), net(frames), atol=0.02, rtol=0)
+
+
+def test_damaged_and_foreign_int8_files_are_named(net: U2Net, tmp_path: Path) -> None:
+    damaged, foreign = tmp_path / "damaged.int8.onnx", tmp_path / "foreign.int8.onnx"
+    damaged.write_bytes(b"not a graph")
+    foreign.write_bytes(onnx_bytes(net, {}))
+    with pytest.raises(WeightsError, match="is not an int8 network, or a damaged one"):
+        read_info(damaged)
+    with pytest.raises(WeightsError, match="was not exported by streamseg's training"):
+        read_info(foreign)
+    with pytest.raises(EngineError, match="openvino: "):
+        open_engine("openvino", load_model(damaged))
+
+
+def test_a_missing_package_is_named(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtraError, match=r"needs the package onnx: pip install 'streamseg\[train\]'"):
+        onnx_bytes(net, {})

@@ -1,0 +1,140 @@
+"""The network as an ONNX graph: float32, or int8 by post-training quantisation; checked before it is written."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streamseg.atomic import write_whole
+from streamseg.errors import DataError, MissingExtraError
+from streamseg.infer import Inset, network_input, open_engine
+from streamseg.quantised import FORMAT, SUFFIX, QuantisedNet
+from streamseg.u2net import FusedU2Net, U2Net
+from streamseg.weights import net_facts
+from train.augment import resize
+from train.data import Pair
+from train.evaluate import evaluate
+from train.metrics import Scores
+
+OPSET = 17
+SIZES = {"frames": {0: "n", 2: "h", 3: "w"}, "alpha": {0: "n", 2: "h", 3: "w"}}
+"""What an ONNX graph leaves open: batch, height and width."""
+
+TRACE_PX = 64
+SIZE_PX = 320
+CALIBRATION_IMAGES = 80
+MAX_F_LOSS = 0.01
+"""What the int8 network may lose of max F against the float one before it is refused."""
+
+
+def onnx_bytes(net: U2Net, card: Mapping[str, str]) -> bytes:
+    """The fused network as ONNX: `frames` `(N, 3, h, w)`, normalised, to `alpha` `(N, 1, h, w)`; any N, h and w >= 32.
+
+    Raises:
+        MissingExtraError: the package onnx is not installed.
+    """
+    onnx = _package("onnx")
+    graph = io.BytesIO()
+    example = (torch.zeros(1, 3, TRACE_PX, TRACE_PX),)
+    names = {"input_names": ["frames"], "output_names": ["alpha"], "dynamic_axes": SIZES, "opset_version": OPSET}
+    with warnings.catch_warnings():
+        # The branches that tracing warns about do not depend on the size; the newer exporter needs one more package.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(FusedU2Net(net), example, graph, dynamo=False, **names)  # type: ignore[arg-type]
+    return _with_card(onnx.load_from_string(graph.getvalue()), {"format": "streamseg-onnx-1", **net_facts(net), **card})
+
+
+def int8_bytes(net: U2Net, card: Mapping[str, str], calibration: Sequence[Pair], check: Sequence[Pair]) -> bytes:
+    """The network quantised to int8, as ONNX with quantise and dequantise nodes.
+
+    Args:
+        net: the trained network.
+        card: what the file's metadata shall tell; how it was quantised and what that cost is added.
+        calibration: training pairs, of which some are shown to the network as it sees frames, at `SIZE_PX`.
+        check: pairs that were not trained on.
+
+    Raises:
+        DataError: max F over `check` falls by more than `MAX_F_LOSS`, or a picture does not decode.
+        MissingExtraError: nncf or onnx are not installed.
+    """
+    quantised = _quantised(onnx_bytes(net, {}), calibration)
+    with TemporaryDirectory() as folder:
+        candidate = Path(folder, f"candidate{SUFFIX}")
+        candidate.write_bytes(quantised.SerializeToString())
+        before, after = (_scores(one, check) for one in (net, QuantisedNet(candidate)))
+    cost = f"max F {after.max_f:.4f} ({before.max_f:.4f} in float32), MAE {after.mae:.4f} ({before.mae:.4f})"
+    if before.max_f - after.max_f > MAX_F_LOSS:
+        raise DataError(
+            f"int8 costs too much: {cost} on {len(check)} images; at most {MAX_F_LOSS} of max F is allowed. Calibrate "
+            "on images like those of the check, or keep the float weights"
+        )
+    how = f"nncf {_package('nncf').__version__}, post-training, {min(len(calibration), CALIBRATION_IMAGES)} images"
+    told = {"format": FORMAT, **net_facts(net), **card, "quantisation": how, "quantisation_check": cost}
+    return _with_card(quantised, told)
+
+
+def write_openvino(onnx_file: bytes, out: Path) -> None:
+    """Writes an ONNX graph as OpenVINO's `.xml` and `.bin`, with its quantisation as it is.
+
+    Raises:
+        OutputError: the files cannot be written.
+    """
+    import openvino as ov
+
+    with TemporaryDirectory() as folder:
+        source, target = Path(folder, "graph.onnx"), Path(folder, "graph.xml")
+        source.write_bytes(onnx_file)
+        ov.save_model(ov.Core().read_model(source), target, compress_to_fp16=False)
+        # The weights first, since a graph without them does not open.
+        write_whole(out.with_suffix(".bin"), target.with_suffix(".bin").read_bytes())
+        write_whole(out, target.read_bytes())
+
+
+def _quantised(graph: bytes, calibration: Sequence[Pair]) -> Any:
+    # nncf would report its use over the network; we never do.
+    os.environ["NNCF_CI"] = "1"
+    onnx, nncf = _package("onnx"), _package("nncf")
+    nncf.set_log_level(logging.ERROR)
+    frames = [{"frames": each.numpy()} for each in _calibration_frames(calibration)]
+    mixed = nncf.QuantizationPreset.MIXED  # activations after ReLU have no negative half to spend codes on
+    return nncf.quantize(onnx.load_from_string(graph), nncf.Dataset(frames), preset=mixed, subset_size=len(frames))
+
+
+def _calibration_frames(pairs: Sequence[Pair]) -> Iterator[Tensor]:
+    """Pictures from all over the set: in turn as streamseg shows frames to the network, and squashed to a square."""
+    places = np.linspace(0, len(pairs) - 1, min(len(pairs), CALIBRATION_IMAGES)).round().astype(int)
+    for count, place in enumerate(places):
+        image = pairs[place].load()[0]
+        if count % 2:
+            image = resize(image, (SIZE_PX, SIZE_PX), antialias=False)
+        yield network_input([image], Inset.of(image.shape[0], image.shape[1], SIZE_PX))
+
+
+def _scores(net: U2Net | QuantisedNet, pairs: Sequence[Pair]) -> Scores:
+    """As streamseg runs: proportions kept, on the CPU."""
+    return evaluate(open_engine("openvino", net).alpha, pairs, SIZE_PX, squash=False, device=torch.device("cpu"))
+
+
+def _with_card(graph: Any, card: Mapping[str, str]) -> bytes:
+    _package("onnx").helper.set_model_props(graph, dict(card))
+    return bytes(graph.SerializeToString())
+
+
+def _package(name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise MissingExtraError("exporting a graph", name, "train") from error
