@@ -2,7 +2,7 @@
 
     import streamseg as ss
 
-    engine = ss.open_engine("auto", ss.load_weights("lite"))
+    engine = ss.open_engine("auto", ss.load_model("lite"))
     settings = ss.load_settings(overrides={"bg": "beach.jpg"})
     with ss.open_source("talk.mp4") as source, ss.open_sink("out.mp4", source.info) as sink:
         ss.run(source, engine, sink, settings)
@@ -10,7 +10,8 @@
 The files, in the order that a frame passes them:
 
     decode/     1  file, camera, image folder, test pattern -> Frame
-    infer.py    2  Frames -> Batch with alpha; `engines/` run the network of `u2net.py`, `weights.py` loads it
+    infer.py    2  Frames -> Batch with alpha; `engines/` run the network of `u2net.py`, `weights.py` loads it;
+                   `quantised.py` is its int8 form, `official.py` knows the authors' checkpoints
     smooth.py   3  temporal filters: alpha in, alpha out
     composite.py 4 matte to full size, background, blend
     sink/       5  mp4, PNG sequence, preview window, virtual camera
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from streamseg.pipeline import Statistics, run
     from streamseg.sink import open_sink
     from streamseg.u2net import FusedU2Net, U2Net
-    from streamseg.weights import load_weights
+    from streamseg.weights import load_model, load_weights
 
 _HOME = {
     "Batch": "frames",
@@ -45,6 +46,7 @@ _HOME = {
     "StreamsegError": "errors",
     "U2Net": "u2net",
     "VideoInfo": "frames",
+    "load_model": "weights",
     "load_settings": "config",
     "load_weights": "weights",
     "open_camera": "decode",
@@ -65,6 +67,7 @@ __all__ = [
     "StreamsegError",
     "U2Net",
     "VideoInfo",
+    "load_model",
     "load_settings",
     "load_weights",
     "open_camera",

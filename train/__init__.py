@@ -1,4 +1,17 @@
-"""U²-Net training: `python -m train CONFIG [section.key=value ...]`, `python -m train eval`, `python -m train export`.
+"""U²-Net training: `python -m train CONFIG [section.key=value ...]`; `eval`, `curves` and `export` use what it made.
 
-data -> augment -> loader -> (streamseg.u2net) -> loss -> loop -> evaluate, metrics -> checkpoint, journal -> export
+The files, in the order that an image passes them:
+
+    config.py       every setting, documented where it is defined; the recipes are in `configs/`
+    data.py         folders and tar shards -> pairs of image and mask, checked before the first step
+    cache.py        pairs decoded once, on disk
+    composites.py   cut-outs over backgrounds, framed as webcams do
+    augment.py      pair -> crop; camera.py does to it what lenses, rooms and codecs do
+    loader.py       crops -> batches from worker processes; resident.py makes them on the GPU instead
+    schedule.py     order of the images, learning rate, when to judge
+    learner.py      network, optimiser, averaged weights; loss.py is what it minimises
+    loop.py         the run: steps, evaluations, checkpoints, stops; distributed.py where there are several processes
+    evaluate.py     mattes over a set of pairs; metrics/ scores them, report.py tells
+    journal.py      log, JSON lines, TensorBoard; charts.py and pictures.py draw, provenance.py says with what
+    export.py       checkpoint -> safetensors with a model card; graphs.py -> ONNX and int8
 """

@@ -131,3 +131,22 @@ def test_ruined_weights_are_noticed() -> None:
     assert one.is_finite()
     one.net.fuse.weight.data[0, 0] = float("inf")
     assert not one.is_finite()
+
+
+def test_the_network_is_compiled_when_asked_and_saved_as_ever(part: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Compiled(torch.nn.Module):
+        def __init__(self, net: torch.nn.Module) -> None:
+            super().__init__()
+            self._orig_mod = net
+            self.calls = 0
+
+        def forward(self, frames: torch.Tensor) -> object:
+            self.calls += 1
+            return self._orig_mod(frames)
+
+    monkeypatch.setattr(torch, "compile", Compiled)
+    one = learner(optim={"compile": True})
+    one.step([part], 1e-3)
+    assert isinstance(one.forward, Compiled)
+    assert one.forward.calls == 1
+    assert one.state()["model"].keys() == learner().state()["model"].keys()
