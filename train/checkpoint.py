@@ -13,7 +13,11 @@ from streamseg.errors import DataError, OutputError
 LAST = "last.pt"
 BEST = "best.pt"
 KEYS = frozenset({"model", "optimizer", "scaler", "step", "best_max_f", "architecture"})
-"""What every checkpoint holds; `best.pt` also has `scores`, runs with averaged weights also `ema`."""
+"""What every checkpoint holds.
+
+A run's also have the `losses` since the last evaluation, `best.pt` has `scores`, and `ema` is there where weights are
+averaged.
+"""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -76,7 +76,13 @@ class Journal:
         try:
             draw_run(self.run)
         except OutputError as error:
-            self._warn(str(error))
+            self.warn(str(error))
+
+    def warn(self, what: str) -> None:
+        """Says once on standard error that something cannot be kept."""
+        if not self.warned:
+            print(f"warning: {what}; training goes on without it", file=sys.stderr)
+        self.warned = True
 
     def _chart(self, step: int, group: str, facts: Mapping[str, float]) -> None:
         if self.tensorboard:
@@ -88,17 +94,12 @@ class Journal:
             with (self.run / name).open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
         except OSError as error:
-            self._warn(f"cannot write {self.run / name}: {error.strerror}")
+            self.warn(f"cannot write {self.run / name}: {error.strerror}")
 
     def _keep_until(self, path: Path, step: int) -> None:
         with suppress(FileNotFoundError):
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             path.write_text("".join(line for line in lines if _step_of(line) <= step), encoding="utf-8")
-
-    def _warn(self, what: str) -> None:
-        if not self.warned:
-            print(f"warning: {what}; training goes on without it", file=sys.stderr)
-        self.warned = True
 
 
 class Silence(Journal):

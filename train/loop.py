@@ -13,7 +13,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from streamseg.errors import ConfigError, DataError
+from streamseg.errors import ConfigError, DataError, OutputError
 from train.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from train.config import Config
 from train.data import find_pairs
@@ -80,6 +80,7 @@ class Trainer:
         if state["architecture"] != self.config.model.architecture:
             raise ConfigError(f"{path} holds a {state['architecture']} network; choose another folder with --folder")
         self.step, self.best_max_f = state["step"], state["best_max_f"]
+        self.losses = state.get("losses", [])
         self.learner.load(state, self.step)
 
     def fit(self, max_minutes: float = math.inf) -> bool:
@@ -183,8 +184,9 @@ class Trainer:
         self.best_max_f = max(scores.max_f, self.best_max_f)
         if best:
             self._save(BEST, scores=asdict(scores))
-        self._save(LAST)
+        # The record first: a resumed run drops what is later than its checkpoint, and does not make it up.
         self._record(scores)
+        self._save(LAST)
 
     def _scores(self) -> Scores:
         """The judged weights' scores; each process looks at its share of the images, and none twice."""
@@ -202,7 +204,14 @@ class Trainer:
         self.journal.line(evaluation_line(record))
         self.journal.evaluation(record)
         if self.ranks.is_main:
+            self._show()
+
+    def _show(self) -> None:
+        """A full disk must not stop the training for a picture."""
+        try:
             contact_sheet(self._samples(), self.run / "samples.png")
+        except OutputError as error:
+            self.journal.warn(str(error))
 
     def _samples(self) -> list[Tile]:
         settings, net = self.config.evaluate, self.learner.judged
@@ -217,7 +226,7 @@ class Trainer:
         self._settle()
         self._refuse_ruined_weights()
         if self.ranks.is_main:
-            state = {"step": self.step, "best_max_f": self.best_max_f} | self.learner.state()
+            state = {"step": self.step, "best_max_f": self.best_max_f, "losses": self.losses} | self.learner.state()
             save_checkpoint(self.run / name, state | more)
 
     def _refuse_ruined_weights(self) -> None:

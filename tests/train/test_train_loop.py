@@ -60,6 +60,8 @@ def test_resuming_is_exact(small: MakeConfig, tmp_path: Path, monkeypatch: pytes
     assert straight["best_max_f"] == halves["best_max_f"]
     for key, tensor in straight["model"].items():
         assert torch.equal(tensor, halves["model"][key]), key
+    records = [(tmp_path / name / "evaluations.jsonl").read_text() for name in ("straight", "halves")]
+    assert records[0] == records[1]
     for index, moments in straight["optimizer"]["state"].items():
         for name, tensor in moments.items():
             assert torch.equal(tensor, halves["optimizer"]["state"][index][name])
@@ -100,6 +102,16 @@ def test_the_best_checkpoint_is_the_best_of_all_evaluations(
     assert load_checkpoint(tmp_path / "run" / LAST)["best_max_f"] == 0.9
 
 
+def test_pictures_that_cannot_be_written_do_not_stop_the_run(
+    small: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("samples.png", "curves.png"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    assert Trainer(small(epochs=0.5), tmp_path / "run", CPU).fit()
+    assert capsys.readouterr().err.count("training goes on without it") == 1
+    assert load_checkpoint(tmp_path / "run" / LAST)["step"] == 1
+
+
 def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / LAST, {"step": 1})
     before = (tmp_path / LAST).read_bytes()
@@ -119,9 +131,9 @@ def test_the_files_of_a_run(small: MakeConfig, tmp_path: Path) -> None:
     config = small(epochs=1)
     Trainer(config, tmp_path / "run", CPU).fit()
     assert load_run_config(tmp_path / "run") == config
-    assert load_checkpoint(tmp_path / "run" / LAST).keys() == KEYS
+    assert load_checkpoint(tmp_path / "run" / LAST).keys() == KEYS | {"losses"}
     best = load_checkpoint(tmp_path / "run" / BEST)
-    assert best.keys() == KEYS | {"scores"}
+    assert best.keys() == KEYS | {"losses", "scores"}
     assert best["best_max_f"] == best["scores"]["max_f"]
 
 
