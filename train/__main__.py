@@ -94,11 +94,13 @@ def export_command(
     sharpness: Annotated[float, typer.Option(min=0.1, help="Factor on the logits; over 1 for a short training.")] = 1.0,
     half: Annotated[bool, typer.Option("--half", help="float16, for .safetensors.")] = False,
     calibrate: Annotated[list[Path] | None, typer.Option(help="Training images for int8; may be repeated.")] = None,
-    check: Annotated[list[Path] | None, typer.Option(help="Images on which int8 must hold its max F.")] = None,
+    check: Annotated[
+        list[Path] | None, typer.Option(help="Images to judge the exported network on; int8 needs them.")
+    ] = None,
 ) -> None:
     """Writes a run's network as a file that streamseg, ONNX Runtime or OpenVINO loads, with its model card.
 
-    Int8 is quantised after training and refused if max F falls by more than 0.01.
+    Int8 is quantised after training. What loses more than 0.01 of max F on the images of --check is refused.
     """
     net, card = read_trained(source, metrics, sharpness)
     calibration, checks = ([pair for path in paths or () for pair in pairs_at(path)] for paths in (calibrate, check))

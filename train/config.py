@@ -136,7 +136,8 @@ class Optim(Section):
     warmup_epochs: float = Field(default=2, ge=0)
     """Passes over which the learning rate rises from zero."""
     amp: Literal["off", "fp16", "bf16"] = "off"
-    """Mixed precision; fp16 adds a gradient scaler and needs a GPU (a CPU trains in full precision instead)."""
+    """Mixed precision; fp16 adds a gradient scaler. A CPU trains in full precision instead of fp16, and of bf16
+    where it has no AVX-512."""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the averaged weights that are judged and exported; 0 keeps no average."""
     compile: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from streamseg.weights import load_weights, read_info, save_weights
 from train.checkpoint import BEST, load_checkpoint
 from train.config import Config, Data, Model, load_run_config
 from train.data import Pair, find_pairs
-from train.graphs import int8_bytes, onnx_bytes, write_openvino
+from train.graphs import graph_cost, int8_bytes, onnx_bytes, write_openvino
 
 LICENCE = "Apache-2.0; for the terms of the training images see training_data"
 TERMS = "the collections are for research use or state no terms"
@@ -60,11 +61,11 @@ def export(net: U2Net, card: Card, out: Path, half: bool, calibration: Sequence[
         out: `.safetensors`; `.onnx`, float32 for any batch and size; `.int8.onnx`; or `.int8.xml` for OpenVINO.
         half: float16 instead of float32 in a .safetensors file.
         calibration: training pairs for int8.
-        check: pairs on which int8 must keep its max F.
+        check: pairs on which int8 must keep its max F; other formats are judged too where there are any.
 
     Raises:
         ConfigError: the name ends in none of these, or int8 lacks its data.
-        DataError: int8 loses too much.
+        DataError: the network loses too much of its max F on the way.
         OutputError: `out` cannot be written.
     """
     name = out.name.lower()
@@ -76,11 +77,24 @@ def export(net: U2Net, card: Card, out: Path, half: bool, calibration: Sequence[
         graph = int8_bytes(net, card, calibration, check)
         write_openvino(graph, out) if name.endswith(".xml") else write_whole(out, graph)
     elif name.endswith(".onnx"):
-        write_whole(out, onnx_bytes(net, card))
+        write_whole(out, _checked(net, onnx_bytes(net, card), check))
     elif name.endswith(".safetensors"):
-        save_weights(out, net.half() if half else net, card)
+        save_weights(out, _halved(net, check) if half else net, card)
     else:
         raise ConfigError(f"cannot export to {out}; names end in .safetensors, .onnx, {SUFFIX} or {OPENVINO_INT8}")
+
+
+def _checked(net: U2Net, graph: bytes, check: Sequence[Pair]) -> bytes:
+    """The graph, once it holds the network's max F on `check`, where there is any."""
+    if check:
+        graph_cost(net, graph, check)
+    return graph
+
+
+def _halved(net: U2Net, check: Sequence[Pair]) -> U2Net:
+    halved = copy.deepcopy(net).half()
+    _checked(net, onnx_bytes(copy.deepcopy(halved).float(), {}) if check else b"", check)
+    return halved
 
 
 def _of_run(path: Path, metrics: str | None) -> tuple[U2Net, Card]:

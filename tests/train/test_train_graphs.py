@@ -109,15 +109,16 @@ def test_openvino_files_hold_the_same_network(
     assert sorted(path.suffix for path in tmp_path.glob("little*")) == [".bin", ".xml"]
 
 
-def test_int8_that_loses_too_much_is_refused(
-    net: U2Net, pairs: list[Pair], tmp_path: Path, small_frames: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["little.int8.onnx", "little.int8.xml", "little.onnx", "little.safetensors"])
+def test_what_loses_too_much_is_refused(
+    net: U2Net, pairs: list[Pair], tmp_path: Path, small_frames: None, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     scores = evaluate(lambda frames: torch.rand(frames.shape[0], 1, *frames.shape[2:]), pairs, 64, False, CPU)
     found = iter((replace(scores, max_f=0.93), replace(scores, max_f=0.919)))
     monkeypatch.setattr(graphs, "_scores", lambda *_: next(found))
     monkeypatch.setattr(graphs, "_quantised", lambda graph, _: onnx.load_from_string(graph))
-    with pytest.raises(DataError, match=r"int8 costs too much: max F 0\.9190 \(0\.9300 in float32\)"):
-        export(net, CARD, tmp_path / "little.int8.onnx", False, pairs, pairs)
+    with pytest.raises(DataError, match=r"loses too much: max F 0\.9190 \(0\.9300 in float32\)"):
+        export(net, CARD, tmp_path / name, True, pairs, pairs)
     assert not list(tmp_path.glob("little*"))
 
 

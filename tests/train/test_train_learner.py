@@ -10,7 +10,7 @@ from streamseg.u2net import LITE, U2Net
 from streamseg.weights import save_weights
 from tests.train.conftest import sample_part
 from train.config import Config
-from train.learner import Learner, Sample
+from train.learner import Learner, Sample, _amp_dtype
 
 CPU = torch.device("cpu")
 
@@ -108,13 +108,24 @@ def test_the_teacher_pulls_towards_its_own_alpha(part: Sample, tmp_path_factory:
     assert not any(parameter.requires_grad for parameter in taught.teacher.parameters())
 
 
-def test_bfloat16_trains_and_fp16_falls_back_on_a_cpu(part: Sample) -> None:
+def test_bfloat16_trains_where_the_cpu_has_it(part: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     half = learner(optim={"amp": "bf16"})
     assert half.amp_dtype == torch.bfloat16
     first, *_, last = [half.step([part], 3e-3).item() for _ in range(6)]
     assert last < first
     assert all(parameter.dtype == torch.float32 for parameter in half.net.parameters())
-    assert learner(optim={"amp": "fp16"}).amp_dtype is None
+
+
+@pytest.mark.parametrize(("amp", "capability"), [("bf16", "AVX2"), ("fp16", "AVX512"), ("off", "AVX512")])
+def test_a_cpu_does_not_emulate_half_precision(monkeypatch: pytest.MonkeyPatch, amp: str, capability: str) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert learner(optim={"amp": amp}).amp_dtype is None
+
+
+def test_a_gpu_takes_what_is_asked_for() -> None:
+    gpu, types = torch.device("cuda"), (torch.float16, torch.bfloat16, None)
+    assert tuple(_amp_dtype(amp, gpu) for amp in ("fp16", "bf16", "off")) == types
 
 
 def test_starting_weights_are_taken_over_and_must_fit(tmp_path_factory: pytest.TempPathFactory) -> None:
