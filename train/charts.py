@@ -67,7 +67,7 @@ def draw_comparison(runs: Sequence[Path], out: Path) -> None:
     _plot(axes, records, linestyle="--", color="grey", label="published lite log (360 epochs, DUTS-TE)")
     for axis in axes:
         axis.set_xscale("log")
-    axes[1].legend(fontsize="small")
+    axes[0].legend(fontsize="small", loc="upper right")
     _save(figure, out)
 
 
