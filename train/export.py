@@ -64,11 +64,13 @@ def export(net: U2Net, card: Card, out: Path, half: bool, calibration: Sequence[
         check: pairs on which int8 must keep its max F; other formats are judged too where there are any.
 
     Raises:
-        ConfigError: the name ends in none of these, or int8 lacks its data.
+        ConfigError: the name ends in none of these, int8 lacks its data, or `half` is asked of another format.
         DataError: the network loses too much of its max F on the way.
         OutputError: `out` cannot be written.
     """
     name = out.name.lower()
+    if half and not name.endswith(".safetensors"):
+        raise ConfigError(f"--half is for .safetensors files, not for {out.name}")
     if name.endswith((SUFFIX, OPENVINO_INT8)):
         if not calibration or not check:
             raise ConfigError(

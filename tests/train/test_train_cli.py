@@ -128,6 +128,7 @@ def test_export_errors(run: Path, root: Path, capsys: pytest.CaptureFixture[str]
     assert "cannot read the checkpoint" in the_error(capsys, "export", root / "none.pt", "-o", out)
     assert "has no best.pt yet" in the_error(capsys, "export", root, "-o", out)
     assert "cannot export to" in the_error(capsys, "export", run, "-o", root / "w.pt")
+    assert "--half is for .safetensors files" in the_error(capsys, "export", run, "-o", root / "w.onnx", "--half")
     assert "int8 needs training images" in the_error(capsys, "export", run, "-o", root / "w.int8.onnx")
     (run / "config.json").unlink()
     assert "config.json" in the_error(capsys, "export", run, "-o", out)
