@@ -72,6 +72,8 @@ def int8_bytes(net: U2Net, card: Mapping[str, str], calibration: Sequence[Pair],
     cost = graph_cost(net, quantised.SerializeToString(), check)
     how = f"nncf {_package('nncf').__version__}, post-training, {min(len(calibration), CALIBRATION_IMAGES)} images"
     told = {"format": FORMAT, **net_facts(net), **card, "quantisation": how, "quantisation_check": cost}
+    if "name" in card:
+        told["name"] = f"{card['name']}-int8"
     return _with_card(quantised, told)
 
 

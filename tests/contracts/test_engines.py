@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import weakref
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from streamseg import cuda
-from streamseg.infer import ENGINES, Engine, Inset, network_input
+from streamseg.infer import ENGINES, Engine, Inset, network_input, open_engine
+from streamseg.quantised import SUFFIX
 from streamseg.u2net import U2Net
+from streamseg.weights import list_weights, load_model
+from tests.conftest import SAMPLES
 from tests.synthetic import picture, randomised
 
 SHAPES = [(1, 3, 64, 96), (3, 3, 64, 96), (1, 3, 32, 32), (1, 3, 64, 96)]
@@ -158,3 +162,14 @@ def test_torch_on_a_gpu(net: U2Net) -> None:
         alpha = engine.alpha(frames)
         assert (alpha.dtype, alpha.device.type) == (torch.float32, "cpu")
         torch.testing.assert_close(alpha, expected(net, frames), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in list_weights() if entry.file.endswith(SUFFIX)])
+def test_packaged_int8_gives_the_mattes_of_its_float_weights(name: str) -> None:
+    photo = cv2.cvtColor(cv2.imread(str(SAMPLES / "portrait.jpg")), cv2.COLOR_BGR2RGB)
+    frames = network_input([photo], Inset.of(photo.shape[0], photo.shape[1], 320))
+    exact, quantised = (
+        open_engine("openvino", load_model(each)).alpha(frames) for each in (name.removesuffix("-int8"), name)
+    )
+    assert exact.max() > 0.9
+    assert (exact - quantised).abs().mean() < 0.02

@@ -85,7 +85,7 @@ def test_int8_runs_on_both_runtimes_and_tells_what_it_cost(
     assert 0 < difference.mean() < 0.05
     assert np.abs(run_onnx(out.read_bytes(), frames) - expected.numpy()).mean() < 0.05
     info = read_info(out)
-    assert (info.name, info.architecture, info.out_channels) == ("little", "lite", 1)
+    assert (info.name, info.architecture, info.out_channels) == ("little-int8", "lite", 1)
     assert info.parameters == sum(parameter.numel() for parameter in net.parameters())
     assert info.metadata["quantisation"].endswith("post-training, 4 images")
     after = evaluate(engine.alpha, pairs, 64, False, CPU)
