@@ -24,10 +24,10 @@ COLUMNS = ("mae", "max_f", "weighted_f", "s_measure", "boundary_f", "iou")
 
 NAMES = {
     "mae": "MAE",
-    "max_f": "max F (precision and recall averaged first)",
+    "max_f": "max F",
     "mean_f": "mean F",
-    "max_f_per_image": "max F (F averaged over the images)",
-    "mean_f_per_image": "mean F",
+    "max_f_per_image": "max F, averaged image by image",
+    "mean_f_per_image": "mean F, averaged image by image",
     "weighted_f": "weighted F",
     "s_measure": "S-measure",
     "max_e": "max E-measure",
@@ -60,12 +60,15 @@ class Worst:
 
 def print_table(scores: Scores, title: str, console: Console | None = None) -> None:
     """One line a metric."""
-    table = Table(title=f"{title} ({scores.images} images)", title_justify="left")
+    console = console or Console()
+    # As a line of its own: over the table it would be wrapped to the table's width.
+    console.print(f"{title} ({scores.images} images)", markup=False, highlight=False, soft_wrap=True)
+    table = Table()
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, told in NAMES.items():
         table.add_row(told, f"{getattr(scores, name):.4f}")
-    (console or Console()).print(table)
+    console.print(table)
 
 
 def write_report(
