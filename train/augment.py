@@ -80,14 +80,10 @@ class View:
         """The view of uint8 `(H, W[, C])`, which has `size` already."""
         if any(self.border):
             pixels = cv2.copyMakeBorder(pixels, *self.border, cv2.BORDER_REFLECT_101).astype(np.uint8, copy=False)
-        rows, columns = self.steps
         y, x = self.corner
+        rows = slice(None, None, -1 if self.upside_down else 1)
+        columns = slice(None, None, -1 if self.mirrored else 1)
         return pixels[y : y + self.side, x : x + self.side][rows, columns]
-
-    @property
-    def steps(self) -> tuple[slice, slice]:
-        """How rows and columns are run through."""
-        return slice(None, None, -1 if self.upside_down else 1), slice(None, None, -1 if self.mirrored else 1)
 
 
 def _target_size(height: int, width: int, config: Augment, phase: Phase, rng: np.random.Generator) -> tuple[int, int]:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from streamseg.atomic import write_whole
 from streamseg.errors import DataError, OutputError
+from train.augment import resize
 from train.data import Pair, Pixels, refuse_faults
 
 AT_ONCE = 64
@@ -74,9 +74,8 @@ def reduced(image: Pixels, mask: Pixels, short_side_px: int) -> tuple[Pixels, Pi
     factor = short_side_px / min(mask.shape)
     if factor >= 1:
         return image, mask
-    size = tuple(round(side * factor) for side in mask.shape[::-1])
-    smaller = [cv2.resize(p, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False) for p in (image, mask)]
-    return smaller[0], smaller[1]
+    size = (round(mask.shape[0] * factor), round(mask.shape[1] * factor))
+    return resize(image, size, antialias=True), resize(mask, size, antialias=True)
 
 
 def _make(pairs: Sequence[Pair], file: Path, index: Path, short_side_px: int) -> None:

@@ -37,9 +37,9 @@ def draw_run(run: Path) -> None:
         figure, axes = _panels()
     except MissingExtraError:
         return
-    _plot(axes, read_records(run / EVALUATIONS), marker=".")
-    fine = read_records(run / STEPS)
-    images_per_step = _images_per_step(run)
+    records, fine = read_records(run / EVALUATIONS), read_records(run / STEPS)
+    _plot(axes, records, marker=".")
+    images_per_step = records[-1]["images_seen"] / records[-1]["step"]
     axes[0].plot([r["step"] * images_per_step for r in fine], [r["loss"] for r in fine], linewidth=0.5, alpha=0.6)
     _save(figure, run / CURVES)
 
@@ -83,11 +83,6 @@ def read_records(path: Path) -> list[dict[str, float]]:
         return []
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
-
-
-def _images_per_step(run: Path) -> float:
-    last = read_records(run / EVALUATIONS)[-1]
-    return last["images_seen"] / last["step"]
 
 
 def _panels() -> tuple[Any, Any]:

@@ -79,23 +79,21 @@ def export(net: U2Net, card: Card, out: Path, half: bool, calibration: Sequence[
         graph = int8_bytes(net, card, calibration, check)
         write_openvino(graph, out) if name.endswith(".xml") else write_whole(out, graph)
     elif name.endswith(".onnx"):
-        write_whole(out, _checked(net, onnx_bytes(net, card), check))
+        graph = onnx_bytes(net, card)
+        if check:
+            graph_cost(net, graph, check)
+        write_whole(out, graph)
     elif name.endswith(".safetensors"):
         save_weights(out, _halved(net, check) if half else net, card)
     else:
         raise ConfigError(f"cannot export to {out}; names end in .safetensors, .onnx, {SUFFIX} or {OPENVINO_INT8}")
 
 
-def _checked(net: U2Net, graph: bytes, check: Sequence[Pair]) -> bytes:
-    """The graph, once it holds the network's max F on `check`, where there is any."""
-    if check:
-        graph_cost(net, graph, check)
-    return graph
-
-
 def _halved(net: U2Net, check: Sequence[Pair]) -> U2Net:
+    """The network in float16, once it holds its max F on `check`, where there is any."""
     halved = copy.deepcopy(net).half()
-    _checked(net, onnx_bytes(copy.deepcopy(halved).float(), {}) if check else b"", check)
+    if check:
+        graph_cost(net, onnx_bytes(copy.deepcopy(halved).float(), {}), check)
     return halved
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from streamseg.atomic import write_whole
+from streamseg.engines.openvino_engine import TRACE_SIZE_PX
 from streamseg.errors import DataError, MissingExtraError
 from streamseg.infer import Inset, network_input, open_engine
 from streamseg.quantised import FORMAT, SUFFIX, QuantisedNet
@@ -30,7 +31,6 @@ OPSET = 17
 SIZES = {"frames": {0: "n", 2: "h", 3: "w"}, "alpha": {0: "n", 2: "h", 3: "w"}}
 """What an ONNX graph leaves open: batch, height and width."""
 
-TRACE_PX = 64
 SIZE_PX = 320
 CALIBRATION_IMAGES = 80
 MAX_F_LOSS = 0.01
@@ -45,7 +45,7 @@ def onnx_bytes(net: U2Net, card: Mapping[str, str]) -> bytes:
     """
     onnx = _package("onnx")
     graph = io.BytesIO()
-    example = (torch.zeros(1, 3, TRACE_PX, TRACE_PX),)
+    example = (torch.zeros(1, 3, TRACE_SIZE_PX, TRACE_SIZE_PX),)
     names = {"input_names": ["frames"], "output_names": ["alpha"], "dynamic_axes": SIZES, "opset_version": OPSET}
     with warnings.catch_warnings():
         # The branches that tracing warns about do not depend on the size; the newer exporter needs one more package.

@@ -15,9 +15,8 @@ from streamseg.errors import ConfigError
 from streamseg.u2net import CONFIGS, FusedU2Net, U2Net
 from streamseg.weights import load_weights
 from train.config import Config, Model, Optim
+from train.loader import Sample
 from train.loss import training_loss
-
-Sample = tuple[Tensor, Tensor]
 
 
 class Learner:

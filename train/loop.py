@@ -21,8 +21,8 @@ from train.distributed import Ranks
 from train.evaluate import judged, predict
 from train.interrupt import stop_as_event
 from train.journal import Journal, Silence, evaluation_line
-from train.learner import Learner, Sample
-from train.loader import TrainingSet, check_training_set, training_batches, training_pairs
+from train.learner import Learner
+from train.loader import Sample, TrainingSet, check_training_set, training_batches, training_pairs
 from train.metrics import Scores, summarise
 from train.pictures import Tile, contact_sheet
 from train.provenance import write_run_facts

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamseg.atomic import write_whole
+from streamseg.sink.pictures import write_image
 from train.data import Pixels
 
 TILE_PX, GAP_PX, CAPTION_PX, CHECK_PX = 160, 4, 16, 8
@@ -52,8 +52,7 @@ def contact_sheet(tiles: Sequence[Tile], path: Path) -> None:
     blank = np.zeros_like(strips[0])
     strips += [blank] * (-len(strips) % TILES_ABREAST)
     rows = [np.hstack(strips[first : first + TILES_ABREAST]) for first in range(0, len(strips), TILES_ABREAST)]
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
-    write_whole(path, encoded.tobytes())
+    write_image(path, np.vstack(rows))
 
 
 def _strip(tile: Tile) -> Pixels:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from streamseg.atomic import write_whole
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, Pixels
 from streamseg.sink.base import CompletingSink
@@ -52,21 +52,14 @@ def write_image(path: Path, pixels: Pixels) -> None:
     Raises:
         OutputError: the format is unknown or the file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     try:
         done, data = cv2.imencode(path.suffix, to_bgr(pixels))
-        if not done:
-            raise OutputError(f"{path} cannot be encoded as {path.suffix}")
-        part.write_bytes(data.tobytes())
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
     except cv2.error as error:
         known = f"{path.suffix or 'no suffix'} is not a known picture format, use .png"
         raise OutputError(f"cannot write {path}: {known}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    if not done:
+        raise OutputError(f"{path} cannot be encoded as {path.suffix}")
+    write_whole(path, data.tobytes())
 
 
 def make_folder(folder: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from train.config import Config
-from train.learner import Learner, Sample
+from train.learner import Learner
+from train.loader import Sample
 
 PAIRS = 8
 

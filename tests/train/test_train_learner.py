@@ -10,7 +10,8 @@ from streamseg.u2net import LITE, U2Net
 from streamseg.weights import save_weights
 from tests.train.conftest import sample_part
 from train.config import Config
-from train.learner import Learner, Sample, _amp_dtype
+from train.learner import Learner, _amp_dtype
+from train.loader import Sample
 
 CPU = torch.device("cpu")
 
