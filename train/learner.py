@@ -17,6 +17,7 @@ from streamseg.weights import load_weights
 from train.config import Config, Model, Optim
 from train.loader import Sample
 from train.loss import training_loss
+from train.muon import Muon
 
 
 class Learner:
@@ -132,6 +133,8 @@ def _average_of(net: U2Net, decay: float) -> AveragedModel:
 
 
 def _optimizer(net: U2Net, optim: Optim) -> torch.optim.Optimizer:
+    if optim.optimizer == "muon":
+        return Muon(net, optim.learning_rate, optim.weight_decay)
     kind: type[torch.optim.Adam] = torch.optim.Adam if optim.optimizer == "adam" else torch.optim.AdamW
     return kind(net.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
 

@@ -67,7 +67,7 @@ def test_resuming_is_exact(small: MakeConfig, tmp_path: Path, monkeypatch: pytes
             assert torch.equal(tensor, halves["optimizer"]["state"][index][name])
 
 
-@pytest.mark.parametrize("optim", [{"ema": 0.9}, {"accumulate": 2, "optimizer": "adam"}])
+@pytest.mark.parametrize("optim", [{"ema": 0.9}, {"accumulate": 2, "optimizer": "adam"}, {"optimizer": "muon"}])
 def test_resuming_is_exact_with(small: MakeConfig, tmp_path: Path, optim: dict[str, Any]) -> None:
     config = small(**optim)
     assert Trainer(config, tmp_path / "straight", CPU).fit()
