@@ -53,10 +53,18 @@ ConfigFile = Annotated[
 def video(
     context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="IN", help="Video, folder of pictures, or testsrc=WxH.")],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="x.mp4, x_%05d.png or a folder for PNGs.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="OUT", help="x.mov, .webm, .mkv, .mp4, x_%05d.png, or a folder.")
+    ],
     bg: Bg = None,
     fit: Fit = None,
     matte_only: MatteOnly = None,
+    alpha: Annotated[
+        str | None, typer.Option(metavar="embedded|stacked|sidecar", help="Where alpha goes without --bg [embedded].")
+    ] = None,
+    quality: Annotated[str | None, typer.Option(metavar="standard|high", help="Better or faster [standard].")] = None,
+    start: Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: 90, 90.5 or 1:30.5.")] = None,
+    end: Annotated[str | None, typer.Option(metavar="TIME", help="End before this.")] = None,
     model: Model = None,
     engine: EngineName = None,
     input_size: InputSize = None,
@@ -64,13 +72,13 @@ def video(
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:
-    """Mattes a video; every frame, the times and the sound are kept."""
+    """Mattes a video; every frame, the times and the sound are kept. Without --bg it has an alpha channel."""
     with _errors_reported():
-        from streamseg.decode import open_source
+        from streamseg.decode import Stretch, open_source
 
         settings = _settings(context)
         _refuse_overwriting(out, source, settings.composite.bg)
-        with open_source(source) as opened:
+        with open_source(source, Stretch.of(start, end)) as opened:
             statistics = _run(opened, out, settings)
             print(_speed(statistics))
             if opened.damage:
@@ -95,7 +103,7 @@ def image(
         from streamseg.photos import matte_photos, plan_photos
 
         settings = _settings(context)
-        pairs = plan_photos(photos, out, settings.composite.transparent)
+        pairs = plan_photos(photos, out, transparent=settings.composite.kind == "cut-out")
         for _, target in pairs:
             _refuse_overwriting(str(target), settings.composite.bg)
         failed = 0
@@ -209,7 +217,7 @@ def _run(source: Source, out: str, settings: Settings, frame_limit: int | None =
 
     engine = _open_engine(settings)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
-    sink = open_sink(out, source.info, transparent=settings.composite.transparent)
+    sink = open_sink(out, source.info, settings.composite.kind, settings.output)
     try:
         with sink, RunProgress(total) as progress:
             statistics = run(source, engine, sink, settings, frame_limit, progress.update)

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import webcolors
 
 from streamseg.config import CompositeSettings
-from streamseg.decode.images import IMAGE_SUFFIXES, read_image_bgr
+from streamseg.decode.images import IMAGE_SUFFIXES, read_image
 from streamseg.decode.video import VideoFile
 from streamseg.errors import InputError
-from streamseg.frames import Batch, Frame, Pixels
+from streamseg.foreground import foreground_colour
+from streamseg.frames import Batch, Frame, Pixels, colours
 
 Alpha = npt.NDArray[np.float32]
 Fit = Literal["cover", "contain"]
@@ -47,12 +48,12 @@ class Still:
     """One picture, fitted once for every frame size."""
 
     def __init__(self, pixels: Pixels, fit: Fit) -> None:
-        self._pixels, self._fit = pixels, fit
+        self._pixels, self._fit = _over_black(pixels), fit
         self._fitted: Pixels | None = None
 
     def behind(self, frame: Frame) -> Pixels:
         """See `Background`."""
-        if self._fitted is None or self._fitted.shape != frame.pixels.shape:
+        if self._fitted is None or self._fitted.shape[:2] != frame.pixels.shape[:2]:
             self._fitted = fit_to(self._pixels, frame.pixels.shape[0], frame.pixels.shape[1], self._fit)
         return self._fitted
 
@@ -105,7 +106,9 @@ class Blurred:
     def behind(self, frame: Frame) -> Pixels:
         """See `Background`; blurred at a quarter of the size, which looks the same and costs a sixteenth."""
         height, width = frame.pixels.shape[:2]
-        small = cv2.resize(frame.pixels, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(
+            colours(frame.pixels), (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA
+        )
         soft = cv2.GaussianBlur(small, (0, 0), max(1.0, max(height, width) * BLUR_SHARE / 4))
         return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
@@ -125,7 +128,7 @@ def open_background(bg: str, fit: Fit) -> Background:
     if path.is_dir():
         raise InputError(f"background {bg!r} is a folder; give a picture, a video, a colour, or {BLUR}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return Still(_read_flat(path), fit)
+        return Still(read_image(path), fit)
     if path.exists():
         return Moving(path, fit)
     return Still(_colour(bg), "cover")
@@ -154,12 +157,14 @@ def composite(batches: Iterable[Batch], settings: CompositeSettings) -> Iterator
 
 
 def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> Pixels:
-    """One finished picture from a frame and its matte `(h, w)` at any size."""
-    full = refine(frame.pixels, alpha)
+    """One finished picture from a frame and its matte `(h, w)` at any size; the frame's own alpha holds too."""
+    rgb, full = colours(frame.pixels), refine(colours(frame.pixels), alpha)
+    if frame.pixels.shape[2] == 4:
+        cv2.multiply(full, frame.pixels[..., 3], dst=full, scale=1 / 255, dtype=cv2.CV_32F)
     if background and not matte_only:
-        return cv2.blendLinear(frame.pixels, background.behind(frame), full, 1 - full).astype(np.uint8, copy=False)
+        return cv2.blendLinear(rgb, background.behind(frame), full, 1 - full).astype(np.uint8, copy=False)
     matte = cv2.convertScaleAbs(full, alpha=255).astype(np.uint8, copy=False)
-    return matte if matte_only else np.dstack((frame.pixels, matte))
+    return matte if matte_only else np.dstack((foreground_colour(rgb, matte), matte))
 
 
 def refine(pixels: Pixels, alpha: Alpha) -> Alpha:
@@ -217,14 +222,11 @@ def _crop_centre(pixels: Pixels, height: int, width: int) -> Pixels:
     return pixels[y : y + height, x : x + width]
 
 
-def _read_flat(path: Path) -> Pixels:
-    """A picture as RGB, its transparent parts over black: what is behind a background is nothing."""
-    bgr = read_image_bgr(path, cv2.IMREAD_UNCHANGED)
-    if bgr.ndim == 3 and bgr.shape[2] == 4:
-        shown = bgr[..., :3] * (bgr[..., 3:] / 255)
-        return cv2.cvtColor(np.rint(shown).astype(np.uint8), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-    bgr = read_image_bgr(path, cv2.IMREAD_COLOR)
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+def _over_black(pixels: Pixels) -> Pixels:
+    """RGB or RGBA -> RGB `(H, W, 3)`, transparent parts over black: what is behind a background is nothing."""
+    if pixels.shape[2] == 3:
+        return pixels
+    return np.rint(pixels[..., :3] * (pixels[..., 3:] / np.float32(255))).astype(np.uint8)
 
 
 def _colour(text: str) -> Pixels:

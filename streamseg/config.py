@@ -13,11 +13,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamseg.frames import Kind
 
 
 class Section(BaseModel):
@@ -63,9 +66,19 @@ class CompositeSettings(Section):
     """Write the grey matte instead of a picture."""
 
     @property
-    def transparent(self) -> bool:
-        """Whether the finished pictures carry alpha."""
-        return not self.bg and not self.matte_only
+    def kind(self) -> Kind:
+        """What the finished pictures are."""
+        return "matte" if self.matte_only else "picture" if self.bg else "cut-out"
+
+
+class OutputSettings(Section):
+    """How finished pictures are stored in a file."""
+
+    alpha: Literal["embedded", "stacked", "sidecar"] = "embedded"
+    """Where a cut-out's alpha goes: into the file's own alpha channel, below the colours in pictures of twice the
+    height (for players that know no alpha), or into a second file, x.alpha.mp4 (a luma matte)."""
+    quality: Literal["standard", "high"] = "standard"
+    """`high` takes more time and space; lossless formats are the same at both."""
 
 
 class Settings(Section):
@@ -74,6 +87,7 @@ class Settings(Section):
     infer: InferSettings = InferSettings()
     smooth: SmoothSettings = SmoothSettings()
     composite: CompositeSettings = CompositeSettings()
+    output: OutputSettings = OutputSettings()
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:

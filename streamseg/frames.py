@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]
-"""`(H, W, 3)` RGB; a cut-out is `(H, W, 4)` RGB with straight alpha; a matte is `(H, W)`, 255 = foreground."""
+"""`(H, W, 3)` RGB; a cut-out or a source with alpha is `(H, W, 4)`, RGB with straight alpha; a matte is `(H, W)`, 255 =
+foreground."""
+
+
+Kind = Literal["picture", "cut-out", "matte"]
+"""What finished pixels are."""
+
+
+def colours(pixels: Pixels) -> Pixels:
+    """RGB `(H, W, 3)` of a source's pixels with or without alpha; the same array where there is none."""
+    return pixels if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., :3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +37,11 @@ class VideoInfo:
         rate: average frames per second; what a container without timestamps is written with.
         time_base: the unit of the source's timestamps in seconds.
         frame_count: number of frames, where the container says.
-        path: the file that holds the sound, if there is one.
+        path: the file that holds the other tracks, if there is one.
         live: frames arrive at their own pace and cannot wait.
+        pixel_aspect: width of a pixel over its height; 1 for square ones.
+        origin: what the file's clock shows, in seconds, at the frames' time 0.
+        end: the file's time at which the frames end, where that is not the end of the file.
     """
 
     width_px: int
@@ -38,6 +51,9 @@ class VideoInfo:
     frame_count: int | None = None
     path: Path | None = None
     live: bool = False
+    pixel_aspect: Fraction = Fraction(1)
+    origin: Fraction = Fraction(0)
+    end: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +62,7 @@ class Frame:
 
     Attributes:
         index: 0, 1, 2, ... in the order of the source; live sources skip numbers when frames are dropped.
-        time: exact presentation time in seconds, as the source states it.
+        time: exact presentation time in seconds, as the source states it, less the source's `origin`.
         pixels: uint8, upright; see `Pixels` for the shapes.
         captured_seconds: monotonic clock when the frame reached us; what latency is measured from.
     """

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from streamseg import cuda
 from streamseg.errors import EngineError
-from streamseg.frames import Batch, Frame, Pixels, VideoInfo
+from streamseg.frames import Batch, Frame, Pixels, VideoInfo, colours
 from streamseg.quantised import QuantisedNet
 from streamseg.u2net import STRIDE_PX
 
@@ -124,7 +124,7 @@ def infer(frames: Iterable[Frame], engine: Engine, input_size: int, batch_size: 
     for first in rest:
         taken = tuple(chain((first,), islice(rest, batch_size - 1)))
         inset = Inset.of(first.pixels.shape[0], first.pixels.shape[1], input_size)
-        yield Batch(taken, inset.crop(engine.alpha(network_input([frame.pixels for frame in taken], inset))))
+        yield Batch(taken, inset.crop(engine.alpha(network_input([colours(frame.pixels) for frame in taken], inset))))
 
 
 def warm_up(engine: Engine, info: VideoInfo, input_size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,8 +32,10 @@ from streamseg.config import CompositeSettings
 from streamseg.decode.images import read_image
 from streamseg.errors import InputError
 from streamseg.frames import Batch, Frame, Pixels
+from streamseg.infer import infer
+from streamseg.sink.pictures import write_image
 from tests.conftest import SAMPLES
-from tests.synthetic import DISC, WALL, frames, picture, true_alpha
+from tests.synthetic import DISC, WALL, DiscEngine, frames, picture, true_alpha
 
 GREEN = (0, 177, 64)
 
@@ -304,8 +307,29 @@ def test_the_blend_is_linear(share: float) -> None:
 def test_a_cut_out_has_straight_alpha() -> None:
     for index, frame in enumerate(finished()):
         assert frame.pixels.shape == (96, 128, 4)
-        assert np.array_equal(frame.pixels[..., :3], picture(index))  # Not darkened by alpha.
-        assert np.abs(frame.pixels[..., 3].astype(int) - true_alpha(index)).mean() < 1
+        alpha = frame.pixels[..., 3]
+        assert np.array_equal(frame.pixels[..., :3][alpha == 255], picture(index)[alpha == 255])
+        assert np.abs(frame.pixels[..., :3].astype(int) - DISC)[alpha < 255].mean() < 3  # No wall, and not darkened.
+        assert np.abs(alpha.astype(int) - true_alpha(index)).mean() < 1
+
+
+def test_the_frames_own_alpha_holds_too() -> None:
+    left = np.zeros((96, 128), np.uint8)
+    left[:, :60] = 255
+    sources = [replace(frame, pixels=np.dstack((frame.pixels, left))) for frame in frames(2)]
+    batch = next(infer(sources, DiscEngine(), 128, 2))
+    for index, frame in enumerate(composite([batch], CompositeSettings())):
+        assert np.array_equal(frame.pixels[:, 60:, 3], np.zeros((96, 68), np.uint8))
+        assert np.abs(frame.pixels[:, :60, 3].astype(int) - true_alpha(index)[:, :60]).mean() < 1
+    for frame in composite([batch], CompositeSettings(bg="red")):
+        assert (frame.pixels[:, 60:] == (255, 0, 0)).all()
+
+
+def test_transparent_parts_of_a_background_are_black(tmp_path: Path) -> None:
+    write_image(
+        tmp_path / "logo.png", np.dstack((np.full((32, 32, 3), 200, np.uint8), np.full((32, 32), 128, np.uint8)))
+    )
+    assert np.abs(behind(str(tmp_path / "logo.png"), 32, 32).astype(int) - 100).max() <= 1
 
 
 def test_matte_only_is_grey_and_needs_no_background() -> None:

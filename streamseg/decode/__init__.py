@@ -7,17 +7,23 @@ from pathlib import Path
 from streamseg.decode.base import Source
 from streamseg.decode.camera import Camera, Paced
 from streamseg.decode.images import IMAGE_SUFFIXES, ImageFiles
+from streamseg.decode.stretch import WHOLE, Stretch
 from streamseg.decode.video import VideoFile, is_test_pattern, open_test_pattern
 from streamseg.errors import InputError
 
-__all__ = ["IMAGE_SUFFIXES", "Source", "open_camera", "open_source"]
+__all__ = ["IMAGE_SUFFIXES", "Source", "Stretch", "open_camera", "open_source"]
 
 
-def open_source(spec: str) -> Source:
+def open_source(spec: str, stretch: Stretch = WHOLE) -> Source:
     """Opens a video file, photo, folder of photos, or the test pattern (`testsrc` or `testsrc=1280x720`).
 
+    Args:
+        spec: a path, or the name of the test pattern.
+        stretch: the part of a video file that is wanted.
+
     Raises:
-        InputError: there is nothing at `spec` that holds pictures; the message says what was found.
+        InputError: there is nothing at `spec` that holds pictures, or nothing in that stretch of it; the message says
+            what was found.
     """
     if is_test_pattern(spec):
         return open_test_pattern(spec)
@@ -30,7 +36,7 @@ def open_source(spec: str) -> Source:
         raise InputError(f"no such file or folder: {spec}")
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageFiles(path)
-    return VideoFile(spec)
+    return VideoFile(spec, stretch=stretch)
 
 
 def open_camera(spec: str) -> Source:

@@ -15,6 +15,7 @@ from streamseg.errors import InputError
 from streamseg.frames import Frame, Pixels, VideoInfo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+MAY_HAVE_ALPHA = (".png", ".webp", ".tif", ".tiff")
 FOLDER_RATE = Fraction(25)
 
 
@@ -31,18 +32,22 @@ class ImageFiles(ClosingSource):
     def __iter__(self) -> Iterator[Frame]:
         for index, path in enumerate(self._paths):
             pixels = read_image(path)
-            if pixels.shape != self._size:
+            if pixels.shape[:2] != self._size[:2]:
                 first = f"{self._paths[0].name} is {size_text(self._size)}"
                 raise InputError(f"{path} is {size_text(pixels.shape)} but {first}; all must be alike")
             yield Frame(index, index / FOLDER_RATE, pixels, time.monotonic())
 
 
 def read_image(path: Path) -> Pixels:
-    """Reads a photo upright as RGB `(H, W, 3)`.
+    """Reads a picture upright as RGB `(H, W, 3)`, or as RGBA `(H, W, 4)` where it has alpha.
 
     Raises:
         InputError: the file is missing or is not a picture.
     """
+    if path.suffix.lower() in MAY_HAVE_ALPHA:
+        whole = read_image_bgr(path, cv2.IMREAD_UNCHANGED)
+        if whole.ndim == 3 and whole.shape[2] == 4:
+            return cv2.cvtColor(whole, cv2.COLOR_BGRA2RGBA).astype(np.uint8, copy=False)
     return cv2.cvtColor(read_image_bgr(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 

@@ -3,51 +3,62 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
-import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from streamseg.decode.base import ClosingSource, check_size
+from streamseg.decode.filters import Filters
+from streamseg.decode.pixels import ToPixels
+from streamseg.decode.stretch import WHOLE, Stretch
 from streamseg.errors import InputError
 from streamseg.frames import Frame, Pixels, VideoInfo
+from streamseg.stacked import STACKED_TAG
 
 TEST_PATTERN = "testsrc"
 DEFAULT_RATE = Fraction(25)
 DEFAULT_TIME_BASE = Fraction(1, 90_000)
-
-MATRICES = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
-"""Matrix coefficients as ISO/IEC 23091-2 numbers them (what frames are tagged with), to the scaler's names."""
-
-HD_HEIGHT_PX = 720
-"""Untagged video from this height on is BT.709, below it BT.601, as players assume."""
+ZERO = Fraction(0)
+STEP_BACK_SECONDS = 10
 
 
 class VideoFile(ClosingSource):
     """Whatever FFmpeg demuxes and decodes: a file, or its test pattern through `lavfi`."""
 
-    def __init__(self, url: str, format_name: str | None = None) -> None:
+    _begin: Fraction | None = None
+
+    def __init__(self, url: str, format_name: str | None = None, stretch: Stretch = WHOLE) -> None:
+        """Opens the file and decodes its first frame.
+
+        Args:
+            url: the file, or what FFmpeg's input device `format_name` takes.
+            format_name: FFmpeg's name of an input format.
+            stretch: the part that is wanted; the frames' times count from its start.
+
+        Raises:
+            InputError: it cannot be read, or holds no picture in that stretch.
+        """
         self._url = url
         self._container = _open_container(url, format_name)
-        self._upright = _UprightRgb()
         try:
-            self._first = self._decode_first()
+            self._open_stream()
+            beginning = Fraction(self._container.start_time or 0, av.time_base)
+            self._origin = beginning + stretch.start if stretch.start else ZERO
+            self._end = None if stretch.end is None else beginning + stretch.end
+            if stretch.start:
+                self._seek(self._origin)
+            self._start_over()
         except BaseException:
             self._container.close()
             raise
+        check_size(self._first.pixels, url)
         self.info = self._describe(self._first.pixels, is_file=format_name is None)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -59,7 +70,17 @@ class VideoFile(ClosingSource):
         self._frames.close()
         self._container.close()
 
-    def _decode_first(self) -> Frame:
+    def skip_to(self, time: Fraction) -> None:
+        """Goes on with the first frame at or after `time`, by the frames' own clock.
+
+        Raises:
+            InputError: there is none.
+        """
+        self._frames.close()
+        self._seek(time + self._origin)
+        self._start_over()
+
+    def _open_stream(self) -> None:
         streams = self._container.streams
         # The cover picture of a song is a video stream to FFmpeg.
         moving = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
@@ -68,36 +89,81 @@ class VideoFile(ClosingSource):
             raise InputError(f"{self._url} has no video stream, {found}; give a file with pictures")
         self._stream = moving[0]
         self._stream.thread_type = "AUTO"
+        self._time_base = self._stream.time_base or DEFAULT_TIME_BASE
+        self._rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
+        self._to_pixels = ToPixels(stacked=self._container.metadata.get("comment") == STACKED_TAG)
+
+    def _seek(self, time: Fraction) -> None:
+        """To a picture before `time` that decodes by itself; those between are decoded and passed over.
+
+        Some containers land amid pictures that lean on earlier ones, or cannot seek: then from further back.
+        """
+        self._begin = time
+        for target in (time, time - STEP_BACK_SECONDS, ZERO):
+            with suppress(av.FFmpegError):
+                self._container.seek(int(target / self._time_base), stream=self._stream)
+                first = next(self._pictures(), None)
+                if first is not None and first.pts is not None and first.pts * self._time_base <= time:
+                    self._container.seek(int(target / self._time_base), stream=self._stream)
+                    return
+        self._container.seek(0)
+
+    def _start_over(self) -> None:
         self._frames = self._decode()
         first = next(self._frames, None)
         if first is None:
-            raise InputError(self.damage or f"{self._url} holds no video frame")
-        check_size(first.pixels, self._url)
-        return first
+            raise InputError(self.damage or f"{self._url} holds no video frame" + self._stretch())
+        self._first = first
+
+    def _stretch(self) -> str:
+        if self._begin is None and self._end is None:
+            return ""
+        end = "its end" if self._end is None else f"{float(self._end):g} s"
+        return f" between {float(self._begin or 0):g} s and {end}"
 
     def _decode(self) -> Generator[Frame]:
-        """Decodes until the end or an error; that, and what the decoder had to make up, is noted as damage."""
-        packets, index, end = 0, 0, Fraction(0)
-        time_base = self._stream.time_base or DEFAULT_TIME_BASE
-        rate = self._stream.average_rate or DEFAULT_RATE
-        next_time = Fraction(0)
+        """Frames until the end or an error; that, and what the decoder had to make up, is noted as damage."""
+        index, next_time = 0, self._begin or ZERO
         try:
-            for packet in self._container.demux(self._stream):
-                packets += packet.size > 0
-                if packet.pts is not None:
-                    end = max(end, (packet.pts + (packet.duration or 0)) * time_base)
-                if packet.is_corrupt:
-                    self._note_made_up(index)
-                for decoded in packet.decode():
-                    if decoded.is_corrupt:
-                        self._note_made_up(index)
-                    moment = next_time if decoded.pts is None else decoded.pts * (decoded.time_base or time_base)
-                    yield Frame(index, moment, self._upright(decoded), time.monotonic())
-                    index, next_time = index + 1, moment + 1 / rate
+            for picture in self._pictures():
+                moment = next_time if picture.pts is None else picture.pts * (picture.time_base or self._time_base)
+                next_time = moment + 1 / self._rate
+                if self._end is not None and moment >= self._end:
+                    return
+                if self._begin is not None and moment < self._begin:
+                    continue
+                if moment < self._origin:  # A file that begins before 0.
+                    self._origin = moment
+                yield Frame(index, moment - self._origin, self._to_pixels(picture), time.monotonic())
+                index += 1
         except av.FFmpegError as error:
             self.damage = f"{self._url} is damaged after frame {index}: {_reason(error)}"
-        else:
-            self.damage = self._cut_short(packets, index, end) or self.damage
+
+    def _pictures(self) -> Iterator[av.VideoFrame]:
+        """Every picture as it is decoded and filtered."""
+        packets, frames, end = 0, 0, ZERO
+        decode, filters = self._decoder(), Filters(self._time_base)
+        for packet in self._container.demux(self._stream):
+            packets += packet.size > 0
+            if packet.pts is not None:
+                end = max(end, (packet.pts + (packet.duration or 0)) * self._time_base)
+            for decoded in decode(packet):
+                if packet.is_corrupt or decoded.is_corrupt:
+                    self._note_made_up(frames)
+                frames += 1
+                yield from filters(decoded)
+        yield from filters.flush()
+        self.damage = self._cut_short(packets, frames, end) or self.damage
+
+    def _decoder(self) -> Callable[[Packet[Any]], list[av.VideoFrame]]:
+        """The stream's own decoder, or the only one that reads the alpha layer of VP8 and VP9."""
+        codec, tags = self._stream.codec_context.name, self._stream.metadata
+        has_alpha = any(key.lower() == "alpha_mode" and value == "1" for key, value in tags.items())
+        if codec not in ("vp8", "vp9") or not has_alpha:
+            return Packet.decode
+        with_alpha: Any = av.CodecContext.create("libvpx-vp9" if codec == "vp9" else "libvpx", "r")
+        decode: Callable[[Packet[Any]], list[av.VideoFrame]] = with_alpha.decode
+        return decode
 
     def _note_made_up(self, index: int) -> None:
         self.damage = self.damage or f"{self._url} is damaged near frame {index}: pictures there are missing or wrong"
@@ -107,7 +173,7 @@ class VideoFile(ClosingSource):
         stream = self._stream
         if stream.frames:
             # AVI counts a repeated picture without storing it, but its duration is right.
-            length = ((stream.start_time or 0) + (stream.duration or 0)) * (stream.time_base or DEFAULT_TIME_BASE)
+            length = ((stream.start_time or 0) + (stream.duration or 0)) * self._time_base
             if packets < stream.frames and not 0 < length <= end:
                 return f"{self._url} is cut short: {frames} of {stream.frames} frames could be read"
         # Matroska counts no frames; its tag is rounded and may hold a long last picture.
@@ -120,32 +186,27 @@ class VideoFile(ClosingSource):
         return VideoInfo(
             width_px=first.shape[1],
             height_px=first.shape[0],
-            rate=self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE,
-            time_base=self._stream.time_base or DEFAULT_TIME_BASE,
-            frame_count=self._stream.frames or None,
-            path=Path(self._url) if is_file and self._container.streams.audio else None,
+            rate=self._rate,
+            time_base=self._time_base,
+            frame_count=self._count(),
+            path=Path(self._url) if is_file else None,
+            pixel_aspect=self._pixel_aspect(),
+            origin=self._origin,
+            end=self._end,
         )
 
+    def _count(self) -> int | None:
+        """The number of frames that will come; about, between `start` and `end`."""
+        if not self._stream.frames or (self._begin is None and self._end is None):
+            return self._stream.frames or None
+        length = Fraction(self._container.duration or 0, av.time_base)
+        stretch = (length if self._end is None else min(length, self._end)) - (self._begin or ZERO)
+        return max(1, min(self._stream.frames, round(stretch * self._rate)))
 
-class _UprightRgb:
-    """Decoded frames to upright RGB `(H, W, 3)`, through one scaler context."""
-
-    def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: av.VideoFrame) -> Pixels:
-        rgb = self._reformatter.reformat(
-            frame,
-            format="rgb24",
-            src_colorspace=_matrix(frame),
-            src_color_range=frame.color_range or ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
-        )
-        pixels = rgb.to_ndarray()
-        # Rotation is counter-clockwise in degrees, as numpy's quarter turns are.
-        turned = np.rot90(pixels, round(frame.rotation / 90) % 4) if frame.rotation else pixels
-        return np.ascontiguousarray(turned, dtype=np.uint8)
+    def _pixel_aspect(self) -> Fraction:
+        """As seen on screen: a quarter turn swaps a pixel's sides."""
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        return 1 / aspect if self._to_pixels.lies_on_its_side else aspect
 
 
 def is_test_pattern(spec: str) -> bool:
@@ -172,11 +233,6 @@ def _open_container(url: str, format_name: str | None) -> InputContainer:
         return av.open(url if format_name else str(Path(url).absolute()), format=format_name)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"cannot read {url} as video: {_reason(error)}") from error
-
-
-def _matrix(frame: av.VideoFrame) -> Colorspace:
-    guess = Colorspace.ITU709 if frame.height >= HD_HEIGHT_PX else Colorspace.ITU601
-    return MATRICES.get(int(frame.colorspace), guess)
 
 
 def _seconds(clock: str) -> float:

@@ -15,7 +15,7 @@ from streamseg.errors import MissingExtraError, OutputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.sink.base import CompletingSink, Sink
 from streamseg.sink.pictures import opaque
-from streamseg.sink.yuv import ToYuv420, even, pad_to_even
+from streamseg.sink.planes import ToPlanes, even
 
 if TYPE_CHECKING:
     from streamseg.pipeline import Statistics
@@ -53,7 +53,7 @@ class LoopbackCamera(CompletingSink):
         except (av.FFmpegError, OSError) as error:
             self.discard()
             raise OutputError(self._message(error)) from error
-        self._to_yuv, self._count = ToYuv420(), 0
+        self._to_planes, self._count = ToPlanes("yuv420p"), 0
 
     @property
     def written(self) -> str:
@@ -62,7 +62,7 @@ class LoopbackCamera(CompletingSink):
 
     def write(self, frame: Frame, statistics: Statistics) -> None:
         """See `Sink`."""
-        picture = self._to_yuv(pad_to_even(opaque(frame.pixels)))
+        picture = self._to_planes(opaque(frame.pixels))
         picture.pts = self._count
         try:
             self._output.mux(self._video.encode(picture))

@@ -20,7 +20,7 @@ from streamseg.pipeline import Statistics
 from streamseg.sink import Sink, open_sink
 from streamseg.sink.pictures import opaque
 from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam
-from tests.synthetic import picture
+from tests.synthetic import picture, true_alpha
 
 COUNT = 3
 
@@ -59,12 +59,12 @@ def mp4_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
 
 
 def pattern_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    return Case(lambda info: open_sink(str(folder / "x_%03d.png"), info, True), lambda: _read_all(folder))
+    return Case(lambda info: open_sink(str(folder / "x_%03d.png"), info, "cut-out"), lambda: _read_all(folder))
 
 
 def folder_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     out = folder / "new" / "pictures"
-    return Case(lambda info: open_sink(f"{out}/", info, True), lambda: _read_all(out))
+    return Case(lambda info: open_sink(f"{out}/", info, "cut-out"), lambda: _read_all(out))
 
 
 def window_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
@@ -77,7 +77,7 @@ def window_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: -1)
     monkeypatch.setattr(cv2, "getWindowProperty", lambda title, what: 1.0)
     monkeypatch.setattr(cv2, "destroyAllWindows", windows.clear)
-    return Case(lambda info: open_sink("window", info, True), lambda: shown, lambda: not windows)
+    return Case(lambda info: open_sink("window", info, "cut-out"), lambda: shown, lambda: not windows)
 
 
 def loopback_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
@@ -153,7 +153,7 @@ def frames_of(kind: str, width_px: int = 64, height_px: int = 48) -> list[Frame]
     made = []
     for index in range(COUNT):
         rgb = picture(index, width_px, height_px)
-        grey = rgb[..., 1].copy()
+        grey = true_alpha(index, width_px, height_px)
         pixels = {"rgb": rgb, "rgba": np.dstack((rgb, grey)), "grey": grey}[kind]
         made.append(Frame(index, Fraction(index, 25), pixels))
     return made

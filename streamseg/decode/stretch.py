@@ -1,0 +1,43 @@
+"""The stretch of a video that is wanted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Self
+
+from streamseg.errors import InputError
+
+CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """From `start` to just before `end`, in seconds into the video; None is its own end."""
+
+    start: Fraction = Fraction(0)
+    end: Fraction | None = None
+
+    @classmethod
+    def of(cls, start: str | None, end: str | None) -> Self:
+        """From what a user writes: `90`, `90.5`, `1:30.5` or `0:01:30.5`.
+
+        Raises:
+            InputError: it is not a time, or `end` does not come after `start`.
+        """
+        stretch = cls(_seconds(start) if start else Fraction(0), _seconds(end) if end else None)
+        if stretch.end is not None and stretch.end <= stretch.start:
+            raise InputError(f"the end {end} does not come after the start {start or 0}")
+        return stretch
+
+
+WHOLE = Stretch()
+
+
+def _seconds(clock: str) -> Fraction:
+    found = CLOCK.fullmatch(clock)
+    if not found:
+        raise InputError(f"{clock!r} is not a time; write seconds such as 90.5, or 1:30.5")
+    hours, minutes, seconds = (Fraction(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds

@@ -1,0 +1,64 @@
+"""Alpha in a second file, which editors call a luma matte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamseg.errors import StreamsegError
+from streamseg.frames import Frame, VideoInfo
+from streamseg.sink.base import CompletingSink
+from streamseg.sink.formats import Encoding
+from streamseg.sink.video import VideoSink
+
+if TYPE_CHECKING:
+    from streamseg.pipeline import Statistics
+
+
+class SidecarSink(CompletingSink):
+    """Two files: `x.mp4` with the colours and the sound, and `x.alpha.mp4` with the matte."""
+
+    def __init__(self, path: Path, info: VideoInfo, colour: Encoding, matte: Encoding) -> None:
+        self._colour = VideoSink(path, info, colour)
+        self._matte_path = path.with_suffix(f".alpha{path.suffix}")
+        try:
+            self._matte = VideoSink(self._matte_path, replace(info, path=None), matte)
+        except StreamsegError:
+            self._colour.discard()
+            raise
+
+    @property
+    def written(self) -> str:
+        """See `Sink`."""
+        return f"{self._colour.written}; luma matte in {self._matte_path}"
+
+    def write(self, frame: Frame, statistics: Statistics) -> None:
+        """See `Sink`; takes cut-outs `(H, W, 4)`."""
+        self._colour.write(replace(frame, pixels=frame.pixels[..., :3]), statistics)
+        self._matte.write(replace(frame, pixels=frame.pixels[..., 3]), statistics)
+
+    def complete(self) -> None:
+        """See `CompletingSink`; there are both new files or neither."""
+        self._finish(VideoSink.complete)
+
+    def cut_short(self) -> None:
+        """See `CompletingSink`."""
+        self._finish(VideoSink.cut_short)
+
+    def discard(self) -> None:
+        """See `CompletingSink`."""
+        self._colour.discard()
+        self._matte.discard()
+
+    def _finish(self, complete: Callable[[VideoSink], None]) -> None:
+        try:
+            complete(self._matte)
+            complete(self._colour)
+        except BaseException:
+            self.discard()
+            with suppress(OSError):
+                self._matte_path.unlink()
+            raise

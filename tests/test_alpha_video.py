@@ -1,0 +1,183 @@
+"""Alpha video, written and read again: by us, and by an FFmpeg that is not the one inside PyAV."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from streamseg.config import OutputSettings
+from streamseg.decode import open_source
+from streamseg.errors import OutputError
+from streamseg.frames import Frame, Kind, Pixels, VideoInfo
+from streamseg.pipeline import Statistics
+from streamseg.sink import open_sink
+from tests.synthetic import picture
+
+WIDTH_PX, HEIGHT_PX, COUNT = 320, 180, 20
+STANDARD = OutputSettings()
+LOSSY_MEAN, LOSSY_MAX = 0.3, 40
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to write alpha.
+
+    Attributes:
+        name: the file's.
+        output: the settings.
+        lossless: alpha must come back exactly.
+        decoder: FFmpeg's decoder that must be asked for by name.
+        beside: pictures of a file in which FFmpeg finds no alpha channel -> their alpha.
+    """
+
+    name: str
+    output: OutputSettings = STANDARD
+    lossless: bool = False
+    decoder: str | None = None
+    beside: Callable[[Pixels], Pixels] | None = None
+
+
+FORMATS = {
+    "ProRes 4444 (.mov)": Format("x.mov"),
+    "ProRes 4444 (.mov, high)": Format("x.mov", OutputSettings(quality="high")),
+    "VP9 (.webm)": Format("x.webm", decoder="libvpx-vp9"),
+    "VP9 (.webm, high)": Format("x.webm", OutputSettings(quality="high"), decoder="libvpx-vp9"),
+    "FFV1 (.mkv)": Format("x.mkv", lossless=True),
+    "H.264, stacked (.mp4)": Format(
+        "x.mp4", OutputSettings(alpha="stacked"), beside=lambda rgba: rgba[HEIGHT_PX:, :, 1]
+    ),
+    "H.264, sidecar (.mp4)": Format("x.mp4", OutputSettings(alpha="sidecar"), beside=lambda rgba: rgba[..., 1]),
+}
+
+
+def hairy_alpha(index: int) -> Pixels:
+    """A matte `(H, W)` with a soft edge and strands of hair that wave."""
+    alpha = np.zeros((HEIGHT_PX, WIDTH_PX), np.uint8)
+    cv2.circle(alpha, (WIDTH_PX // 2, HEIGHT_PX), HEIGHT_PX // 2, 255, -1)
+    alpha = cv2.GaussianBlur(alpha, (0, 0), 3)
+    strands = np.random.default_rng(5)
+    for angle in strands.uniform(np.pi, 2 * np.pi, 60):
+        bend = angle + 0.1 * np.sin(index / 5 + angle * 7)
+        length = strands.uniform(0.55, 0.75) * HEIGHT_PX
+        end = WIDTH_PX / 2 + length * np.cos(bend), HEIGHT_PX + length * np.sin(bend)
+        cv2.line(alpha, (WIDTH_PX // 2, HEIGHT_PX), tuple(map(round, end)), 255, 1, cv2.LINE_AA)
+    return cv2.GaussianBlur(alpha, (3, 3), 0).astype(np.uint8)
+
+
+def cut_outs() -> list[Frame]:
+    pixels = (np.dstack((picture(n, WIDTH_PX, HEIGHT_PX), hairy_alpha(n))) for n in range(COUNT))
+    return [Frame(n, Fraction(n, 25), rgba) for n, rgba in enumerate(pixels)]
+
+
+def write(path: Path, frames: list[Frame], output: OutputSettings, kind: Kind = "cut-out") -> float:
+    """Writes the frames and returns the seconds that it took."""
+    info = VideoInfo(WIDTH_PX, HEIGHT_PX, Fraction(25), Fraction(1, 25), len(frames))
+    started = time.perf_counter()
+    with open_sink(str(path), info, kind, output) as sink:
+        for frame in frames:
+            sink.write(frame, Statistics())
+    return time.perf_counter() - started
+
+
+def ours(path: Path, form: Format) -> list[Pixels]:
+    """The mattes as streamseg reads them."""
+    if form.output.alpha == "sidecar":
+        with open_source(str(path.with_suffix(".alpha.mp4"))) as source:
+            return [frame.pixels[..., 1] for frame in source]
+    with open_source(str(path)) as source:
+        return [frame.pixels[..., 3] for frame in source]
+
+
+def theirs(path: Path, form: Format) -> list[Pixels]:
+    """The mattes as a separate FFmpeg reads them."""
+    source = path.with_suffix(".alpha.mp4") if form.output.alpha == "sidecar" else path
+    decoder = ["-c:v", form.decoder] if form.decoder else []
+    raw = ["-sws_flags", "accurate_rnd+full_chroma_int", "-pix_fmt", "rgba", "-f", "rawvideo", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *decoder, "-i", str(source), *raw]
+    data = subprocess.run(command, check=True, capture_output=True).stdout
+    frames = np.frombuffer(data, np.uint8).reshape(COUNT, -1, WIDTH_PX, 4)
+    return [form.beside(frame) if form.beside else frame[..., 3] for frame in frames]
+
+
+def errors(found: list[Pixels], meant: list[Frame]) -> tuple[int, float]:
+    """The largest and the mean difference of alpha, in levels of 255."""
+    difference = np.abs(np.stack(found).astype(int) - np.stack([frame.pixels[..., 3] for frame in meant]))
+    return int(difference.max()), float(difference.mean())
+
+
+def test_round_trip_table(tmp_path: Path) -> None:
+    """Every format within its bounds, by both readers; `pytest -s -k round_trip_table` prints the README's table."""
+    frames = cut_outs()
+    opaque = [Frame(frame.index, frame.time, frame.pixels[..., :3].copy()) for frame in frames]
+    plain_seconds = write(tmp_path / "plain.mp4", opaque, STANDARD, "picture")
+    rows = ["| format | alpha, max error | mean | size, KB | time, H.264 = 1 |", "|---|---|---|---|---|"]
+    for name, form in FORMATS.items():
+        folder = tmp_path / name.partition(" (")[0].replace("/", "") / form.output.quality
+        folder.mkdir(parents=True)
+        path = folder / form.name
+        seconds = write(path, frames, form.output)
+        results = errors(ours(path, form), frames), errors(theirs(path, form), frames)
+        for largest, mean in results:
+            assert largest <= (0 if form.lossless else LOSSY_MAX), name
+            assert mean <= (0 if form.lossless else LOSSY_MEAN), name
+        largest, mean = map(max, zip(*results, strict=True))
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        rows.append(f"| {name} | {largest} | {mean:.2f} | {size / 1000:.0f} | {seconds / plain_seconds:.1f} |")
+    print("\n".join(rows))
+
+
+def test_colours_under_alpha_come_back(tmp_path: Path) -> None:
+    frames = cut_outs()
+    for name in ("x.mov", "x.webm", "x.mkv"):
+        write(tmp_path / name, frames, STANDARD)
+        with open_source(str(tmp_path / name)) as source:
+            for frame, meant in zip(source, frames, strict=True):
+                assert np.abs(frame.pixels[..., :3].astype(int) - meant.pixels[..., :3]).mean() < 2, name
+
+
+def test_a_file_without_its_alpha_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a codec drops it without a word."""
+    from streamseg.sink import formats
+
+    broken = {**formats.WITH_ALPHA, ".mkv": formats.OPAQUE[".mkv"]}
+    monkeypatch.setattr(formats, "WITH_ALPHA", broken)
+    with pytest.raises(OutputError, match=r"x\.mkv lost its alpha: the first frame came back without it"):
+        write(tmp_path / "x.mkv", cut_outs(), STANDARD)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_wrong_alpha_is_an_error(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = cut_outs()
+    index = {"first": 0, "middle": COUNT // 2, "last": COUNT - 1}[place]
+    from streamseg.sink.check import AlphaCheck
+
+    def note(self: AlphaCheck, frame: Frame, honest: Callable[[AlphaCheck, Frame], None] = AlphaCheck.note) -> None:
+        wrong = np.dstack((frame.pixels[..., :3], 255 - frame.pixels[..., 3]))
+        honest(self, Frame(frame.index, frame.time, wrong) if frame.index == index else frame)
+
+    monkeypatch.setattr(AlphaCheck, "note", note)
+    with pytest.raises(OutputError, match=rf"lost its alpha: the {place} frame is off by [0-9.]+ levels"):
+        write(tmp_path / "x.mkv", frames, STANDARD)
+
+
+def test_a_sidecar_is_two_files_or_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="elsewhere"):
+        write(tmp_path / "x.mp4", [*cut_outs(), *_failing()], OutputSettings(alpha="sidecar"))
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "x.mp4", cut_outs(), OutputSettings(alpha="sidecar"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.alpha.mp4", "x.mp4"]
+
+
+def _failing():  # type: ignore[no-untyped-def]
+    raise ValueError("elsewhere")
+    yield
