@@ -54,7 +54,8 @@ def video(
     context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="IN", help="Video, folder of pictures, or testsrc=WxH.")],
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="OUT", help="x.mov, .webm, .mkv, .mp4, x_%05d.png, or a folder.")
+        str,
+        typer.Option("--out", "-o", metavar="OUT", help="x.mov, .webm, .mkv, .mp4, x_%05d.png, .exr, .webp, a folder."),
     ],
     bg: Bg = None,
     fit: Fit = None,
@@ -65,6 +66,7 @@ def video(
     quality: Annotated[str | None, typer.Option(metavar="standard|high", help="Better or faster [standard].")] = None,
     start: Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: 90, 90.5 or 1:30.5.")] = None,
     end: Annotated[str | None, typer.Option(metavar="TIME", help="End before this.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run left OUT.part.")] = False,
     model: Model = None,
     engine: EngineName = None,
     input_size: InputSize = None,
@@ -79,7 +81,7 @@ def video(
         settings = _settings(context)
         _refuse_overwriting(out, source, settings.composite.bg)
         with open_source(source, Stretch.of(start, end)) as opened:
-            statistics = _run(opened, out, settings)
+            statistics = _run(opened, out, settings, resume=resume)
             print(_speed(statistics))
             if opened.damage:
                 raise InputError(f"{opened.damage}; {out} holds what could be decoded")
@@ -210,14 +212,16 @@ def _settings(context: typer.Context) -> Settings:
     return load_settings(context.params["config"], given)
 
 
-def _run(source: Source, out: str, settings: Settings, frame_limit: int | None = None) -> Statistics:
+def _run(
+    source: Source, out: str, settings: Settings, frame_limit: int | None = None, resume: bool = False
+) -> Statistics:
     from streamseg.pipeline import run
     from streamseg.progress import RunProgress
     from streamseg.sink import open_sink
 
     engine = _open_engine(settings)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
-    sink = open_sink(out, source.info, settings.composite.kind, settings.output)
+    sink = open_sink(out, source.info, settings.composite.kind, settings.output, resume)
     try:
         with sink, RunProgress(total) as progress:
             statistics = run(source, engine, sink, settings, frame_limit, progress.update)

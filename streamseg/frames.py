@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from av.video.plane import VideoPlane
     from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]
@@ -25,6 +26,19 @@ Kind = Literal["picture", "cut-out", "matte"]
 def colours(pixels: Pixels) -> Pixels:
     """RGB `(H, W, 3)` of a source's pixels with or without alpha; the same array where there is none."""
     return pixels if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., :3])
+
+
+def samples(plane: VideoPlane) -> Pixels:
+    """A view `(H, W)` of a decoder's or encoder's plane of 8 bits, without the padding of its lines."""
+    rows: Pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
+    return rows[: plane.height, : plane.width]
+
+
+def float_samples(plane: VideoPlane) -> npt.NDArray[np.float32]:
+    """The same of a plane of 32-bit floats."""
+    rows = np.frombuffer(plane, np.float32)  # type: ignore[call-overload]
+    floats: npt.NDArray[np.float32] = rows.reshape(-1, plane.line_size // rows.itemsize)
+    return floats[: plane.height, : plane.width]
 
 
 @dataclass(frozen=True, slots=True)

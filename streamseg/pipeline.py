@@ -18,7 +18,7 @@ from streamseg.decode import Source
 from streamseg.frames import Frame
 from streamseg.infer import Engine, infer, warm_up
 from streamseg.sink import Sink
-from streamseg.smooth import smooth
+from streamseg.smooth import SETTLED_SECONDS, smooth
 
 T = TypeVar("T")
 
@@ -156,6 +156,8 @@ def run(
     statistics = Statistics()
     if live:
         warm_up(engine, source.info, settings.infer.input_size)
+    if sink.resume_at > SETTLED_SECONDS:
+        source.skip_to(sink.resume_at - SETTLED_SECONDS)
     with ExitStack() as stack:
         frames = Prefetch(islice(source, frame_limit), depth * batch_size, live, "decode")
         batches = Prefetch(infer(frames, engine, settings.infer.input_size, batch_size), depth, name="infer")

@@ -25,6 +25,10 @@ POINTS_PER_SIDE = 96
 """Points of the frame along each side that the thumbnail averages, so that noise does not show in it."""
 
 
+SETTLED_SECONDS = 3
+"""After this, a filter does not show where it began: less than a level of 255 is left of it at our settings."""
+
+
 class Filter(Protocol):
     """A temporal filter over the mattes of one stream."""
 

@@ -52,6 +52,8 @@ FORMATS = {
     "VP9 (.webm)": Format("x.webm", decoder="libvpx-vp9"),
     "VP9 (.webm, high)": Format("x.webm", OutputSettings(quality="high"), decoder="libvpx-vp9"),
     "FFV1 (.mkv)": Format("x.mkv", lossless=True),
+    "HEVC (.mp4)": Format("x.mp4"),
+    "HEVC (.mp4, high)": Format("x.mp4", OutputSettings(quality="high")),
     "H.264, stacked (.mp4)": Format(
         "x.mp4", OutputSettings(alpha="stacked"), beside=lambda rgba: rgba[HEIGHT_PX:, :, 1]
     ),
@@ -137,11 +139,45 @@ def test_round_trip_table(tmp_path: Path) -> None:
 
 def test_colours_under_alpha_come_back(tmp_path: Path) -> None:
     frames = cut_outs()
-    for name in ("x.mov", "x.webm", "x.mkv"):
+    for name in ("x.mov", "x.webm", "x.mkv", "x.mp4"):
         write(tmp_path / name, frames, STANDARD)
         with open_source(str(tmp_path / name)) as source:
             for frame, meant in zip(source, frames, strict=True):
                 assert np.abs(frame.pixels[..., :3].astype(int) - meant.pixels[..., :3]).mean() < 2, name
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_sequences_are_exact(suffix: str, tmp_path: Path) -> None:
+    frames = cut_outs()[:3]
+    write(tmp_path / f"x_%05d{suffix}", frames, STANDARD)
+    with open_source(str(tmp_path)) as source:
+        for found, meant in zip(source, frames, strict=True):
+            shown = meant.pixels[..., 3] > 0
+            np.testing.assert_array_equal(found.pixels[..., 3], meant.pixels[..., 3])
+            np.testing.assert_array_equal(found.pixels[shown], meant.pixels[shown])
+
+
+@pytest.mark.parametrize("kind", ["cut-out", "picture", "matte"])
+def test_exr_by_a_separate_ffmpeg(kind: Kind, tmp_path: Path) -> None:
+    """Linear and premultiplied, to the precision of half floats."""
+    rgba = cut_outs()[3].pixels
+    pixels = {"cut-out": rgba, "picture": rgba[..., :3].copy(), "matte": rgba[..., 3].copy()}[kind]
+    write(tmp_path / "x_%d.exr", [Frame(0, Fraction(0), pixels)], STANDARD, kind)
+    raw = ["-pix_fmt", "grayf32le" if kind == "matte" else "gbrapf32le", "-f", "rawvideo", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "x_0.exr"), *raw]
+    data = subprocess.run(command, check=True, capture_output=True).stdout
+    planes = np.frombuffer(data, np.float32).reshape(-1, HEIGHT_PX, WIDTH_PX)
+    share = rgba[..., 3] / 255
+    if kind == "matte":
+        np.testing.assert_allclose(planes[0], share, atol=1e-3)
+        return
+    green, blue, red, alpha = planes
+    cover = share if kind == "cut-out" else np.ones_like(share)
+    np.testing.assert_allclose(alpha, cover, atol=1e-3)
+    for plane, channel in ((red, 0), (green, 1), (blue, 2)):
+        level = rgba[..., channel] / 255
+        light = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+        np.testing.assert_allclose(plane, light * cover, atol=1e-3)
 
 
 def test_a_file_without_its_alpha_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,7 +200,7 @@ def test_bad_sources_end_with_one_line(command: str, case: str, tmp_path: Path) 
         (("--bg", "red", "--smooth", "butter"), "butter"),
         (("--bg", "red", "--fit", "squeeze"), "squeeze"),
         (("--bg", "red", "--config", "missing.toml"), "missing.toml"),
-        ((), "cannot hold transparency"),
+        (("--bg", "red", "--alpha", "below"), "below"),
     ],
 )
 def test_bad_options_end_with_one_line(options: tuple[str, ...], fragment: str, clip: Clip, tmp_path: Path) -> None:

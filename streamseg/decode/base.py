@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -28,6 +29,10 @@ class Source(Protocol):
         """Yields every frame once."""
         ...
 
+    def skip_to(self, time: Fraction) -> None:
+        """Leaves out frames before `time`, in seconds, where that is quicker than to pass them over."""
+        ...
+
     def __enter__(self) -> Self:
         """Returns the source itself."""
         ...
@@ -51,6 +56,9 @@ class ClosingSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def skip_to(self, time: Fraction) -> None:
+        """Nothing is quicker by default."""
 
     def close(self) -> None:
         """Nothing to close by default."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +16,7 @@ from av.stream import Disposition
 
 from streamseg.decode.base import ClosingSource, check_size
 from streamseg.decode.filters import Filters
+from streamseg.decode.layers import Decode, WithAlphaLayer, has_alpha_layer
 from streamseg.decode.pixels import ToPixels
 from streamseg.decode.stretch import WHOLE, Stretch
 from streamseg.errors import InputError
@@ -155,14 +156,17 @@ class VideoFile(ClosingSource):
         yield from filters.flush()
         self.damage = self._cut_short(packets, frames, end) or self.damage
 
-    def _decoder(self) -> Callable[[Packet[Any]], list[av.VideoFrame]]:
-        """The stream's own decoder, or the only one that reads the alpha layer of VP8 and VP9."""
+    def _decoder(self) -> Decode:
+        """The stream's own decoder, or one that reads the alpha layer of VP8, VP9 and HEVC."""
         codec, tags = self._stream.codec_context.name, self._stream.metadata
+        setup = self._stream.codec_context.extradata
+        if codec == "hevc" and setup and has_alpha_layer(setup):
+            return WithAlphaLayer(setup)
         has_alpha = any(key.lower() == "alpha_mode" and value == "1" for key, value in tags.items())
         if codec not in ("vp8", "vp9") or not has_alpha:
             return Packet.decode
         with_alpha: Any = av.CodecContext.create("libvpx-vp9" if codec == "vp9" else "libvpx", "r")
-        decode: Callable[[Packet[Any]], list[av.VideoFrame]] = with_alpha.decode
+        decode: Decode = with_alpha.decode
         return decode
 
     def _note_made_up(self, index: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 from streamseg.config import OutputSettings
@@ -10,7 +11,8 @@ from streamseg.frames import Kind, VideoInfo
 from streamseg.sink.base import Sink
 from streamseg.sink.formats import choose_encoding
 from streamseg.sink.pictures import PictureSequence
-from streamseg.sink.sidecar import SidecarSink
+from streamseg.sink.resume import BEGINNING, left_over, resume_point
+from streamseg.sink.sidecar import SidecarSink, matte_path
 from streamseg.sink.video import VideoSink
 from streamseg.sink.virtual import open_virtual_camera
 from streamseg.sink.window import PreviewWindow
@@ -22,7 +24,9 @@ WINDOW = "window"
 VIRTUAL_CAMERA = "virtual"
 
 
-def open_sink(out: str, info: VideoInfo, kind: Kind = "picture", output: OutputSettings = STANDARD) -> Sink:
+def open_sink(
+    out: str, info: VideoInfo, kind: Kind = "picture", output: OutputSettings = STANDARD, resume: bool = False
+) -> Sink:
     """Opens what `out` names: a video file, a picture sequence (`x_%05d.png` or a folder), `window` or `virtual`.
 
     Args:
@@ -30,6 +34,7 @@ def open_sink(out: str, info: VideoInfo, kind: Kind = "picture", output: OutputS
         info: the frames that will come.
         kind: pictures, cut-outs with alpha, or grey mattes.
         output: where in a video file the alpha goes, and how good it is.
+        resume: go on with what an interrupted run left of that video file, if it left something.
 
     Raises:
         OutputError: there is no such output here, or it cannot hold the frames; the message says what can.
@@ -41,7 +46,16 @@ def open_sink(out: str, info: VideoInfo, kind: Kind = "picture", output: OutputS
     path = Path(out)
     if "%" in path.name or path.is_dir() or out.endswith(("/", os.sep)):
         return PictureSequence(path)
+    return _open_video(path, info, kind, output, resume)
+
+
+def _open_video(path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, resume: bool) -> Sink:
     if kind == "cut-out" and output.alpha == "sidecar":
-        encodings = (choose_encoding(path, part, output) for part in ("picture", "matte"))
-        return SidecarSink(path, info, *encodings)
-    return VideoSink(path, info, choose_encoding(path, kind, output))
+        colour, matte = (choose_encoding(path, part, output) for part in ("picture", "matte"))
+        return SidecarSink(path, info, colour, matte, _resume_point(resume, path, matte_path(path)))
+    encoding = choose_encoding(path, kind, output)
+    return VideoSink(path, info, encoding, _resume_point(resume, path))
+
+
+def _resume_point(resume: bool, *paths: Path) -> Fraction:
+    return resume_point([left_over(path) for path in paths]) if resume else BEGINNING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -17,9 +18,11 @@ class Sink(Protocol):
     Attributes:
         closed: the viewer closed the window; nobody wants more frames.
         written: one line on what was written, for the user.
+        resume_at: frames before this time, in seconds, are there already and will be passed over.
     """
 
     closed: bool
+    resume_at: Fraction
 
     @property
     def written(self) -> str:
@@ -49,6 +52,7 @@ class CompletingSink:
     """A sink that completes on success and Ctrl-C, and cleans up after any other error."""
 
     closed = False
+    resume_at = Fraction(0)
 
     def __enter__(self) -> Self:
         return self

@@ -25,6 +25,7 @@ class Encoding:
         high: the encoder's at high quality, over the others.
         high_codec: another encoder for high quality.
         stacked: alpha is stored as grey below the colours.
+        layered: alpha goes through an encoder of its own, into a second layer.
     """
 
     muxer: str
@@ -36,6 +37,7 @@ class Encoding:
     high: Mapping[str, str] = field(default_factory=dict)
     high_codec: str | None = None
     stacked: bool = False
+    layered: bool = False
 
 
 # x264: visually lossless for a second-generation file, at a speed that leaves the cores to the network.
@@ -45,10 +47,13 @@ X264_MATTE = {"crf": "14", "tune": "psnr"}
 # VP9 is slow: `cpu-used` trades size for time. `auto-alt-ref` must be off, or the alpha layer is refused.
 VP9 = {"crf": "16", "b": "0", "deadline": "good", "cpu-used": "6", "row-mt": "1", "auto-alt-ref": "0", "g": "60"}
 VP9_HIGH = {"crf": "10", "cpu-used": "2"}
+# x265 runs twice, for the colours and for the matte.
+X265, X265_HIGH = {"crf": "20", "preset": "superfast"}, {"crf": "14", "preset": "veryfast"}
 FFV1 = {"level": "3", "slicecrc": "1", "g": "1"}
 
 ANYWHERE, BROWSERS = "any player", "Chrome, Firefox, Edge, OBS"
 EDITORS = "Final Cut Pro, Premiere, Resolve, After Effects"
+APPLE = "Safari, QuickTime and other Apple programs, FFmpeg 9"
 
 OPAQUE = {
     ".mp4": Encoding("mp4", "libx264", "yuv420p", "H.264", ANYWHERE, X264, X264_HIGH),
@@ -59,6 +64,7 @@ OPAQUE = {
 """Pictures and mattes without alpha."""
 
 WITH_ALPHA = {
+    ".mp4": Encoding("mp4", "libx265", "yuv420p", "HEVC with alpha", APPLE, X265, X265_HIGH, layered=True),
     ".mov": Encoding(
         "mov",
         "prores_aw",
@@ -95,11 +101,6 @@ def choose_encoding(path: Path, kind: Kind, output: OutputSettings) -> Encoding:
         return _at_quality(_for_matte(OPAQUE[suffix]) if kind == "matte" else OPAQUE[suffix], output.quality)
     if output.alpha == "stacked":
         return _at_quality(_stacked(OPAQUE[suffix]), output.quality)
-    if suffix not in WITH_ALPHA:
-        raise OutputError(
-            f"{path} cannot hold transparency: name it {', '.join(WITH_ALPHA)} or x_%05d.png, or give --alpha "
-            "stacked|sidecar, --bg FILE|COLOR|blur or --matte-only"
-        )
     return _at_quality(WITH_ALPHA[suffix], output.quality)
 
 

@@ -14,6 +14,7 @@ from streamseg.atomic import write_whole
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, Pixels
 from streamseg.sink.base import CompletingSink
+from streamseg.sink.exr import encode_exr
 
 if TYPE_CHECKING:
     from streamseg.pipeline import Statistics
@@ -22,23 +23,35 @@ PATTERN = re.compile(r"[^%]*%0?[0-9]?d[^%]*")
 """One number, whole and at most nine digits wide."""
 
 
+SEQUENCES = {
+    ".png": "PNG",
+    ".webp": "lossless WebP; where nothing shows, colours are not kept",
+    ".exr": "OpenEXR, half floats, linear light, premultiplied",
+}
+"""Pictures that keep every level and the transparency, and what to know of them."""
+
+WEBP_LOSSLESS = (cv2.IMWRITE_WEBP_QUALITY, 101)
+
+
 class PictureSequence(CompletingSink):
-    """PNG files, each complete or not there."""
+    """Numbered pictures, each complete or not there."""
 
     def __init__(self, path: Path) -> None:
         is_folder = path.is_dir() or "%" not in path.name
         folder, name = (path, "%05d.png") if is_folder else (path.parent, path.name)
         if not PATTERN.fullmatch(name):
             raise OutputError(f"{name!r} is not a pattern for numbered files; write one such as x_%05d.png")
-        if not name.lower().endswith(".png"):
-            raise OutputError(f"cannot write a sequence as {name}: only .png keeps every level and the transparency")
+        suffix = Path(name).suffix.lower()
+        if suffix not in SEQUENCES:
+            only = ", ".join(SEQUENCES)
+            raise OutputError(f"cannot write a sequence as {name}: only {only} keep every level and the transparency")
         make_folder(folder)
-        self._pattern, self._count = folder / name, 0
+        self._pattern, self._format, self._count = folder / name, SEQUENCES[suffix], 0
 
     @property
     def written(self) -> str:
         """See `Sink`."""
-        return f"{self._count} pictures in {self._pattern}"
+        return f"{self._pattern}: {self._count} pictures, {self._format}"
 
     def write(self, frame: Frame, statistics: Statistics) -> None:
         """See `Sink`."""
@@ -52,14 +65,19 @@ def write_image(path: Path, pixels: Pixels) -> None:
     Raises:
         OutputError: the format is unknown or the file cannot be written.
     """
+    write_whole(path, encode_exr(pixels) if path.suffix.lower() == ".exr" else _encoded(path, pixels))
+
+
+def _encoded(path: Path, pixels: Pixels) -> bytes:
+    options = WEBP_LOSSLESS if path.suffix.lower() == ".webp" else ()
     try:
-        done, data = cv2.imencode(path.suffix, to_bgr(pixels))
+        done, data = cv2.imencode(path.suffix, to_bgr(pixels), options)
     except cv2.error as error:
         known = f"{path.suffix or 'no suffix'} is not a known picture format, use .png"
         raise OutputError(f"cannot write {path}: {known}") from error
     if not done:
         raise OutputError(f"{path} cannot be encoded as {path.suffix}")
-    write_whole(path, data.tobytes())
+    return data.tobytes()
 
 
 def make_folder(folder: Path) -> None:

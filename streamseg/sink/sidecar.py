@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from streamseg.errors import StreamsegError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.sink.base import CompletingSink
 from streamseg.sink.formats import Encoding
+from streamseg.sink.resume import BEGINNING
 from streamseg.sink.video import VideoSink
 
 if TYPE_CHECKING:
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
 class SidecarSink(CompletingSink):
     """Two files: `x.mp4` with the colours and the sound, and `x.alpha.mp4` with the matte."""
 
-    def __init__(self, path: Path, info: VideoInfo, colour: Encoding, matte: Encoding) -> None:
-        self._colour = VideoSink(path, info, colour)
-        self._matte_path = path.with_suffix(f".alpha{path.suffix}")
+    def __init__(
+        self, path: Path, info: VideoInfo, colour: Encoding, matte: Encoding, resume_at: Fraction = BEGINNING
+    ) -> None:
+        self.resume_at = resume_at
+        self._colour = VideoSink(path, info, colour, resume_at)
+        self._matte_path = matte_path(path)
         try:
-            self._matte = VideoSink(self._matte_path, replace(info, path=None), matte)
+            self._matte = VideoSink(self._matte_path, replace(info, path=None), matte, resume_at)
         except StreamsegError:
             self._colour.discard()
             raise
@@ -62,3 +67,8 @@ class SidecarSink(CompletingSink):
             with suppress(OSError):
                 self._matte_path.unlink()
             raise
+
+
+def matte_path(path: Path) -> Path:
+    """The matte's file beside that of the colours."""
+    return path.with_suffix(f".alpha{path.suffix}")

@@ -8,53 +8,60 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 from av.container import OutputContainer
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
-from av.video.stream import VideoStream
+from av.packet import Packet
 
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.sink.base import CompletingSink
 from streamseg.sink.check import AlphaCheck
+from streamseg.sink.encoder import Encoder, FrameEncoder, StackedEncoder, add_stream
 from streamseg.sink.formats import Encoding
-from streamseg.sink.planes import ToPlanes, even, needs_even, pad_to_even
+from streamseg.sink.hevc import LayeredEncoder
+from streamseg.sink.resume import BEGINNING, HALF_A_TICK, kept_packets, left_over, part_of
 from streamseg.sink.tracks import SourceTracks
-from streamseg.stacked import STACKED_TAG, stack
+from streamseg.stacked import STACKED_TAG
 
 if TYPE_CHECKING:
     from streamseg.pipeline import Statistics
+
+BEFORE_ALL = Fraction(-(10**9))
+"""In seconds."""
 
 
 class VideoSink(CompletingSink):
     """One video file, written as NAME.part and renamed by `complete`; a killed run leaves a NAME.part that plays."""
 
-    def __init__(self, path: Path, info: VideoInfo, encoding: Encoding) -> None:
+    def __init__(self, path: Path, info: VideoInfo, encoding: Encoding, resume_at: Fraction = BEGINNING) -> None:
         """Opens the file and the source's other tracks.
 
         Args:
             path: the finished file.
             info: the pictures that will come; its `path` is where sound and subtitles are taken from.
             encoding: container and codec.
+            resume_at: the time up to which the pictures of an interrupted run are taken over.
 
         Raises:
             OutputError: the file cannot be written.
         """
-        self._path, self._part = path, path.with_name(path.name + ".part")
-        self._info, self._encoding, self._last_pts = info, encoding, -1
+        self._path, self._part = path, part_of(path)
+        self._info, self._encoding, self.resume_at = info, encoding, resume_at
+        self._last_pts, self._last_dts = -1, BEFORE_ALL
         self._frames, self._check = 0, AlphaCheck(info)
         check_folder(path)
         try:
             self._output = _open_output(self._part, encoding, info)
-            self._video = _add_video(self._output, encoding, info)
+            self._encoder = _open_encoder(self._output, encoding, info)
             self._tracks = SourceTracks(self._output, info.path, info.origin, info.end) if info.path else None
             if encoding.stacked:
                 self._output.metadata["comment"] = STACKED_TAG
+            if resume_at:
+                self._take_over(left_over(path))
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error
-        self._to_planes = ToPlanes(encoding.layout)
 
     @property
     def written(self) -> str:
@@ -71,12 +78,11 @@ class VideoSink(CompletingSink):
         Raises:
             OutputError: the disk is full or the encoder failed.
         """
+        if frame.time < self.resume_at - HALF_A_TICK:
+            return
         pts = max(round(frame.time / self._info.time_base), self._last_pts + 1)
-        stacked = stack(pad_to_even(frame.pixels)) if self._encoding.stacked else frame.pixels
-        picture = self._to_planes(stacked)
-        picture.pts, picture.time_base = pts, self._info.time_base
         try:
-            self._output.mux(self._video.encode(picture))
+            self._mux_pictures(self._encoder.encode(frame.pixels, pts))
             self._mux_tracks(frame.time)
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error
@@ -100,7 +106,7 @@ class VideoSink(CompletingSink):
             self.discard()
             return
         try:
-            self._output.mux(self._video.encode(None))
+            self._mux_pictures(self._encoder.flush())
             self._mux_tracks(sound_until)
             self._flush_tracks()
             self._output.close()
@@ -122,6 +128,24 @@ class VideoSink(CompletingSink):
         self._close_tracks()
         with suppress(OSError):
             self._part.unlink(missing_ok=True)
+
+    def _take_over(self, left: Path) -> None:
+        """Begins the file with the pictures that an interrupted run completed."""
+        for packet in kept_packets(left, self.resume_at, self._encoder.stream):
+            time = (packet.pts or 0) * packet.time_base
+            self._mux_pictures([packet])
+            self._mux_tracks(time)
+            self._last_pts = max(self._last_pts, round(time / self._info.time_base))
+            self._frames += 1
+        left.unlink()
+
+    def _mux_pictures(self, packets: list[Packet[Any]]) -> None:
+        """Writes packets; a new encoder's first ones may be due before the last ones of an interrupted run."""
+        for packet in packets:
+            if packet.dts is not None:
+                packet.dts = max(packet.dts, math.floor(self._last_dts / packet.time_base) + 1)
+                self._last_dts = packet.dts * packet.time_base
+        self._output.mux(packets)
 
     def _mux_tracks(self, until: Fraction | None) -> None:
         if self._tracks:
@@ -157,27 +181,17 @@ def _open_output(part: Path, encoding: Encoding, info: VideoInfo) -> OutputConta
         # Fragments make what a killed run leaves playable; the trailer turns them into an ordinary file. The header
         # waits for the first one: only then is the delay of reordered pictures known, which shifts all times.
         options |= {"movie_timescale": _clock(info.time_base), "movflags": "hybrid_fragmented+delay_moov"}
+    else:
+        options["cluster_time_limit"] = "1000"  # Matroska holds a cluster back until it is whole; in milliseconds.
     # Absolute, as FFmpeg takes "12:30.mp4" for a protocol.
     return av.open(str(part.absolute()), "w", format=encoding.muxer, options=options)
 
 
-def _add_video(output: OutputContainer, encoding: Encoding, info: VideoInfo) -> VideoStream:
-    stream: VideoStream = output.add_stream(encoding.codec, rate=info.rate, options=dict(encoding.options))  # type: ignore[assignment]
-    context = stream.codec_context
-    # The encoder otherwise counts in frames, which rounds variable rates.
-    context.time_base = stream.time_base = info.time_base
-    size_px = info.width_px, info.height_px
-    stream.width, stream.height = map(even, size_px) if needs_even(encoding.layout) else size_px
-    if encoding.stacked:
-        stream.height *= 2
-    stream.pix_fmt = encoding.layout
-    context.sample_aspect_ratio = info.pixel_aspect
-    context.color_primaries, context.color_trc = int(ColorPrimaries.BT709), int(ColorTrc.BT709)
-    if encoding.layout.startswith("yuv"):
-        context.colorspace, context.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
-    if encoding.layout == "yuva420p":
-        stream.metadata["alpha_mode"] = "1"  # Without it, players do not look for the second layer.
-    return stream
+def _open_encoder(output: OutputContainer, encoding: Encoding, info: VideoInfo) -> Encoder:
+    if encoding.layered:
+        return LayeredEncoder(output, encoding, info)
+    stream = add_stream(output, encoding, info, dict(encoding.options))
+    return (StackedEncoder if encoding.stacked else FrameEncoder)(stream, encoding.layout)
 
 
 def _clock(time_base: Fraction) -> str:

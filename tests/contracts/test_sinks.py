@@ -113,6 +113,7 @@ class FakeVirtualCamera:
     device: str = "OBS"
     sent: list[Pixels] = field(default_factory=list)
     closed: bool = False
+    resume_at: Fraction = Fraction(0)
 
     def send(self, pixels: Pixels) -> None:
         assert pixels.shape == (self.height, self.width, 3)

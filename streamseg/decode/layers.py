@@ -1,0 +1,79 @@
+"""HEVC whose second layer is alpha: the layers are taken apart, decoded side by side and joined again.
+
+Not every FFmpeg that reads our other formats decodes that layer, and those that do ask to be told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import av
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+
+from streamseg import hevc
+from streamseg.frames import samples
+
+Decode: TypeAlias = "Callable[[Packet[Any]], list[av.VideoFrame]]"
+
+
+def has_alpha_layer(box: bytes) -> bool:
+    """Whether a stream's setup, the box `hvcC`, announces alpha."""
+    return any(map(hevc.is_alpha_information, hevc.configured_units(box)))
+
+
+class WithAlphaLayer:
+    """Decodes packets to frames with alpha, through one decoder a layer."""
+
+    def __init__(self, box: bytes) -> None:
+        """`box`: the stream's setup, `hvcC`."""
+        self._length_bytes = hevc.sample_length_bytes(box)
+        sets = [nal for nal in hevc.configured_units(box) if hevc.nal_type(nal) != hevc.PREFIX_SEI]
+        self._colours, self._alpha = (_decoder(_sets_of(layer, sets)) for layer in (0, hevc.ALPHA_LAYER))
+        self._waiting: dict[int | None, av.VideoFrame] = {}
+
+    def __call__(self, packet: Packet[Any]) -> list[av.VideoFrame]:
+        """The frames that are ready after a packet, or those that are left after an empty one."""
+        units = list(hevc.without_lengths(bytes(packet), self._length_bytes))
+        for matte in self._alpha.decode(_layer(packet, units, hevc.ALPHA_LAYER)):
+            self._waiting[matte.pts] = matte
+        ready = self._colours.decode(_layer(packet, units, 0))
+        return [_joined(frame, self._waiting.pop(frame.pts, None)) for frame in ready]
+
+
+def _decoder(sets: list[bytes]) -> VideoCodecContext:
+    decoder: VideoCodecContext = av.CodecContext.create("hevc", "r")
+    decoder.extradata = hevc.with_start_codes(sets)
+    decoder.thread_type = "SLICE"  # A frame comes out as soon as it is decoded, in both decoders alike.
+    return decoder
+
+
+def _sets_of(layer: int, sets: list[bytes]) -> list[bytes]:
+    """The parameter sets of one layer, as if it were the only one; a layer without its own uses the first's."""
+    kinds = {hevc.nal_type(nal) for nal in sets if hevc.layer_of(nal) == layer}
+    chosen = [nal for nal in sets if hevc.layer_of(nal) == (layer if hevc.nal_type(nal) in kinds else 0)]
+    return [hevc.at_layer(nal, 0) for nal in chosen]
+
+
+def _layer(packet: Packet[Any], units: list[bytes], layer: int) -> Packet[Any] | None:
+    """The packet with one layer's units alone; None, which flushes a decoder, if it is the empty last one."""
+    if not packet.size:
+        return None
+    own: Packet[Any] = Packet(
+        hevc.with_start_codes(hevc.at_layer(nal, 0) for nal in units if hevc.layer_of(nal) == layer)
+    )
+    own.pts, own.dts, own.time_base = packet.pts, packet.dts, packet.time_base
+    return own
+
+
+def _joined(frame: av.VideoFrame, matte: av.VideoFrame | None) -> av.VideoFrame:
+    """A frame of yuva420p; where a matte is missing, all of it is opaque."""
+    joined = av.VideoFrame(frame.width, frame.height, "yuva420p")
+    for ours, theirs in zip(joined.planes, frame.planes, strict=False):
+        samples(ours)[:] = samples(theirs)
+    samples(joined.planes[3])[:] = 255 if matte is None else samples(matte.planes[0])
+    joined.pts = frame.pts
+    joined.colorspace, joined.color_range = frame.colorspace, frame.color_range
+    joined.color_trc, joined.color_primaries = frame.color_trc, frame.color_primaries
+    return joined

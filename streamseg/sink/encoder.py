@@ -1,0 +1,82 @@
+"""Pixels in, packets for a file out."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
+
+from streamseg.frames import Pixels, VideoInfo
+from streamseg.sink.formats import Encoding
+from streamseg.sink.planes import ToPlanes, even, needs_even, pad_to_even
+from streamseg.stacked import stack
+
+
+class Encoder(Protocol):
+    """One stream of pictures on its way into a file.
+
+    Attributes:
+        stream: the stream of the file.
+    """
+
+    stream: VideoStream
+
+    def encode(self, pixels: Pixels, pts: int) -> list[Packet[Any]]:
+        """One picture at `pts`, in the stream's time base -> the packets that are ready."""
+        ...
+
+    def flush(self) -> list[Packet[Any]]:
+        """The packets that are left at the end."""
+        ...
+
+
+class FrameEncoder:
+    """One encoder of FFmpeg's."""
+
+    def __init__(self, stream: VideoStream, layout: str) -> None:
+        self.stream, self._to_planes = stream, ToPlanes(layout)
+
+    def encode(self, pixels: Pixels, pts: int) -> list[Packet[Any]]:
+        """See `Encoder`; takes RGB, RGBA or grey."""
+        picture = self._to_planes(pixels)
+        picture.pts, picture.time_base = pts, self.stream.codec_context.time_base
+        return list(self.stream.encode(picture))
+
+    def flush(self) -> list[Packet[Any]]:
+        """See `Encoder`."""
+        return list(self.stream.encode(None))
+
+
+class StackedEncoder(FrameEncoder):
+    """Alpha as grey below the colours."""
+
+    def encode(self, pixels: Pixels, pts: int) -> list[Packet[Any]]:
+        """See `Encoder`; takes RGBA."""
+        return super().encode(stack(pad_to_even(pixels)), pts)
+
+
+def add_stream(output: OutputContainer, encoding: Encoding, info: VideoInfo, options: dict[str, str]) -> VideoStream:
+    """A stream of the encoding's codec, with its size, clock and colours set.
+
+    Raises:
+        av.FFmpegError: the container does not take it.
+    """
+    stream: VideoStream = output.add_stream(encoding.codec, rate=info.rate, options=options)  # type: ignore[assignment]
+    context = stream.codec_context
+    # The encoder otherwise counts in frames, which rounds variable rates.
+    context.time_base = stream.time_base = info.time_base
+    size_px = info.width_px, info.height_px
+    stream.width, stream.height = map(even, size_px) if needs_even(encoding.layout) else size_px
+    if encoding.stacked:
+        stream.height *= 2
+    stream.pix_fmt = encoding.layout
+    context.sample_aspect_ratio = info.pixel_aspect
+    context.color_primaries, context.color_trc = int(ColorPrimaries.BT709), int(ColorTrc.BT709)
+    if encoding.layout.startswith("yuv"):
+        context.colorspace, context.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
+    if encoding.layout == "yuva420p":
+        stream.metadata["alpha_mode"] = "1"  # Without it, players do not look for the second layer.
+    return stream

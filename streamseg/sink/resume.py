@@ -1,0 +1,100 @@
+"""What an interrupted run left behind: how far it is whole, and its packets for the file that goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from streamseg.errors import OutputError
+
+BEGINNING = Fraction(0)
+HALF_A_TICK = Fraction(1, 2000)
+"""Containers round times by at most this (WebM counts milliseconds)."""
+
+
+def part_of(path: Path) -> Path:
+    """The unfinished file beside the finished one."""
+    return path.with_name(path.name + ".part")
+
+
+def left_over(path: Path) -> Path:
+    """What an interrupted run left of `path`, out of the way of the next `.part`; it may not be there.
+
+    A run that was interrupted while it took this over began a shorter `.part`, which is of no use.
+    """
+    aside = path.with_name(path.name + ".part.old")
+    part = part_of(path)
+    if not aside.exists() and part.exists():
+        part.rename(aside)
+    return aside
+
+
+def resume_point(left: Collection[Path]) -> Fraction:
+    """The time in seconds up to which all the files are whole, and can go on with a new group of pictures.
+
+    Where that is the beginning, the files are removed.
+    """
+    common = set.intersection(*(set(_key_times(path)) for path in left))
+    point = max(common, default=BEGINNING)
+    if not point:
+        for path in left:
+            path.unlink(missing_ok=True)
+    return point
+
+
+def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[Packet[Any]]:
+    """The pictures before `until` seconds, for `stream`.
+
+    Raises:
+        OutputError: they are not what `stream` holds; the run that was interrupted had other settings.
+    """
+    with av.open(str(left.absolute())) as file:
+        source = file.streams.video[0]
+        _check_alike(left, source, stream)
+        # Files hold H.264 with lengths, encoders give it with start codes; one track cannot mix them.
+        convert = BitStreamFilterContext("h264_mp4toannexb", source) if source.codec_context.name == "h264" else None
+        for packet in _pictures(file):
+            if _time(packet) >= until - HALF_A_TICK:
+                return
+            for kept in convert.filter(packet) if convert else [packet]:
+                kept.stream = stream
+                yield kept
+
+
+def _key_times(path: Path) -> list[Fraction]:
+    """When each group of pictures begins; the last one may be broken off."""
+    # A run that was killed at once leaves nothing that can be opened.
+    with suppress(av.FFmpegError, IndexError), av.open(str(path.absolute())) as file:
+        return [_time(packet) for packet in _pictures(file) if packet.is_keyframe]
+    return []
+
+
+def _pictures(file: InputContainer) -> Iterator[Packet[Any]]:
+    with suppress(av.FFmpegError):
+        for packet in file.demux(file.streams.video[0]):
+            if packet.size and packet.pts is not None:
+                yield packet
+
+
+def _time(packet: Packet[Any]) -> Fraction:
+    assert packet.pts is not None
+    assert packet.time_base is not None
+    return packet.pts * packet.time_base
+
+
+def _check_alike(left: Path, found: VideoStream, wanted: VideoStream) -> None:
+    is_there, was_asked = (
+        f"{context.codec.canonical_name} of {context.width}x{context.height} px"
+        for context in (found.codec_context, wanted.codec_context)
+    )
+    if is_there != was_asked:
+        raise OutputError(f"cannot resume: {left} is {is_there}, not {was_asked}; give the same settings, or remove it")
