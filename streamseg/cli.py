@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamseg.cli_errors import USER_ERROR, errors_reported
+from streamseg.cli_weights import weights_app
 from streamseg.config import Settings, load_settings, setting_names
-from streamseg.errors import InputError, OutputError, StreamsegError
+from streamseg.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from streamseg.decode import Source
     from streamseg.infer import Engine
     from streamseg.pipeline import Statistics
 
-USER_ERROR = 2
-INTERRUPTED = 130
+SOME_FAILED = 1
 
 app = typer.Typer(
     help="Remove or replace the background of videos, photos and your webcam.",
@@ -27,23 +26,32 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-weights_app = typer.Typer(help="List, describe and import network weights.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 
 Bg = Annotated[
     str | None, typer.Option("--bg", metavar="FILE|COLOR|blur", help="Picture, video, colour (green, #00b140) or blur.")
 ]
-Fit = Annotated[str | None, typer.Option(metavar="cover|contain", help="How the background fills the frame [cover].")]
+Fit = Annotated[
+    str | None, typer.Option(metavar="cover|contain", help="How the background fills the frame (default: cover).")
+]
 MatteOnly = Annotated[bool | None, typer.Option("--matte-only", help="Write the grey matte, white = person.")]
-Model = Annotated[str | None, typer.Option(metavar="NAME|FILE", help="Packaged weights or a weights file [lite].")]
+AlphaPlace = Annotated[
+    str | None,
+    typer.Option(metavar="embedded|stacked|sidecar", help="Where alpha goes without --bg (default: embedded)."),
+]
+Quality = Annotated[str | None, typer.Option(metavar="standard|high", help="Better or faster (default: standard).")]
+Model = Annotated[
+    str | None, typer.Option(metavar="NAME|FILE", help="Packaged weights or a weights file (default: lite).")
+]
 EngineName = Annotated[
-    str | None, typer.Option("--engine", metavar="auto|torch|openvino", help="What runs the network [auto].")
+    str | None, typer.Option("--engine", metavar="auto|torch|openvino", help="What runs the network (default: auto).")
 ]
 InputSize = Annotated[
-    int | None, typer.Option(metavar="PX", help="Long side of the network's input; more is finer and slower [320].")
+    int | None,
+    typer.Option(metavar="PX", help="Long side of the network's input; more is finer and slower (default: 320)."),
 ]
-BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Frames in one call of the network [1].")]
-Smooth = Annotated[str | None, typer.Option(metavar="one-euro|ema|none", help="Temporal filter [one-euro].")]
+BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Frames in one call of the network (default: 1).")]
+Smooth = Annotated[str | None, typer.Option(metavar="one-euro|ema|none", help="Temporal filter (default: one-euro).")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the same names; flags win over it.")
 ]
@@ -60,10 +68,8 @@ def video(
     bg: Bg = None,
     fit: Fit = None,
     matte_only: MatteOnly = None,
-    alpha: Annotated[
-        str | None, typer.Option(metavar="embedded|stacked|sidecar", help="Where alpha goes without --bg [embedded].")
-    ] = None,
-    quality: Annotated[str | None, typer.Option(metavar="standard|high", help="Better or faster [standard].")] = None,
+    alpha: AlphaPlace = None,
+    quality: Quality = None,
     start: Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: 90, 90.5 or 1:30.5.")] = None,
     end: Annotated[str | None, typer.Option(metavar="TIME", help="End before this.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run left OUT.part.")] = False,
@@ -75,7 +81,7 @@ def video(
     config: ConfigFile = None,
 ) -> None:
     """Mattes a video; every frame, the times and the sound are kept. Without --bg it has an alpha channel."""
-    with _errors_reported():
+    with errors_reported():
         from streamseg.decode import Stretch, open_source
 
         settings = _settings(context)
@@ -85,6 +91,59 @@ def video(
             print(_speed(statistics))
             if opened.damage:
                 raise InputError(f"{opened.damage}; {out} holds what could be decoded")
+
+
+@app.command()
+def batch(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of videos.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where they go, under the same names.")],
+    to: Annotated[
+        str | None, typer.Option(metavar="SUFFIX", help="mp4, mov, mkv or webm (default: mov, with --bg mp4).")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Files at a time, each in its own process.")] = 1,
+    watch: Annotated[bool, typer.Option("--watch", help="Wait for more files, until Ctrl-C.")] = False,
+    bg: Bg = None,
+    fit: Fit = None,
+    matte_only: MatteOnly = None,
+    alpha: AlphaPlace = None,
+    quality: Quality = None,
+    model: Model = None,
+    engine: EngineName = None,
+    input_size: InputSize = None,
+    batch_size: BatchSize = None,
+    smooth: Smooth = None,
+    config: ConfigFile = None,
+) -> None:
+    """Mattes all videos of a folder; what is there already is left alone. Exit code 1 if one failed."""
+    with errors_reported():
+        from streamseg.batch import arrivals, plan, run_batch
+        from streamseg.progress import BatchProgress
+        from streamseg.sink.pictures import make_folder
+
+        settings = _settings(context)
+        suffix = _batch_suffix(to, settings)
+        planned = plan(folder, out, suffix)
+        make_folder(out)
+        work = arrivals(folder, out, suffix) if watch else planned
+        with BatchProgress(out / "report.json", None if watch else len(planned)) as progress:
+            for outcome in run_batch(work, settings, jobs):
+                progress.add(outcome)
+        if progress.failed:
+            raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def probe(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A video, a photo or a folder of photos.")],
+    input_size: Annotated[int, typer.Option(metavar="PX", help="Long side of the network's input.")] = 320,
+) -> None:
+    """Says what a file is (streams, rate, colour, rotation, alpha) and what becomes of it."""
+    with errors_reported():
+        from streamseg.probe import describe
+
+        for line in describe(file, input_size):
+            print(f"{line.name:10} {line.text}")
 
 
 @app.command()
@@ -101,7 +160,7 @@ def image(
     config: ConfigFile = None,
 ) -> None:
     """Cuts the subject out of photos, each at its own size."""
-    with _errors_reported():
+    with errors_reported():
         from streamseg.photos import matte_photos, plan_photos
 
         settings = _settings(context)
@@ -138,7 +197,7 @@ def webcam(
     frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N camera frames.")] = None,
 ) -> None:
     """Mattes a camera live; frames that the machine has no time for are dropped, so that the delay stays short."""
-    with _errors_reported():
+    with errors_reported():
         from streamseg.decode import open_camera
 
         settings = _settings(context)
@@ -148,68 +207,24 @@ def webcam(
             print(_live_summary(statistics))
 
 
-@weights_app.command("list")
-def list_command() -> None:
-    """Lists the weights that are known by name."""
-    with _errors_reported():
-        from streamseg.weights import list_weights
-
-        for entry in list_weights():
-            state = "packaged" if entry.file else "not packaged"
-            print(f"{entry.name:10} {state:13} {entry.licence:12} {entry.description}")
-
-
-@weights_app.command("info")
-def info_command(
-    weights: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Packaged weights or a weights file.")],
-) -> None:
-    """Describes weights: architecture, training data, metrics, licence."""
-    with _errors_reported():
-        from streamseg.weights import read_info
-
-        info = read_info(weights)
-        print(f"{'name':14} {info.name}\n{'file':14} {info.path}\n{'architecture':14} {info.architecture}")
-        print(f"{'parameters':14} {info.parameters:,}\n{'size':14} {info.size_bytes / 1e6:.1f} MB")
-        for key, value in info.metadata.items():
-            print(f"{key:14} {value}")
-
-
-@weights_app.command("import")
-def import_command(
-    source: Annotated[
-        Path, typer.Argument(metavar="FILE", help="u2net.pth, u2netp.pth, u2net_human_seg.pth, or .onnx.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.safetensors", help="The file to write.")],
-) -> None:
-    """Converts official U²-Net weights, or a checkpoint of `train`, to safetensors."""
-    with _errors_reported():
-        from streamseg.weights import import_weights
-
-        info = import_weights(source, out)
-        print(f"{out}: {info.architecture}, {info.parameters:,} parameters, from {source}")
-
-
 def main() -> None:
     """Runs the command line."""
     app()
-
-
-@contextmanager
-def _errors_reported() -> Iterator[None]:
-    """One line and exit code 2 for what the user can put right, 130 for Ctrl-C; anything else is our bug."""
-    try:
-        yield
-    except StreamsegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(USER_ERROR) from error
-    except KeyboardInterrupt as interrupt:
-        raise typer.Exit(INTERRUPTED) from interrupt
 
 
 def _settings(context: typer.Context) -> Settings:
     """The command's flags over its configuration file; both use the settings' own names."""
     given = {name: value for name, value in context.params.items() if name in setting_names()}
     return load_settings(context.params["config"], given)
+
+
+def _batch_suffix(to: str | None, settings: Settings) -> str:
+    """The container of a batch: what was asked for, or one that holds what will be written."""
+    from streamseg.sink.formats import choose_encoding
+
+    suffix = f".{to.lstrip('.')}" if to else ".mov" if settings.composite.kind == "cut-out" else ".mp4"
+    choose_encoding(Path(f"x{suffix}"), settings.composite.kind, settings.output)
+    return suffix
 
 
 def _run(

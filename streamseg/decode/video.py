@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from streamseg.decode.base import ClosingSource, check_size
 from streamseg.decode.filters import Filters
@@ -27,6 +27,13 @@ TEST_PATTERN = "testsrc"
 DEFAULT_RATE = Fraction(25)
 DEFAULT_TIME_BASE = Fraction(1, 90_000)
 ZERO = Fraction(0)
+WITH_ALPHA_LAYER: dict[str, Callable[[bytes], Decode]] = {
+    "hevc": WithAlphaLayer,
+    "vp8": lambda _: av.CodecContext.create("libvpx", "r").decode,
+    "vp9": lambda _: av.CodecContext.create("libvpx-vp9", "r").decode,
+}
+"""Codecs that keep alpha in a second layer, with decoders that read it; they are given the stream's setup."""
+
 STEP_BACK_SECONDS = 10
 
 
@@ -82,13 +89,7 @@ class VideoFile(ClosingSource):
         self._start_over()
 
     def _open_stream(self) -> None:
-        streams = self._container.streams
-        # The cover picture of a song is a video stream to FFmpeg.
-        moving = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
-        if not moving:
-            found = "only sound" if streams.audio else "and no sound either"
-            raise InputError(f"{self._url} has no video stream, {found}; give a file with pictures")
-        self._stream = moving[0]
+        self._stream = picture_stream(self._container, self._url)
         self._stream.thread_type = "AUTO"
         self._time_base = self._stream.time_base or DEFAULT_TIME_BASE
         self._rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
@@ -158,16 +159,10 @@ class VideoFile(ClosingSource):
 
     def _decoder(self) -> Decode:
         """The stream's own decoder, or one that reads the alpha layer of VP8, VP9 and HEVC."""
-        codec, tags = self._stream.codec_context.name, self._stream.metadata
-        setup = self._stream.codec_context.extradata
-        if codec == "hevc" and setup and has_alpha_layer(setup):
-            return WithAlphaLayer(setup)
-        has_alpha = any(key.lower() == "alpha_mode" and value == "1" for key, value in tags.items())
-        if codec not in ("vp8", "vp9") or not has_alpha:
+        context = self._stream.codec_context
+        if context.name not in WITH_ALPHA_LAYER or not holds_alpha(self._stream):
             return Packet.decode
-        with_alpha: Any = av.CodecContext.create("libvpx-vp9" if codec == "vp9" else "libvpx", "r")
-        decode: Decode = with_alpha.decode
-        return decode
+        return WITH_ALPHA_LAYER[context.name](context.extradata or b"")
 
     def _note_made_up(self, index: int) -> None:
         self.damage = self.damage or f"{self._url} is damaged near frame {index}: pictures there are missing or wrong"
@@ -211,6 +206,28 @@ class VideoFile(ClosingSource):
         """As seen on screen: a quarter turn swaps a pixel's sides."""
         aspect = self._stream.sample_aspect_ratio or Fraction(1)
         return 1 / aspect if self._to_pixels.lies_on_its_side else aspect
+
+
+def picture_stream(container: InputContainer, url: str) -> VideoStream:
+    """The first stream of moving pictures.
+
+    Raises:
+        InputError: there is none.
+    """
+    streams = container.streams
+    # The cover picture of a song is a video stream to FFmpeg.
+    moving = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
+    if not moving:
+        found = "only sound" if streams.audio else "and no sound either"
+        raise InputError(f"{url} has no video stream, {found}; give a file with pictures")
+    return moving[0]
+
+
+def holds_alpha(stream: VideoStream) -> bool:
+    """Whether a stream has a second layer of alpha, which only some decoders read."""
+    if stream.codec_context.name == "hevc":
+        return has_alpha_layer(stream.codec_context.extradata or b"")
+    return any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
 
 
 def is_test_pattern(spec: str) -> bool:

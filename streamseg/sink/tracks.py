@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import av
 from av.audio.resampler import AudioResampler
@@ -18,6 +18,8 @@ from av.stream import Stream
 
 TRANSCODE_TO = {"webm": "libopus", "mp4": "aac", "mov": "aac", "matroska": "flac"}
 """The sound that a container takes where it refuses the source's, by muxer."""
+
+Fate = Literal["copied", "transcoded", "left out"]
 
 OPUS_HZ = 48_000
 ZERO = Fraction(0)
@@ -146,12 +148,13 @@ class SourceTracks:
 
     def _add(self, output: OutputContainer, stream: Any) -> None:
         """Copies a track if the container takes it, transcodes sound if not, and leaves other tracks out."""
-        codec = stream.codec_context.name if stream.codec_context else "unknown"
-        replacement = TRANSCODE_TO.get(output.format.name)
-        if codec in output.supported_codecs:
+        codec = codec_of(stream)
+        what = fate(stream, output)
+        if what == "copied":
             self._tracks[stream.index] = Copied(output, stream)
             self._done["copied"].append(codec)
-        elif stream.type == "audio" and replacement:
+        elif what == "transcoded":
+            replacement = TRANSCODE_TO[output.format.name]
             self._tracks[stream.index] = Transcoded(output, stream, replacement)
             self._done["transcoded"].append(f"{codec} to {replacement.removeprefix('lib')}")
         else:
@@ -176,6 +179,18 @@ class SourceTracks:
             packet.dts = None if packet.dts is None else packet.dts - shift
             packet.pts = None if packet.pts is None else packet.pts - shift
         return packet
+
+
+def codec_of(stream: Stream) -> str:
+    """FFmpeg's name of a track's codec."""
+    return stream.codec_context.name if stream.codec_context else "unknown"
+
+
+def fate(stream: Stream, output: OutputContainer) -> Fate:
+    """What becomes of a track of sound or subtitles in a container."""
+    if codec_of(stream) in output.supported_codecs:
+        return "copied"
+    return "transcoded" if stream.type == "audio" and output.format.name in TRANSCODE_TO else "left out"
 
 
 def contents(metadata: Mapping[str, str]) -> dict[str, str]:

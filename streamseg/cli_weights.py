@@ -1,0 +1,53 @@
+"""The commands `streamseg weights ...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamseg.cli_errors import errors_reported
+
+weights_app = typer.Typer(help="List, describe and import network weights.", no_args_is_help=True)
+
+
+@weights_app.command("list")
+def list_command() -> None:
+    """Lists the weights that are known by name."""
+    with errors_reported():
+        from streamseg.weights import list_weights
+
+        for entry in list_weights():
+            state = "packaged" if entry.file else "not packaged"
+            print(f"{entry.name:10} {state:13} {entry.licence:12} {entry.description}")
+
+
+@weights_app.command("info")
+def info_command(
+    weights: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Packaged weights or a weights file.")],
+) -> None:
+    """Describes weights: architecture, training data, metrics, licence."""
+    with errors_reported():
+        from streamseg.weights import read_info
+
+        info = read_info(weights)
+        print(f"{'name':14} {info.name}\n{'file':14} {info.path}\n{'architecture':14} {info.architecture}")
+        print(f"{'parameters':14} {info.parameters:,}\n{'size':14} {info.size_bytes / 1e6:.1f} MB")
+        for key, value in info.metadata.items():
+            print(f"{key:14} {value}")
+
+
+@weights_app.command("import")
+def import_command(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="u2net.pth, u2netp.pth, u2net_human_seg.pth, or .onnx.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.safetensors", help="The file to write.")],
+) -> None:
+    """Converts official U²-Net weights, or a checkpoint of `train`, to safetensors."""
+    with errors_reported():
+        from streamseg.weights import import_weights
+
+        info = import_weights(source, out)
+        print(f"{out}: {info.architecture}, {info.parameters:,} parameters, from {source}")

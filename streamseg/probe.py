@@ -1,0 +1,124 @@
+"""What a file is, and what streamseg will do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from streamseg.decode import open_source
+from streamseg.decode.filters import HDR_TRANSFERS
+from streamseg.decode.pixels import HD_HEIGHT_PX, has_alpha
+from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
+from streamseg.frames import VideoInfo
+from streamseg.infer import Inset
+from streamseg.sink.formats import OPAQUE
+from streamseg.sink.tracks import Fate, codec_of, fate
+
+KEPT = "yes, it is kept"
+UNKNOWN = {0, 2, 3}
+"""Colour numbers of ISO/IEC 23091-2 that say nothing."""
+
+MATRIX_NAMES = {1: "BT.709", 5: "BT.601", 6: "BT.601", 9: "BT.2020", 10: "BT.2020"}
+TRANSFER_NAMES = {16: "PQ", 18: "HLG"}
+SAMPLED_PACKETS = 300
+"""Packets that the rate is judged by."""
+
+
+class Line(NamedTuple):
+    """One fact, under its name."""
+
+    name: str
+    text: str
+
+
+def describe(path: str, input_size_px: int) -> list[Line]:
+    """Describes a file of video or a picture.
+
+    Args:
+        path: the file.
+        input_size_px: the long side of the network's input.
+
+    Raises:
+        InputError: it holds no pictures that can be read.
+    """
+    with open_source(path) as source:
+        info = source.info
+        if isinstance(source, VideoFile):
+            with av.open(str(Path(path).absolute())) as file:
+                lines = [*_video(file, picture_stream(file, path), info), *_tracks(file)]
+        else:
+            lines = _pictures(info, next(iter(source)).pixels.shape[2])
+    inset = Inset.of(info.height_px, info.width_px, input_size_px)
+    return [*lines, Line("network", f"sees it at {inset.input_width}x{inset.input_height} px")]
+
+
+def _pictures(info: VideoInfo, channels: int) -> list[Line]:
+    count = f"{info.frame_count} pictures of " if info.frame_count != 1 else ""
+    size = f"{count}{info.width_px}x{info.height_px} px"
+    return [Line("picture", size), Line("alpha", KEPT if channels == 4 else "none")]
+
+
+def _video(file: InputContainer, stream: VideoStream, info: VideoInfo) -> Iterator[Line]:
+    frame = next(file.decode(stream))
+    seconds = (file.duration or 0) / av.time_base
+    begin = (file.start_time or 0) / av.time_base
+    container = "/".join(file.format.name.split(",")[:2])
+    yield Line("container", f"{container}, {seconds:.2f} s, begins at {begin:.3f} s")
+    context = stream.codec_context
+    yield Line(
+        "video", f"{context.name}, {info.width_px}x{info.height_px} px, {_rate(file, stream)}, {context.pix_fmt}"
+    )
+    if frame.rotation:
+        yield Line("rotation", f"stored turned by {-frame.rotation % 360} degrees; it is set upright")
+    if info.pixel_aspect != 1:
+        yield Line("pixels", f"{info.pixel_aspect} as wide as high; they stay so, and the file says it")
+    if frame.interlaced_frame:
+        yield Line("fields", "interlaced; they become whole pictures")
+    yield Line("colour", _colour(frame))
+    yield Line("alpha", KEPT if holds_alpha(stream) or has_alpha(frame) else "none")
+
+
+def _colour(frame: av.VideoFrame) -> str:
+    transfer, matrix = int(frame.color_trc), int(frame.colorspace)
+    if transfer in HDR_TRANSFERS:
+        return f"{TRANSFER_NAMES[transfer]}, high dynamic range; toned down to BT.709"
+    extent = "full range" if int(frame.color_range) == 2 else "limited range"
+    if matrix in UNKNOWN:
+        guess = "BT.709" if frame.height >= HD_HEIGHT_PX else "BT.601"
+        return f"untagged, {extent}; read as {guess}, as players do, and written as BT.709"
+    return f"{MATRIX_NAMES.get(matrix, f'matrix {matrix}')}, {extent}; written as BT.709"
+
+
+def _rate(file: InputContainer, stream: VideoStream) -> str:
+    """The mean rate, and whether frames come at even times."""
+    file.seek(0)
+    times = sorted(packet.pts for packet in islice(file.demux(stream), SAMPLED_PACKETS) if packet.pts is not None)
+    steps = {later - earlier for earlier, later in pairwise(times)}
+    mean = f"{float(stream.average_rate or stream.guessed_rate or 0):.2f} fps"
+    # Clocks that do not divide the rate alternate between two neighbouring steps.
+    return f"{mean}, variable" if steps and max(steps) - min(steps) > 1 else mean
+
+
+def _tracks(file: InputContainer) -> Iterator[Line]:
+    for stream in (*file.streams.audio, *file.streams.subtitles):
+        sound = f", {stream.rate:,} Hz, {stream.layout.name}" if isinstance(stream, AudioStream) else ""
+        language = f", {stream.language}" if stream.language not in (None, "und") else ""
+        yield Line(stream.type, f"{codec_of(stream)}{sound}{language}; {_fates(stream)}")
+
+
+def _fates(stream: Stream) -> str:
+    """What becomes of a track in each container that we write."""
+    fates: dict[Fate, list[str]] = {}
+    for suffix, encoding in OPAQUE.items():
+        with av.open(BytesIO(), "w", format=encoding.muxer) as output:
+            fates.setdefault(fate(stream, output), []).append(suffix)
+    return ", ".join(f"{what} in {' '.join(suffixes)}" for what, suffixes in fates.items())
