@@ -20,6 +20,7 @@ from streamseg.decode.video import VideoFile
 from streamseg.errors import InputError
 from streamseg.foreground import foreground_colour
 from streamseg.frames import Batch, Frame, Pixels, colours
+from streamseg.planes import BLACK, WHITE, Planes, blend
 
 Alpha = npt.NDArray[np.float32]
 Fit = Literal["cover", "contain"]
@@ -39,6 +40,10 @@ class Background(Protocol):
         """RGB `(H, W, 3)` of the frame's own size; must not be written to."""
         ...
 
+    def planes_behind(self, frame: Frame) -> Planes:
+        """The same in planes."""
+        ...
+
     def close(self) -> None:
         """Releases what the background holds open."""
         ...
@@ -50,12 +55,20 @@ class Still:
     def __init__(self, pixels: Pixels, fit: Fit) -> None:
         self._pixels, self._fit = _over_black(pixels), fit
         self._fitted: Pixels | None = None
+        self._planes: Planes | None = None
 
     def behind(self, frame: Frame) -> Pixels:
         """See `Background`."""
-        if self._fitted is None or self._fitted.shape[:2] != frame.pixels.shape[:2]:
-            self._fitted = fit_to(self._pixels, frame.pixels.shape[0], frame.pixels.shape[1], self._fit)
+        height, width = frame.picture.shape[:2]
+        if self._fitted is None or self._fitted.shape[:2] != (height, width):
+            self._fitted, self._planes = fit_to(self._pixels, height, width, self._fit), None
         return self._fitted
+
+    def planes_behind(self, frame: Frame) -> Planes:
+        """See `Background`."""
+        fitted = self.behind(frame)
+        self._planes = self._planes or Planes.of(fitted)
+        return self._planes
 
     def close(self) -> None:
         """See `Background`."""
@@ -76,6 +89,13 @@ class Moving:
 
     def behind(self, frame: Frame) -> Pixels:
         """See `Background`."""
+        return self._at(frame).behind(frame)
+
+    def planes_behind(self, frame: Frame) -> Planes:
+        """See `Background`."""
+        return self._at(frame).planes_behind(frame)
+
+    def _at(self, frame: Frame) -> Still:
         shown = self._shown
         if self._origin is None:  # It starts with the first frame, whatever the clock of the frames says then.
             self._origin = shown.time - frame.time
@@ -84,7 +104,7 @@ class Moving:
             self._next = next(self._frames, None) or self._restart(self._shown.time - self._origin)
         if self._shown is not shown:
             self._fitted = Still(self._shown.pixels, self._fit)
-        return self._fitted.behind(frame)
+        return self._fitted
 
     def close(self) -> None:
         """See `Background`."""
@@ -104,13 +124,13 @@ class Blurred:
     """The frame itself, out of focus."""
 
     def behind(self, frame: Frame) -> Pixels:
-        """See `Background`; blurred at a quarter of the size, which looks the same and costs a sixteenth."""
-        height, width = frame.pixels.shape[:2]
-        small = cv2.resize(
-            colours(frame.pixels), (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA
-        )
-        soft = cv2.GaussianBlur(small, (0, 0), max(1.0, max(height, width) * BLUR_SHARE / 4))
-        return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        """See `Background`."""
+        return blurred(colours(frame.pixels))
+
+    def planes_behind(self, frame: Frame) -> Planes:
+        """See `Background`."""
+        source = frame.picture if isinstance(frame.picture, Planes) else Planes.of(frame.picture)
+        return source.map(blurred)
 
     def close(self) -> None:
         """See `Background`."""
@@ -153,12 +173,17 @@ def composite(batches: Iterable[Batch], settings: CompositeSettings) -> Iterator
     with chosen_background(settings) as background:
         for batch in batches:
             for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
-                yield replace(frame, pixels=finish(frame, alpha[0].numpy(), background, settings.matte_only))
+                yield replace(frame, picture=finish(frame, alpha[0].numpy(), background, settings.matte_only))
 
 
-def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> Pixels:
-    """One finished picture from a frame and its matte `(h, w)` at any size; the frame's own alpha holds too."""
-    rgb, full = colours(frame.pixels), refine(colours(frame.pixels), alpha)
+def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> Pixels | Planes:
+    """One finished picture from a frame and its matte `(h, w)` at any size; the frame's own alpha holds too.
+
+    A frame in planes stays in planes before a background.
+    """
+    if background and not matte_only and isinstance(frame.picture, Planes):
+        return blend(frame.picture, background.planes_behind(frame), refine(frame.picture, alpha))
+    rgb, full = colours(frame.pixels), refine(frame.picture, alpha)
     if frame.pixels.shape[2] == 4:
         cv2.multiply(full, frame.pixels[..., 3], dst=full, scale=1 / 255, dtype=cv2.CV_32F)
     if background and not matte_only:
@@ -167,7 +192,7 @@ def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only
     return matte if matte_only else np.dstack((foreground_colour(rgb, matte), matte))
 
 
-def refine(pixels: Pixels, alpha: Alpha) -> Alpha:
+def refine(picture: Pixels | Planes, alpha: Alpha) -> Alpha:
     """Enlarges a matte `(h, w)` to the frame's `(H, W)`, its edges drawn along the frame's own.
 
     A local linear model of alpha over the frame's luma is fitted at the matte's size and applied at the frame's.
@@ -175,15 +200,32 @@ def refine(pixels: Pixels, alpha: Alpha) -> Alpha:
     Source: He and Sun, "Fast Guided Filter", arXiv:1505.00996, algorithm 2, with one change: the model passes through
     each matte pixel's own value, not through the window's mean, which would blur the matte by the window.
     """
-    size = pixels.shape[1::-1]
-    guide = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    small_guide = cv2.resize(guide, alpha.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
-    small_guide /= 255
+    guide, black, white = _guide(picture)
+    size = guide.shape[::-1]
+    reduced = cv2.resize(guide, alpha.shape[::-1], interpolation=cv2.INTER_AREA)
+    small_guide = (reduced.astype(np.float32) - np.float32(black)) / np.float32(white - black)
     small_slope = _slope(small_guide, alpha)
     slope = cv2.resize(small_slope, size, interpolation=cv2.INTER_CUBIC)
-    offset = cv2.resize(alpha - small_slope * small_guide, size, interpolation=cv2.INTER_CUBIC)
-    enlarged = cv2.add(cv2.multiply(slope, guide, scale=1 / 255, dtype=cv2.CV_32F), offset)
+    # What black stands for is taken off at the matte's size, not from every pixel of the frame.
+    small_offset = alpha - small_slope * (small_guide + np.float32(black / (white - black)))
+    offset = cv2.resize(small_offset, size, interpolation=cv2.INTER_CUBIC)
+    enlarged = cv2.add(cv2.multiply(slope, guide, scale=1 / (white - black), dtype=cv2.CV_32F), offset)
     return np.clip(enlarged, 0, 1, out=enlarged).astype(np.float32, copy=False)
+
+
+def _guide(picture: Pixels | Planes) -> tuple[Pixels, int, int]:
+    """The frame's luma `(H, W)`, and its levels of black and white."""
+    if isinstance(picture, Planes):
+        return picture.values[0], BLACK, WHITE
+    return cv2.cvtColor(colours(picture), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False), 0, 255
+
+
+def blurred(values: Pixels) -> Pixels:
+    """Out of focus, `(H, W)` or `(H, W, 3)`; at a quarter of the size, which looks the same and costs a sixteenth."""
+    height, width = values.shape[:2]
+    small = cv2.resize(values, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
+    soft = cv2.GaussianBlur(small, (0, 0), max(1.0, max(height, width) * BLUR_SHARE / 4))
+    return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def _slope(guide: Alpha, alpha: Alpha) -> Alpha:

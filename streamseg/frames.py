@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from av.video.plane import VideoPlane
     from torch import Tensor
 
+    from streamseg.planes import Planes
+
 Pixels = npt.NDArray[np.uint8]
 """`(H, W, 3)` RGB; a cut-out or a source with alpha is `(H, W, 4)`, RGB with straight alpha; a matte is `(H, W)`, 255 =
 foreground."""
@@ -70,24 +72,29 @@ class VideoInfo:
     end: Fraction | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One picture on the host.
 
     Attributes:
         index: 0, 1, 2, ... in the order of the source; live sources skip numbers when frames are dropped.
         time: exact presentation time in seconds, as the source states it, less the source's `origin`.
-        pixels: uint8, upright; see `Pixels` for the shapes.
+        picture: upright, as pixels or in planes.
         captured_seconds: monotonic clock when the frame reached us; what latency is measured from.
     """
 
     index: int
     time: Fraction
-    pixels: Pixels
+    picture: Pixels | Planes
     captured_seconds: float = 0.0
 
+    @property
+    def pixels(self) -> Pixels:
+        """See `Pixels` for the shapes; made of planes once, when first asked for."""
+        return self.picture if isinstance(self.picture, np.ndarray) else self.picture.rgb
+
     def __repr__(self) -> str:
-        return f"Frame(index={self.index}, time={float(self.time):.3f} s, pixels={self.pixels.shape})"
+        return f"Frame(index={self.index}, time={float(self.time):.3f} s, pixels={self.picture.shape})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

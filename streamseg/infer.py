@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
@@ -17,6 +17,7 @@ from torch import Tensor
 from streamseg import cuda
 from streamseg.errors import EngineError
 from streamseg.frames import Batch, Frame, Pixels, VideoInfo, colours
+from streamseg.planes import Planes
 from streamseg.quantised import QuantisedNet
 from streamseg.u2net import STRIDE_PX
 
@@ -102,13 +103,21 @@ class Inset:
         """The frame's part of `(N, 1, input_height, input_width)`, as a view `(N, 1, height, width)`."""
         return alpha[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
-    def fill(self, picture: Pixels, target: Pixels) -> None:
-        """Resizes RGB `(H, W, 3)` into `target`, averaged over the pixels when shrunk, and repeats its edges."""
-        shrinks = self.height <= picture.shape[0] and self.width <= picture.shape[1]
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        small = cv2.resize(picture, (self.width, self.height), interpolation=method)
+    def fill(self, picture: Pixels | Planes, target: Pixels) -> None:
+        """Resizes a picture into `target` in RGB, averaged over the pixels when shrunk, and repeats its edges."""
+        small = self._resized(picture)
         bottom, right = self.input_height - self.height - self.top, self.input_width - self.width - self.left
         cv2.copyMakeBorder(small, self.top, bottom, self.left, right, cv2.BORDER_REPLICATE, dst=target)
+
+    def _resized(self, picture: Pixels | Planes) -> Pixels:
+        shrinks = self.height <= picture.shape[0] and self.width <= picture.shape[1]
+        if not isinstance(picture, np.ndarray):
+            if shrinks:
+                return picture.reduced(self.width, self.height)
+            picture = picture.rgb
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized = cv2.resize(colours(picture), (self.width, self.height), interpolation=method)
+        return resized.astype(np.uint8, copy=False)
 
 
 def infer(frames: Iterable[Frame], engine: Engine, input_size: int, batch_size: int = 1) -> Iterator[Batch]:
@@ -123,8 +132,9 @@ def infer(frames: Iterable[Frame], engine: Engine, input_size: int, batch_size: 
     rest = iter(frames)
     for first in rest:
         taken = tuple(chain((first,), islice(rest, batch_size - 1)))
-        inset = Inset.of(first.pixels.shape[0], first.pixels.shape[1], input_size)
-        yield Batch(taken, inset.crop(engine.alpha(network_input([colours(frame.pixels) for frame in taken], inset))))
+        height, width, _ = first.picture.shape
+        inset = Inset.of(height, width, input_size)
+        yield Batch(taken, inset.crop(engine.alpha(network_input([frame.picture for frame in taken], inset))))
 
 
 def warm_up(engine: Engine, info: VideoInfo, input_size: int) -> None:
@@ -133,8 +143,8 @@ def warm_up(engine: Engine, info: VideoInfo, input_size: int) -> None:
     engine.alpha(network_input([black], Inset.of(info.height_px, info.width_px, input_size)))
 
 
-def network_input(pictures: list[Pixels], inset: Inset) -> Tensor:
-    """RGB pictures `(H, W, 3)` of the size that `inset` is for -> normalised `(N, 3, input_height, input_width)`."""
+def network_input(pictures: Sequence[Pixels | Planes], inset: Inset) -> Tensor:
+    """Pictures of the size that `inset` is for -> normalised `(N, 3, input_height, input_width)`."""
     small = np.empty((len(pictures), inset.input_height, inset.input_width, 3), np.uint8)
     for picture, target in zip(pictures, small, strict=True):
         inset.fill(picture, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -77,13 +77,13 @@ def _matte_photo(
     photo: Path, out: Path, engine: Engine, settings: Settings, background: Background | None
 ) -> PhotoDone:
     pixels = read_image(photo)
-    check_size(pixels, str(photo))
+    check_size(pixels.shape, str(photo))
     frame = Frame(0, Fraction(0), pixels)
     started = time.perf_counter()
     batch = next(infer([frame], engine, settings.infer.input_size))
     inference_ms = (time.perf_counter() - started) * 1000
-    result = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only)
-    write_image(out, result)
+    picture = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only)
+    write_image(out, replace(frame, picture=picture).pixels)
     return PhotoDone(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms)
 
 

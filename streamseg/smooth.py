@@ -14,12 +14,16 @@ from torch import Tensor
 
 from streamseg.config import SmoothSettings
 from streamseg.frames import Batch, Frame, Pixels
+from streamseg.planes import Planes
 
 CUT_THRESHOLD = 30.0
 """Mean absolute change of the thumbnail, in levels of 255, from which on it is another scene."""
 
 THUMBNAIL_SIDE = 12
 """Sides of the thumbnail for finding cuts: coarse, so that a pan changes little of it."""
+
+TO_RGB = np.array([[1.164, 1.164, 1.164], [0.0, -0.213, 2.112], [1.793, -0.533, 0.0]], np.float32)
+"""Luma, blue and red difference of limited range -> red, green and blue (ITU-R BT.709-6, section 3)."""
 
 POINTS_PER_SIDE = 96
 """Points of the frame along each side that the thumbnail averages, so that noise does not show in it."""
@@ -96,13 +100,24 @@ class CutDetector:
     def __init__(self) -> None:
         self._last: cv2.typing.MatLike | None = None
 
-    def is_cut(self, pixels: Pixels) -> bool:
-        """Whether RGB `(H, W, 3)` shows another scene than the picture before."""
-        step_y, step_x = (max(1, length // POINTS_PER_SIDE) for length in pixels.shape[:2])
-        points = pixels[::step_y, ::step_x].astype(np.float32)
-        thumbnail = cv2.resize(points, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    def is_cut(self, picture: Pixels | Planes) -> bool:
+        """Whether it shows another scene than the picture before."""
+        thumbnail = _thumbnail(picture)
         last, self._last = self._last, thumbnail
         return last is None or float(cv2.absdiff(thumbnail, last).mean()) > CUT_THRESHOLD
+
+
+def _thumbnail(picture: Pixels | Planes) -> cv2.typing.MatLike:
+    """RGB of a few coarse squares, up to a constant."""
+    if isinstance(picture, np.ndarray):
+        return _coarse(picture)
+    return np.dstack([_coarse(values) for values in picture.values]) @ TO_RGB
+
+
+def _coarse(values: Pixels) -> cv2.typing.MatLike:
+    step_y, step_x = (max(1, length // POINTS_PER_SIDE) for length in values.shape[:2])
+    points = values[::step_y, ::step_x].astype(np.float32)
+    return cv2.resize(points, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
 
 
 def smooth(batches: Iterable[Batch], settings: SmoothSettings) -> Iterator[Batch]:
@@ -117,7 +132,7 @@ def smooth(batches: Iterable[Batch], settings: SmoothSettings) -> Iterator[Batch
         smoothed: list[Tensor] = []
         for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
             elapsed_seconds = float(frame.time - last.time) if last else 0.0
-            if cuts.is_cut(frame.pixels) or elapsed_seconds <= 0:
+            if cuts.is_cut(frame.picture) or elapsed_seconds <= 0:
                 temporal.reset()
             smoothed.append(temporal.step(alpha, elapsed_seconds))
             last = frame

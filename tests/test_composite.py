@@ -316,7 +316,7 @@ def test_a_cut_out_has_straight_alpha() -> None:
 def test_the_frames_own_alpha_holds_too() -> None:
     left = np.zeros((96, 128), np.uint8)
     left[:, :60] = 255
-    sources = [replace(frame, pixels=np.dstack((frame.pixels, left))) for frame in frames(2)]
+    sources = [replace(frame, picture=np.dstack((frame.pixels, left))) for frame in frames(2)]
     batch = next(infer(sources, DiscEngine(), 128, 2))
     for index, frame in enumerate(composite([batch], CompositeSettings())):
         assert np.array_equal(frame.pixels[:, 60:, 3], np.zeros((96, 68), np.uint8))

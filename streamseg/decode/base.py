@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from streamseg.errors import InputError
-from streamseg.frames import Frame, Pixels, VideoInfo
+from streamseg.frames import Frame, VideoInfo
 
 MIN_SIDE_PX = 16
 """Smallest side of a picture: less holds no outline to find."""
@@ -64,11 +64,11 @@ class ClosingSource:
         """Nothing to close by default."""
 
 
-def check_size(pixels: Pixels, name: str) -> None:
+def check_size(shape: tuple[int, ...], name: str) -> None:
     """Raises InputError for a picture with a side under 16 px."""
-    if min(pixels.shape[:2]) < MIN_SIDE_PX:
+    if min(shape[:2]) < MIN_SIDE_PX:
         smallest = f"{MIN_SIDE_PX}x{MIN_SIDE_PX} px"
-        raise InputError(f"{name} is {size_text(pixels.shape)}; the smallest picture that can be matted is {smallest}")
+        raise InputError(f"{name} is {size_text(shape)}; the smallest picture that can be matted is {smallest}")
 
 
 def size_text(shape: tuple[int, ...]) -> str:

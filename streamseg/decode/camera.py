@@ -74,7 +74,7 @@ class Paced(ClosingSource):
             if started is None:
                 started = self._clock() - float(frame.time)
             self._sleep(max(0.0, started + float(frame.time) - self._clock()))
-            yield Frame(frame.index, frame.time, frame.pixels, self._clock())
+            yield replace(frame, captured_seconds=self._clock())
         self.damage = self._source.damage
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ class ImageFiles(ClosingSource):
     def __init__(self, path: Path) -> None:
         self._paths = images_in(path) if path.is_dir() else [path]
         first = read_image(self._paths[0])
-        check_size(first, str(self._paths[0]))
+        check_size(first.shape, str(self._paths[0]))
         self._size = first.shape
         self.info = VideoInfo(first.shape[1], first.shape[0], FOLDER_RATE, 1 / FOLDER_RATE, len(self._paths))
 

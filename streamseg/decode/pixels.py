@@ -8,6 +8,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from streamseg.frames import Pixels
+from streamseg.planes import LAYOUT, Planes
 from streamseg.stacked import unstack
 
 MATRICES = {
@@ -38,8 +39,10 @@ class ToPixels:
         self._size_px: tuple[int, int] | None = None
         self.lies_on_its_side = False
 
-    def __call__(self, frame: av.VideoFrame) -> Pixels:
-        """One frame; those of another size than the first are scaled to it."""
+    def __call__(self, frame: av.VideoFrame) -> Pixels | Planes:
+        """One frame, in its planes if they can stay; those of another size than the first are scaled to it."""
+        if self._can_stay(frame):
+            return Planes(frame, matrix_of(frame))
         converted = self._reformatter.reformat(
             frame,
             format="rgba" if has_alpha(frame) else "rgb24",
@@ -56,6 +59,15 @@ class ToPixels:
         self.lies_on_its_side = quarters % 2 == 1
         turned = np.rot90(pixels, quarters) if quarters else pixels
         return self._at_first_size(np.ascontiguousarray(turned))
+
+    def _can_stay(self, frame: av.VideoFrame) -> bool:
+        size_px = frame.width, frame.height
+        if frame.format.name != LAYOUT or self._stacked or any(side % 2 for side in size_px):
+            return False
+        if frame.rotation or int(frame.color_range) == int(ColorRange.JPEG):
+            return False
+        self._size_px = self._size_px or size_px
+        return size_px == self._size_px
 
     def _at_first_size(self, pixels: Pixels) -> Pixels:
         size_px = pixels.shape[1], pixels.shape[0]

@@ -20,7 +20,7 @@ from streamseg.decode.layers import Decode, WithAlphaLayer, has_alpha_layer
 from streamseg.decode.pixels import ToPixels
 from streamseg.decode.stretch import WHOLE, Stretch
 from streamseg.errors import InputError
-from streamseg.frames import Frame, Pixels, VideoInfo
+from streamseg.frames import Frame, VideoInfo
 from streamseg.stacked import STACKED_TAG
 
 TEST_PATTERN = "testsrc"
@@ -66,8 +66,8 @@ class VideoFile(ClosingSource):
         except BaseException:
             self._container.close()
             raise
-        check_size(self._first.pixels, url)
-        self.info = self._describe(self._first.pixels, is_file=format_name is None)
+        check_size(self._first.picture.shape, url)
+        self.info = self._describe(self._first.picture.shape, is_file=format_name is None)
 
     def __iter__(self) -> Iterator[Frame]:
         yield self._first
@@ -181,10 +181,10 @@ class VideoFile(ClosingSource):
             return f"{self._url} is cut short: the pictures end at {float(end):.1f} s of {stated:.1f} s"
         return None
 
-    def _describe(self, first: Pixels, is_file: bool) -> VideoInfo:
+    def _describe(self, shape: tuple[int, ...], is_file: bool) -> VideoInfo:
         return VideoInfo(
-            width_px=first.shape[1],
-            height_px=first.shape[0],
+            width_px=shape[1],
+            height_px=shape[0],
             rate=self._rate,
             time_base=self._time_base,
             frame_count=self._count(),

@@ -28,7 +28,7 @@ class AlphaCheck:
 
     def note(self, frame: Frame) -> None:
         """Takes a frame that was written, without copying it; one without alpha is passed over."""
-        if frame.pixels.ndim == 3 and frame.pixels.shape[2] == 3:
+        if frame.picture.shape[2:] == (3,):
             return
         count = self._count
         self._kept.setdefault("first", frame)

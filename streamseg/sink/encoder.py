@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 from av.container import OutputContainer
@@ -9,7 +10,7 @@ from av.packet import Packet
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
-from streamseg.frames import Pixels, VideoInfo
+from streamseg.frames import Frame, VideoInfo
 from streamseg.sink.formats import Encoding
 from streamseg.sink.planes import ToPlanes, even, needs_even, pad_to_even
 from streamseg.stacked import stack
@@ -24,7 +25,7 @@ class Encoder(Protocol):
 
     stream: VideoStream
 
-    def encode(self, pixels: Pixels, pts: int) -> list[Packet[Any]]:
+    def encode(self, frame: Frame, pts: int) -> list[Packet[Any]]:
         """One picture at `pts`, in the stream's time base -> the packets that are ready."""
         ...
 
@@ -39,9 +40,9 @@ class FrameEncoder:
     def __init__(self, stream: VideoStream, layout: str) -> None:
         self.stream, self._to_planes = stream, ToPlanes(layout)
 
-    def encode(self, pixels: Pixels, pts: int) -> list[Packet[Any]]:
-        """See `Encoder`; takes RGB, RGBA or grey."""
-        picture = self._to_planes(pixels)
+    def encode(self, frame: Frame, pts: int) -> list[Packet[Any]]:
+        """See `Encoder`; takes any kind of picture."""
+        picture = self._to_planes(frame.picture)
         picture.pts, picture.time_base = pts, self.stream.codec_context.time_base
         return list(self.stream.encode(picture))
 
@@ -53,9 +54,9 @@ class FrameEncoder:
 class StackedEncoder(FrameEncoder):
     """Alpha as grey below the colours."""
 
-    def encode(self, pixels: Pixels, pts: int) -> list[Packet[Any]]:
+    def encode(self, frame: Frame, pts: int) -> list[Packet[Any]]:
         """See `Encoder`; takes RGBA."""
-        return super().encode(stack(pad_to_even(pixels)), pts)
+        return super().encode(replace(frame, picture=stack(pad_to_even(frame.pixels))), pts)
 
 
 def add_stream(output: OutputContainer, encoding: Encoding, info: VideoInfo, options: dict[str, str]) -> VideoStream:

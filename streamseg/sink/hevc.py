@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import av
@@ -13,7 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from streamseg import hevc
 from streamseg.errors import OutputError
-from streamseg.frames import Pixels, VideoInfo, samples
+from streamseg.frames import Frame, Pixels, VideoInfo, samples
 from streamseg.sink.encoder import FrameEncoder, add_stream
 from streamseg.sink.formats import Encoding
 from streamseg.sink.planes import pad_to_even
@@ -50,15 +51,17 @@ class LayeredEncoder:
         self._neutral: av.VideoFrame | None = None
         self._waiting: tuple[deque[Packet[Any]], deque[Packet[Any]]] = deque(), deque()
 
-    def encode(self, pixels: Pixels, pts: int) -> list[Packet[Any]]:
-        """RGBA `(H, W, 4)` -> the packets that are ready."""
-        padded = pad_to_even(pixels)
+    def encode(self, frame: Frame, pts: int) -> list[Packet[Any]]:
+        """See `Encoder`; takes RGBA."""
+        padded = pad_to_even(frame.pixels)
         matte = self._as_luma(padded[..., 3])
         matte.pts, matte.time_base = pts, self._mattes.time_base
-        return self._joined(self._colours.encode(padded[..., :3], pts), self._mattes.encode(matte))
+        return self._joined(
+            self._colours.encode(replace(frame, picture=padded[..., :3]), pts), self._mattes.encode(matte)
+        )
 
     def flush(self) -> list[Packet[Any]]:
-        """The packets that are left."""
+        """See `Encoder`."""
         return self._joined(self._colours.flush(), self._mattes.encode(None))
 
     def _set_up(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from streamseg.frames import Pixels
+from streamseg.planes import LAYOUT, Planes
 
 LAYOUTS = {2: "gray", 3: "rgb24", 4: "rgba"}
 """Channels of `Pixels` (2 stands for the two dimensions of a matte) -> FFmpeg's name."""
@@ -20,8 +21,16 @@ class ToPlanes:
         self._layout, self._is_yuv = layout, layout.startswith("yuv")
         self._reformatter = VideoReformatter()
 
-    def __call__(self, pixels: Pixels) -> av.VideoFrame:
-        """RGB `(H, W, 3)`, RGBA `(H, W, 4)` or grey `(H, W)`, padded where the layout needs it -> a tagged frame."""
+    def __call__(self, picture: Pixels | Planes) -> av.VideoFrame:
+        """RGB `(H, W, 3)`, RGBA `(H, W, 4)` or grey `(H, W)`, padded where the layout needs it -> a tagged frame.
+
+        A picture in planes passes as it is where it can.
+        """
+        if isinstance(picture, np.ndarray):
+            return self._converted(picture)
+        return picture.as_bt709().frame if self._layout == LAYOUT else self._converted(picture.rgb)
+
+    def _converted(self, pixels: Pixels) -> av.VideoFrame:
         padded = pad_to_even(pixels) if needs_even(self._layout) else np.ascontiguousarray(pixels)
         colour_range = ColorRange.MPEG if self._is_yuv else ColorRange.JPEG
         picture = self._reformatter.reformat(

@@ -42,8 +42,8 @@ class SidecarSink(CompletingSink):
 
     def write(self, frame: Frame, statistics: Statistics) -> None:
         """See `Sink`; takes cut-outs `(H, W, 4)`."""
-        self._colour.write(replace(frame, pixels=frame.pixels[..., :3]), statistics)
-        self._matte.write(replace(frame, pixels=frame.pixels[..., 3]), statistics)
+        self._colour.write(replace(frame, picture=frame.pixels[..., :3]), statistics)
+        self._matte.write(replace(frame, picture=frame.pixels[..., 3]), statistics)
 
     def complete(self) -> None:
         """See `CompletingSink`; there are both new files or neither."""

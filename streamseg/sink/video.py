@@ -82,7 +82,7 @@ class VideoSink(CompletingSink):
             return
         pts = max(round(frame.time / self._info.time_base), self._last_pts + 1)
         try:
-            self._mux_pictures(self._encoder.encode(frame.pixels, pts))
+            self._mux_pictures(self._encoder.encode(frame, pts))
             self._mux_tracks(frame.time)
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error

@@ -13,6 +13,7 @@ import av
 
 from streamseg.errors import MissingExtraError, OutputError
 from streamseg.frames import Frame, VideoInfo
+from streamseg.planes import Planes
 from streamseg.sink.base import CompletingSink, Sink
 from streamseg.sink.pictures import opaque
 from streamseg.sink.planes import ToPlanes, even
@@ -62,7 +63,8 @@ class LoopbackCamera(CompletingSink):
 
     def write(self, frame: Frame, statistics: Statistics) -> None:
         """See `Sink`."""
-        picture = self._to_planes(opaque(frame.pixels))
+        kept = frame.picture if isinstance(frame.picture, Planes) else opaque(frame.picture)
+        picture = self._to_planes(kept)
         picture.pts = self._count
         try:
             self._output.mux(self._video.encode(picture))

@@ -1,0 +1,139 @@
+"""Pictures as decoders give them and encoders take them: luma, and two planes of colour at half the size.
+
+Most videos are stored so. What need not become RGB stays so from end to end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cached_property
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from streamseg.frames import Pixels, samples
+
+LAYOUT = "yuv420p"
+BLACK, WHITE = 16, 235
+"""Luma of limited range, ITU-R BT.709 section 4."""
+
+TO_RGB = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+SMALLER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+TO_PLANES = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+
+_own = threading.local()
+
+
+class Planes:
+    """A picture in limited-range 4:2:0 of 8 bits and even sides; RGB is made of it when it is asked for.
+
+    Attributes:
+        frame: FFmpeg's picture.
+        matrix: what its colours mean.
+    """
+
+    def __init__(self, frame: av.VideoFrame, matrix: Colorspace = Colorspace.ITU709) -> None:
+        self.frame, self.matrix = frame, matrix
+
+    @classmethod
+    def of(cls, rgb: Pixels) -> Planes:
+        """RGB `(H, W, 3)` -> BT.709."""
+        return cls(
+            _scaler("of").reformat(
+                av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"),
+                format=LAYOUT,
+                src_color_range=ColorRange.JPEG,
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+                interpolation=TO_PLANES,
+            )
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(H, W, 3)`, as that of the RGB pixels."""
+        return self.frame.height, self.frame.width, 3
+
+    @property
+    def values(self) -> tuple[Pixels, Pixels, Pixels]:
+        """Views of luma `(H, W)`, blue and red difference `(H / 2, W / 2)`."""
+        luma, blue, red = map(samples, self.frame.planes)
+        return luma, blue, red
+
+    @cached_property
+    def rgb(self) -> Pixels:
+        """RGB `(H, W, 3)`."""
+        return self._as_rgb("rgb", self.frame.width, self.frame.height, TO_RGB)
+
+    def reduced(self, width: int, height: int) -> Pixels:
+        """RGB `(height, width, 3)`, averaged."""
+        return self._as_rgb(f"{width}x{height}", width, height, SMALLER)
+
+    def as_bt709(self) -> Planes:
+        """The same picture under the matrix that we write; itself if it is that already."""
+        if self.matrix == Colorspace.ITU709:
+            return self
+        same = _scaler("bt709").reformat(
+            self.frame,
+            format=LAYOUT,
+            src_colorspace=self.matrix,
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.MPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=TO_RGB | Interpolation.FULL_CHR_H_INP,
+        )
+        return Planes(same)
+
+    def map(self, change: Callable[[Pixels], Pixels]) -> Planes:
+        """A picture whose every plane is what `change` makes of this one's."""
+        height, width, _ = self.shape
+        out = Planes(av.VideoFrame(width, height, LAYOUT), self.matrix)
+        for target, values in zip(out.values, self.values, strict=True):
+            target[:] = change(values)
+        return out
+
+    def _as_rgb(self, purpose: str, width: int, height: int, interpolation: Interpolation) -> Pixels:
+        converted = _scaler(purpose).reformat(
+            self.frame,
+            width,
+            height,
+            format="rgb24",
+            src_colorspace=self.matrix,
+            src_color_range=ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=interpolation,
+        )
+        return np.ascontiguousarray(converted.to_ndarray(), np.uint8)
+
+
+def blend(front: Planes, back: Planes, alpha: npt.NDArray[np.float32]) -> Planes:
+    """Sets one picture before another.
+
+    Args:
+        front: the foreground.
+        back: of the same size.
+        alpha: `(H, W)` in [0, 1]; colour takes the mean of its four pixels.
+
+    Returns:
+        BT.709.
+    """
+    height, width, _ = front.shape
+    out = av.VideoFrame(width, height, LAYOUT)
+    out.colorspace, out.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
+    half = cv2.resize(alpha, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    whole, halved = (alpha, 1 - alpha), (half, 1 - half)
+    blended = Planes(out)
+    sides = front.as_bt709().values, back.as_bt709().values, blended.values
+    for (before, behind, target), (share, rest) in zip(zip(*sides, strict=True), (whole, halved, halved), strict=True):
+        cv2.blendLinear(before, behind, share, rest, dst=target)
+    return blended
+
+
+def _scaler(purpose: str) -> VideoReformatter:
+    """A scaler that keeps its tables from picture to picture; each thread has its own."""
+    scalers: dict[str, VideoReformatter] = _own.__dict__.setdefault("scalers", {})
+    return scalers.setdefault(purpose, VideoReformatter())

@@ -1,0 +1,119 @@
+"""Compositing in a decoder's own planes: as exact as in RGB, and without the way there and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from av.video.reformatter import ColorRange, Colorspace
+
+from streamseg.composite import finish, open_background, refine
+from streamseg.config import CompositeSettings, InferSettings, Settings
+from streamseg.decode import open_source
+from streamseg.frames import Frame, Pixels
+from streamseg.pipeline import run
+from streamseg.planes import LAYOUT, Planes, blend
+from streamseg.sink import open_sink
+from streamseg.smooth import CutDetector
+from tests.synthetic import DiscEngine, picture, write_clip
+
+HEIGHT_PX, WIDTH_PX = 288, 384
+
+
+def texture(seed: int) -> Pixels:
+    """RGB with fine detail of brightness and coarse detail of colour, as videos hold it."""
+    rng = np.random.default_rng(seed)
+    fine = cv2.resize(rng.uniform(-60, 60, (HEIGHT_PX // 4, WIDTH_PX // 4)), (WIDTH_PX, HEIGHT_PX))
+    coarse = cv2.resize(rng.uniform(60, 195, (HEIGHT_PX // 48, WIDTH_PX // 48, 3)), (WIDTH_PX, HEIGHT_PX))
+    return np.clip(coarse + fine[..., None], 0, 255).astype(np.uint8)
+
+
+def soft_alpha() -> np.ndarray:
+    alpha = np.zeros((HEIGHT_PX, WIDTH_PX), np.float32)
+    cv2.circle(alpha, (180, 150), 90, 1.0, -1)
+    return cv2.GaussianBlur(alpha, (0, 0), 1.5)
+
+
+def stored(rgb: Pixels, matrix: Colorspace) -> Planes:
+    """As a decoder hands it over."""
+    frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(
+        format=LAYOUT, dst_colorspace=matrix, src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG
+    )
+    return Planes(frame, matrix)
+
+
+@pytest.mark.parametrize("matrix", [Colorspace.ITU709, Colorspace.ITU601])
+def test_within_two_levels_of_the_reference_in_float_rgb(matrix: Colorspace) -> None:
+    front, back, alpha = stored(texture(1), matrix), Planes.of(texture(2)), soft_alpha()
+    share = alpha[..., None].astype(np.float64)
+    reference = np.rint(share * front.rgb + (1 - share) * back.rgb).astype(np.uint8)
+    for found, meant in zip(blend(front, back, alpha).values, Planes.of(reference).values, strict=True):
+        difference = np.abs(found.astype(int) - meant)
+        assert difference.max() <= 2
+        assert difference.mean() < 0.5
+
+
+@pytest.mark.parametrize("bg", ["blur", "#3060a0", "picture"])
+def test_every_background_is_the_same_in_planes_and_in_rgb(bg: str, tmp_path: Path) -> None:
+    if bg == "picture":
+        bg = str(tmp_path / "bg.png")
+        cv2.imwrite(bg, texture(3))
+    planar = Frame(0, Fraction(0), stored(texture(4), Colorspace.ITU709))
+    alpha = cv2.resize(soft_alpha(), (96, 72), interpolation=cv2.INTER_AREA)
+    found = finish(planar, alpha, open_background(bg, "cover"))
+    meant = finish(replace(planar, picture=planar.pixels), alpha, open_background(bg, "cover"))
+    assert isinstance(found, Planes)
+    assert isinstance(meant, np.ndarray)
+    assert np.abs(found.rgb.astype(int) - meant).mean() < 1.5
+
+
+def test_edges_are_drawn_alike() -> None:
+    planes = stored(texture(5), Colorspace.ITU709)
+    alpha = cv2.resize(soft_alpha(), (96, 72), interpolation=cv2.INTER_AREA)
+    assert np.abs(refine(planes, alpha) - refine(planes.rgb, alpha)).max() < 0.02
+
+
+def test_reduced_is_the_mean() -> None:
+    planes = stored(texture(6), Colorspace.ITU601)
+    meant = cv2.resize(planes.rgb, (96, 72), interpolation=cv2.INTER_AREA)
+    assert np.abs(planes.reduced(96, 72).astype(int) - meant).mean() < 1
+
+
+@pytest.mark.parametrize("seed", [8, 7])
+def test_cuts_are_found_alike(seed: int) -> None:
+    """The same scene is none, another one is; in planes as in RGB."""
+    in_planes, in_rgb = CutDetector(), CutDetector()
+    for pixels in (np.full_like(texture(0), 30), texture(7), texture(seed)):
+        planes = stored(pixels, Colorspace.ITU709)
+        assert in_planes.is_cut(planes) == in_rgb.is_cut(planes.rgb)
+
+
+class TestWhatStaysInPlanes:
+    def test_the_line_makes_no_rgb_of_whole_frames(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Decoder to encoder; a frame in RGB would cost more than all of the compositing."""
+        clip = write_clip(tmp_path / "in.mp4", 12).path
+        made: list[Planes] = []
+        monkeypatch.setattr(Planes, "rgb", property(lambda self: made.append(self)))
+        settings = Settings(infer=InferSettings(input_size=64), composite=CompositeSettings(bg="#3060a0"))
+        with open_source(str(clip)) as source, open_sink(str(tmp_path / "x.mp4"), source.info) as sink:
+            run(source, DiscEngine(), sink, settings)
+        assert made == []
+
+    @pytest.mark.parametrize(("width", "height", "stays"), [(128, 96, True), (127, 96, False), (128, 95, False)])
+    def test_even_sides(self, width: int, height: int, stays: bool, tmp_path: Path) -> None:
+        with av.open(str(tmp_path / "x.mkv"), "w") as output:
+            stream = output.add_stream("ffv1", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, LAYOUT
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture(0, width, height), "rgb24")))
+            output.mux(stream.encode(None))
+        with open_source(str(tmp_path / "x.mkv")) as source:
+            assert isinstance(next(iter(source)).picture, Planes) == stays
+
+    def test_rgb_is_made_once(self) -> None:
+        frame = Frame(0, Fraction(0), stored(texture(9), Colorspace.ITU709))
+        assert frame.pixels is frame.pixels
