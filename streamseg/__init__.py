@@ -13,9 +13,13 @@ The files, in the order that a frame passes them:
     infer.py    2  Frames -> Batch with alpha; `engines/` run the network of `u2net.py`, `weights.py` loads it;
                    `quantised.py` is its int8 form, `official.py` knows the authors' checkpoints
     smooth.py   3  temporal filters: alpha in, alpha out
-    composite.py 4 matte to full size, background, blend
-    sink/       5  mp4, PNG sequence, preview window, virtual camera
+    composite.py 4 matte to full size, background, blend; `planes.py` does it in a decoder's own planes, `foreground.py`
+                   finds the colour under soft pixels of cut-outs
+    sink/       5  video files with or without alpha, picture sequences, preview window, virtual camera
     pipeline.py    wires them: threads, live or offline, statistics
+
+Around it: `batch.py` runs it over folders, `probe.py` says what a file is, `bench.py` measures. `hevc.py` and
+`stacked.py` are ways to keep alpha in a file that decode/ and sink/ share.
 
 Nothing heavy is imported before it is used. The stations themselves are called like their files, so they are not
 public names here: `from streamseg.infer import infer`.

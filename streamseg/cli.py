@@ -8,14 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamseg.cli_bench import bench
 from streamseg.cli_errors import USER_ERROR, errors_reported
+from streamseg.cli_options import (
+    AlphaPlace,
+    BatchSize,
+    Bg,
+    ConfigFile,
+    EngineName,
+    Fit,
+    InputSize,
+    MatteOnly,
+    Model,
+    Quality,
+    Smooth,
+    engine_of,
+    settings_of,
+)
 from streamseg.cli_weights import weights_app
-from streamseg.config import Settings, load_settings, setting_names
+from streamseg.config import Settings
 from streamseg.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from streamseg.decode import Source
-    from streamseg.infer import Engine
     from streamseg.pipeline import Statistics
 
 SOME_FAILED = 1
@@ -27,34 +42,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(weights_app, name="weights")
-
-Bg = Annotated[
-    str | None, typer.Option("--bg", metavar="FILE|COLOR|blur", help="Picture, video, colour (green, #00b140) or blur.")
-]
-Fit = Annotated[
-    str | None, typer.Option(metavar="cover|contain", help="How the background fills the frame (default: cover).")
-]
-MatteOnly = Annotated[bool | None, typer.Option("--matte-only", help="Write the grey matte, white = person.")]
-AlphaPlace = Annotated[
-    str | None,
-    typer.Option(metavar="embedded|stacked|sidecar", help="Where alpha goes without --bg (default: embedded)."),
-]
-Quality = Annotated[str | None, typer.Option(metavar="standard|high", help="Better or faster (default: standard).")]
-Model = Annotated[
-    str | None, typer.Option(metavar="NAME|FILE", help="Packaged weights or a weights file (default: lite).")
-]
-EngineName = Annotated[
-    str | None, typer.Option("--engine", metavar="auto|torch|openvino", help="What runs the network (default: auto).")
-]
-InputSize = Annotated[
-    int | None,
-    typer.Option(metavar="PX", help="Long side of the network's input; more is finer and slower (default: 320)."),
-]
-BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Frames in one call of the network (default: 1).")]
-Smooth = Annotated[str | None, typer.Option(metavar="one-euro|ema|none", help="Temporal filter (default: one-euro).")]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the same names; flags win over it.")
-]
+app.command()(bench)
 
 
 @app.command()
@@ -84,7 +72,7 @@ def video(
     with errors_reported():
         from streamseg.decode import Stretch, open_source
 
-        settings = _settings(context)
+        settings = settings_of(context)
         _refuse_overwriting(out, source, settings.composite.bg)
         with open_source(source, Stretch.of(start, end)) as opened:
             statistics = _run(opened, out, settings, resume=resume)
@@ -121,7 +109,7 @@ def batch(
         from streamseg.progress import BatchProgress
         from streamseg.sink.pictures import make_folder
 
-        settings = _settings(context)
+        settings = settings_of(context)
         suffix = _batch_suffix(to, settings)
         planned = plan(folder, out, suffix)
         make_folder(out)
@@ -163,12 +151,12 @@ def image(
     with errors_reported():
         from streamseg.photos import matte_photos, plan_photos
 
-        settings = _settings(context)
+        settings = settings_of(context)
         pairs = plan_photos(photos, out, transparent=settings.composite.kind == "cut-out")
         for _, target in pairs:
             _refuse_overwriting(str(target), settings.composite.bg)
         failed = 0
-        for done in matte_photos(pairs, _open_engine(settings), settings):
+        for done in matte_photos(pairs, engine_of(settings), settings):
             if done.problem:
                 failed += 1
                 print(f"error: {done.problem}", file=sys.stderr)
@@ -200,7 +188,7 @@ def webcam(
     with errors_reported():
         from streamseg.decode import open_camera
 
-        settings = _settings(context)
+        settings = settings_of(context)
         _refuse_overwriting(out, camera, settings.composite.bg)
         with open_camera(camera) as opened:
             statistics = _run(opened, out, settings, frames)
@@ -210,12 +198,6 @@ def webcam(
 def main() -> None:
     """Runs the command line."""
     app()
-
-
-def _settings(context: typer.Context) -> Settings:
-    """The command's flags over its configuration file; both use the settings' own names."""
-    given = {name: value for name, value in context.params.items() if name in setting_names()}
-    return load_settings(context.params["config"], given)
 
 
 def _batch_suffix(to: str | None, settings: Settings) -> str:
@@ -234,7 +216,7 @@ def _run(
     from streamseg.progress import RunProgress
     from streamseg.sink import open_sink
 
-    engine = _open_engine(settings)
+    engine = engine_of(settings)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
     sink = open_sink(out, source.info, settings.composite.kind, settings.output, resume)
     try:
@@ -245,13 +227,6 @@ def _run(
         raise
     print(sink.written)
     return statistics
-
-
-def _open_engine(settings: Settings) -> Engine:
-    from streamseg.infer import open_engine
-    from streamseg.weights import load_model
-
-    return open_engine(settings.infer.engine, load_model(settings.infer.model))
 
 
 def _refuse_overwriting(out: str, *inputs: str | None) -> None:

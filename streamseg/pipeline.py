@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from streamseg.composite import composite
 from streamseg.config import Settings
@@ -29,14 +29,30 @@ LATENCIES_KEPT = 600
 
 
 @dataclass(slots=True)
+class StationTime:
+    """Where the time of one station went, in seconds.
+
+    Attributes:
+        busy: at work.
+        starved: waiting for the station before it.
+        blocked: waiting for room before the next one.
+    """
+
+    busy: float = 0.0
+    starved: float = 0.0
+    blocked: float = 0.0
+
+
+@dataclass(slots=True)
 class Statistics:
-    """What a run did so far."""
+    """What a run did so far; the time of the stations is there when it has ended."""
 
     frames: int = 0
     dropped: int = 0
     started_seconds: float = field(default_factory=time.monotonic)
     elapsed_seconds: float = 0.0
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
+    stations: dict[str, StationTime] = field(default_factory=dict)
 
     @property
     def fps(self) -> float:
@@ -56,6 +72,13 @@ class Statistics:
         self.latencies_ms.append((now - frame.captured_seconds) * 1000)
 
 
+class End:
+    """Stands for the end of an iterable."""
+
+
+END = End()
+
+
 class Prefetch(Generic[T]):
     """Runs an iterable ahead on its own thread, at most `depth` items.
 
@@ -64,13 +87,14 @@ class Prefetch(Generic[T]):
     """
 
     def __init__(self, items: Iterable[T], depth: int, live: bool = False, name: str = "prefetch") -> None:
-        self._items, self._depth, self._live = items, depth, live
+        self._items, self._depth, self._live, self.name = items, depth, live, name
         self._queue: deque[T] = deque()
         self._changed = threading.Condition()
         self._stopped = self._ended = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._produce, name=f"streamseg-{name}")
         self.dropped = 0
+        self.producing_seconds = self.blocked_seconds = self.starving_seconds = 0.0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -85,7 +109,9 @@ class Prefetch(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         while True:
             with self._changed:
+                started = time.perf_counter()
                 self._changed.wait_for(lambda: self._queue or self._ended or self._stopped)
+                self.starving_seconds += time.perf_counter() - started
                 if self._stopped or not self._queue:
                     break
                 item = self._queue.popleft()
@@ -103,7 +129,7 @@ class Prefetch(Generic[T]):
     def _produce(self) -> None:
         iterator = iter(self._items)
         try:
-            for item in iterator:
+            for item in self._timed(iterator):
                 if not self._put(item):
                     break
         except BaseException as error:
@@ -116,12 +142,23 @@ class Prefetch(Generic[T]):
                 self._ended = True
                 self._changed.notify_all()
 
+    def _timed(self, iterator: Iterator[T]) -> Iterator[T]:
+        while True:
+            started = time.perf_counter()
+            item = next(iterator, END)
+            self.producing_seconds += time.perf_counter() - started
+            if isinstance(item, End):
+                return
+            yield item
+
     def _put(self, item: T) -> bool:
         with self._changed:
             if self._live and len(self._queue) >= self._depth:
                 self._queue.popleft()
                 self.dropped += 1
+            started = time.perf_counter()
             self._changed.wait_for(lambda: self._stopped or len(self._queue) < self._depth)
+            self.blocked_seconds += time.perf_counter() - started
             self._queue.append(item)
             self._changed.notify_all()
             return not self._stopped
@@ -167,11 +204,24 @@ def run(
             stack.enter_context(station)
         # All are told before the first is waited for: a station may be waiting for its neighbour.
         stack.callback(lambda: [station.stop() for station in stations])
+        sink_seconds = 0.0
         for frame in finished:
+            started = time.perf_counter()
             sink.write(frame, statistics)
+            sink_seconds += time.perf_counter() - started
             statistics.count(frame, frames.dropped)
             on_frame(statistics)
             if sink.closed:
                 break
         statistics.dropped = frames.dropped
+    statistics.stations = _station_times(stations) | {"sink": StationTime(sink_seconds, finished.starving_seconds)}
     return statistics
+
+
+def _station_times(stations: tuple[Prefetch[Any], ...]) -> dict[str, StationTime]:
+    """A station's production less its wait for the one before it is its work."""
+    starved = (0.0, *(station.starving_seconds for station in stations))
+    return {
+        station.name: StationTime(max(0.0, station.producing_seconds - waited), waited, station.blocked_seconds)
+        for station, waited in zip(stations, starved, strict=False)
+    }

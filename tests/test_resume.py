@@ -142,6 +142,12 @@ def test_nothing_was_left(tmp_path: Path) -> None:
     sink.__exit__(None, None, None)
 
 
+@pytest.mark.parametrize("name", ["x_%05d.png", "folder/"])
+def test_pictures_are_not_resumed(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be resumed"):
+        open_sink(f"{tmp_path}/{name}", INFO, resume=True)
+
+
 def test_what_was_left_is_something_else(tmp_path: Path) -> None:
     path = tmp_path / "x.mkv"
     assert killed(path, FORMATS[4], 200)

@@ -128,7 +128,7 @@ def _training_data(data: Data) -> str:
 
 def _recipe(config: Config, step: int) -> str:
     optim, crops = config.optim, ", ".join(str(phase.crop_px) for phase in config.augment.phases)
-    kind = {"adam": "Adam", "adamw": "AdamW"}[optim.optimizer]
+    kind = {"adam": "Adam", "adamw": "AdamW", "muon": "Muon"}[optim.optimizer]
     averaged = f", averaged weights ({optim.ema:g})" if optim.ema else ""
     return (
         f"U²-Net {config.model.architecture}, {step} steps of {optim.batch_size} crops of {crops} px; {kind}, learning "

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from streamseg.config import OutputSettings
+from streamseg.errors import OutputError
 from streamseg.frames import Kind, VideoInfo
 from streamseg.sink.base import Sink
 from streamseg.sink.formats import choose_encoding
@@ -45,6 +46,10 @@ def open_sink(
         return open_virtual_camera(info)
     path = Path(out)
     if "%" in path.name or path.is_dir() or out.endswith(("/", os.sep)):
+        if resume:
+            raise OutputError(
+                f"{out} is a sequence of pictures and cannot be resumed; name a video file, or give --start"
+            )
         return PictureSequence(path)
     return _open_video(path, info, kind, output, resume)
 

@@ -59,6 +59,15 @@ def test_exported_weights_give_identical_mattes(run: Path, root: Path, capsys: p
     assert metadata["licence"].startswith("Apache-2.0")
 
 
+@pytest.mark.parametrize(("optimizer", "name"), [("adam", "Adam"), ("adamw", "AdamW"), ("muon", "Muon")])
+def test_the_card_names_the_optimizer(optimizer: str, name: str, run: Path, root: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config["optim"]["optimizer"] = optimizer
+    (run / "config.json").write_text(json.dumps(config))
+    assert exit_code("export", run, "-o", root / "x.safetensors") == 0
+    assert f"; {name}, learning rate" in read_info(root / "x.safetensors").metadata["recipe"]
+
+
 def test_sharpness_multiplies_the_fused_logits_and_is_recorded(run: Path, root: Path) -> None:
     plain, sharp = root / "plain.safetensors", root / "sharp.safetensors"
     assert exit_code("export", run, "-o", plain) == 0

@@ -1,0 +1,179 @@
+"""Measures the whole line, not its parts: what a user gets, and which station holds it up.
+
+Speeds of a shared machine drift, so comparisons are made in turns within one run and reported as ratios.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics as stats
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamseg.config import Settings
+from streamseg.decode import Source, open_source
+from streamseg.frames import Frame, VideoInfo
+from streamseg.infer import Engine, Inset, network_input
+from streamseg.pipeline import StationTime, Statistics, run
+from streamseg.sink import Sink, open_sink
+from streamseg.sink.base import CompletingSink
+
+ENGINE_CALLS = 5
+FRAMES_BETWEEN_LOOKS = 10
+PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6 if hasattr(os, "sysconf") else 0.0
+
+
+class Discarded(CompletingSink):
+    """Takes frames and keeps none: a webcam's line without an encoder."""
+
+    written = "frames discarded"
+
+    def write(self, frame: Frame, statistics: Statistics) -> None:
+        """See `Sink`."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run.
+
+    Attributes:
+        frames: how many came out.
+        dropped: how many a live source lost.
+        fps: from the first call to the last frame out.
+        latencies_ms: from decoded to handed over, of the last frames.
+        stations: where the time went, in seconds.
+        bottleneck: the station that worked most.
+        share_of_bottleneck: fps as a share of what that station alone would give.
+        engine_ms: a call of the engine alone, on a batch.
+        share_of_engine: fps as a share of what the engine alone would give.
+        memory_mb: what the process held, every ten frames; empty where the system does not tell.
+    """
+
+    frames: int
+    dropped: int
+    fps: float
+    latencies_ms: list[float]
+    stations: dict[str, StationTime]
+    bottleneck: str
+    share_of_bottleneck: float
+    engine_ms: float
+    share_of_engine: float
+    memory_mb: list[float] = field(default_factory=list)
+
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        """At shares of the frames."""
+        return {f"p{percent}": float(np.percentile(self.latencies_ms, percent)) for percent in (50, 95, 99)}
+
+    @property
+    def peak_memory_mb(self) -> float:
+        """The most that was seen."""
+        return max(self.memory_mb, default=0.0)
+
+    @property
+    def mb_per_1000_frames(self) -> float:
+        """How memory grew over the second half of the run."""
+        later = self.memory_mb[len(self.memory_mb) // 2 :]
+        if len(later) < 2:
+            return 0.0
+        return float(np.polyfit(np.arange(len(later)) * FRAMES_BETWEEN_LOOKS, later, 1)[0] * 1000)
+
+    def as_json(self) -> dict[str, Any]:
+        """All figures, for a file."""
+        names = ("latency_ms", "peak_memory_mb", "mb_per_1000_frames")
+        return asdict(self) | {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as fast the first of two is, turn by turn."""
+
+    turns: list[float]
+
+    @property
+    def median(self) -> float:
+        """The middle of the turns."""
+        return stats.median(self.turns)
+
+    def as_json(self) -> dict[str, float | list[float]]:
+        """For a file."""
+        return {"median": self.median, "least": min(self.turns), "most": max(self.turns), "turns": self.turns}
+
+
+def measure(clip: str, settings: Settings, engine: Engine, frames: int, encode: bool) -> Measured:
+    """Runs the line over a clip once.
+
+    Args:
+        clip: what `open_source` takes.
+        settings: the knobs of the line.
+        engine: what `open_engine` returned.
+        frames: how many to take of it.
+        encode: to H.264 in a file that is thrown away, instead of discarding the frames.
+
+    Raises:
+        InputError: the clip cannot be read.
+    """
+    memory_mb: list[float] = []
+    with tempfile.TemporaryDirectory() as folder, open_source(clip) as source:
+        engine_ms = _engine_ms(engine, source.info, settings)
+        with _sink(source, settings, Path(folder), encode) as sink:
+            done = run(source, engine, sink, settings, frames, lambda so_far: _look(so_far, memory_mb))
+    name, slowest = max(done.stations.items(), key=lambda station: station[1].busy)
+    return Measured(
+        frames=done.frames,
+        dropped=done.dropped,
+        fps=done.fps,
+        latencies_ms=list(done.latencies_ms),
+        stations=done.stations,
+        bottleneck=name,
+        share_of_bottleneck=slowest.busy / done.elapsed_seconds,
+        engine_ms=engine_ms,
+        share_of_engine=done.fps * engine_ms / 1000 / settings.infer.batch_size,
+        memory_mb=memory_mb,
+    )
+
+
+def in_turns(first: Callable[[], float], second: Callable[[], float], turns: int) -> Ratio:
+    """Runs two ways of the same work one after the other, again and again.
+
+    Args:
+        first: does it once and returns its frames a second.
+        second: the same, the other way.
+        turns: how often.
+    """
+    return Ratio([first() / second() for _ in range(turns)])
+
+
+def _sink(source: Source, settings: Settings, folder: Path, encode: bool) -> Sink:
+    if not encode:
+        return Discarded()
+    suffix = ".mp4" if settings.composite.kind != "cut-out" else ".mov"
+    return open_sink(str(folder / f"bench{suffix}"), source.info, settings.composite.kind, settings.output)
+
+
+def _engine_ms(engine: Engine, info: VideoInfo, settings: Settings) -> float:
+    """A call of the engine alone, when it has warmed up."""
+    black = np.zeros((info.height_px, info.width_px, 3), np.uint8)
+    inset = Inset.of(info.height_px, info.width_px, settings.infer.input_size)
+    batch = network_input([black] * settings.infer.batch_size, inset)
+    engine.alpha(batch)
+    calls = []
+    for _ in range(ENGINE_CALLS):
+        started = time.perf_counter()
+        engine.alpha(batch)
+        calls.append(time.perf_counter() - started)
+    return stats.median(calls) * 1000
+
+
+def _look(so_far: Statistics, memory_mb: list[float]) -> None:
+    if so_far.frames % FRAMES_BETWEEN_LOOKS == 0:
+        with suppress(OSError):
+            pages = Path("/proc/self/statm").read_text().split()[1]
+            memory_mb.append(int(pages) * PAGE_MB)

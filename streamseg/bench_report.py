@@ -1,0 +1,76 @@
+"""A benchmark on the terminal, as JSON and as a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from streamseg.atomic import write_whole
+from streamseg.bench import Measured, Ratio
+from streamseg.errors import MissingExtraError
+
+
+def show(measured: Measured, console: Console) -> None:
+    """A table of the stations, and the line's own figures."""
+    table = Table("station", "busy, ms/frame", "starved", "blocked")
+    for name, station in measured.stations.items():
+        parts = (station.busy, station.starved, station.blocked)
+        table.add_row(name, *(f"{seconds / measured.frames * 1000:.1f}" for seconds in parts))
+    console.print(table)
+    latency = ", ".join(f"{name} {milliseconds:.0f}" for name, milliseconds in measured.latency_ms.items())
+    console.print(f"{measured.fps:.1f} fps over {measured.frames} frames, {measured.dropped} dropped", soft_wrap=True)
+    console.print(f"latency {latency} ms", soft_wrap=True)
+    share = f"{measured.share_of_bottleneck:.0%} of what it alone would give"
+    console.print(f"held up by {measured.bottleneck}; the line reaches {share}", soft_wrap=True)
+    engine = f"{measured.engine_ms:.1f} ms a call"
+    console.print(f"engine alone {engine}; the line reaches {measured.share_of_engine:.0%} of it", soft_wrap=True)
+    if measured.memory_mb:
+        growth = f"{measured.mb_per_1000_frames:+.1f} MB per 1,000 frames"
+        console.print(f"memory {measured.peak_memory_mb:.0f} MB at most, {growth} in the second half", soft_wrap=True)
+
+
+def show_ratio(ratio: Ratio, what: str, console: Console) -> None:
+    """One line."""
+    turns = f"{min(ratio.turns):.2f} to {max(ratio.turns):.2f} in {len(ratio.turns)} turns"
+    console.print(f"{what}: {ratio.median:.2f} times as fast ({turns})", soft_wrap=True)
+
+
+def write_json(path: Path, measured: Measured, ratio: Ratio | None, **about: Any) -> None:
+    """Every figure, the ratio of a comparison under `ratio`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    figures = about | measured.as_json() | ({"ratio": ratio.as_json()} if ratio else {})
+    write_whole(path, json.dumps(figures, indent=2).encode())
+
+
+def draw(path: Path, measured: Measured) -> None:
+    """The stations' time and a histogram of the latency.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("drawing a benchmark", "matplotlib", "train") from error
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    names = list(measured.stations)
+    start = [0.0] * len(names)
+    for part, colour in (("busy", "tab:blue"), ("starved", "lightgrey"), ("blocked", "tab:orange")):
+        widths = [getattr(measured.stations[name], part) / measured.frames * 1000 for name in names]
+        left.barh(names, widths, left=start, color=colour, label=part)
+        start = [sum(pair) for pair in zip(start, widths, strict=True)]
+    left.invert_yaxis()
+    left.set_xlabel("ms a frame")
+    figure.legend(loc="outside upper left", ncols=3)
+    right.hist(measured.latencies_ms, bins=30)
+    right.set_xlabel("latency, ms")
+    right.set_ylabel("frames")
+    figure.savefig(path)

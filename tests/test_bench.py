@@ -1,0 +1,130 @@
+"""The benchmark's arithmetic and its files; how fast anything is, no test says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from streamseg import bench_seed
+from streamseg.bench import Measured, Ratio, in_turns, measure
+from streamseg.bench_seed import seeds_fps
+from streamseg.cli import app
+from streamseg.config import CompositeSettings, InferSettings, Settings
+from streamseg.errors import ConfigError
+from streamseg.pipeline import StationTime
+from tests.synthetic import DiscEngine, randomised, write_clip
+
+SMALL = Settings(infer=InferSettings(input_size=64), composite=CompositeSettings(bg="blur"))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> str:
+    return str(write_clip(tmp_path / "x.mp4", 25).path)
+
+
+def measured(memory_mb: list[float]) -> Measured:
+    stations = {"decode": StationTime(1, 0, 4), "infer": StationTime(4, 0.5, 0.5)}
+    return Measured(20, 0, 4.0, [10.0, 20.0, 30.0, 40.0, 50.0], stations, "infer", 0.8, 200.0, 0.8, memory_mb)
+
+
+def test_a_run(clip: str) -> None:
+    found = measure(clip, SMALL, DiscEngine(), 20, encode=False)
+    assert found.frames == 20
+    assert found.fps > 0
+    assert list(found.stations) == ["decode", "infer", "composite", "sink"]
+    assert found.stations[found.bottleneck].busy == max(station.busy for station in found.stations.values())
+    assert 0 < found.share_of_bottleneck <= 1.01
+    assert len(found.latencies_ms) == 20
+
+
+def test_stations_account_for_the_whole_time(clip: str) -> None:
+    """Work, waiting for frames and waiting for room are all that a station does, so none can be more than the run."""
+    found = measure(clip, SMALL, DiscEngine(), 25, encode=True)
+    elapsed_seconds = found.frames / found.fps
+    for station in found.stations.values():
+        assert station.busy + station.starved + station.blocked <= elapsed_seconds * 1.05
+    assert found.stations["sink"].busy > 0
+
+
+def test_latency_at_shares() -> None:
+    assert measured([]).latency_ms == {"p50": 30.0, "p95": 48.0, "p99": 49.6}
+
+
+def test_memory() -> None:
+    flat, growing = measured([500.0] * 8), measured([500.0, 510, 520, 530, 540, 550, 560, 570])
+    assert flat.mb_per_1000_frames == pytest.approx(0, abs=1e-6)
+    assert growing.mb_per_1000_frames == pytest.approx(1000)
+    assert growing.peak_memory_mb == 570
+    assert measured([]).peak_memory_mb == 0
+
+
+def test_in_turns() -> None:
+    """A B A B, and the ratio of each pair."""
+    calls: list[str] = []
+    speeds = iter([30.0, 10.0, 40.0, 10.0, 20.0, 10.0])
+
+    def way(name: str) -> float:
+        calls.append(name)
+        return next(speeds)
+
+    ratio = in_turns(lambda: way("a"), lambda: way("b"), 3)
+    assert calls == ["a", "b"] * 3
+    assert ratio.turns == [3.0, 4.0, 2.0]
+    assert ratio.as_json() == {"median": 3.0, "least": 2.0, "most": 4.0, "turns": [3.0, 4.0, 2.0]}
+
+
+class TestSeed:
+    def test_it_mattes(self, clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same frames through the network at 320x320, enlarged, over the background."""
+        seen: list[np.ndarray] = []
+        net = randomised().eval()
+        honest = bench_seed._composite
+        monkeypatch.setattr(bench_seed, "_composite", lambda *given: seen.append(honest(*given)) or seen[-1])
+        with torch.no_grad():
+            assert seeds_fps(clip, SMALL, net, 2, encode=False) > 0
+        assert [pixels.shape for pixels in seen] == [(96, 128, 3)] * 2
+        assert all(pixels.dtype == np.uint8 for pixels in seen)
+
+    def test_it_encodes(self, clip: str) -> None:
+        assert seeds_fps(clip, SMALL, randomised().eval(), 2, encode=True) > 0
+
+    def test_cut_outs_are_unknown_to_it(self, clip: str) -> None:
+        with pytest.raises(ConfigError, match="needs a background"):
+            seeds_fps(clip, Settings(), randomised(), 2, encode=False)
+
+
+class TestCommand:
+    def test_figures_and_picture(self, clip: str, tmp_path: Path) -> None:
+        out, png = tmp_path / "b.json", tmp_path / "b.png"
+        flags = ["--frames", "10", "--input-size", "64", "--json", str(out), "--png", str(png)]
+        done = CliRunner().invoke(app, ["bench", clip, *flags])
+        assert done.exit_code == 0, done.output
+        assert "held up by" in done.output
+        figures = json.loads(out.read_text())
+        assert figures["frames"] == 10
+        assert figures["settings"]["infer"]["input_size"] == 64
+        assert "ratio" not in figures
+        assert png.stat().st_size > 5000
+
+    def test_two_configurations_in_turns(self, clip: str, tmp_path: Path) -> None:
+        for name, size in (("a", 64), ("b", 96)):
+            (tmp_path / f"{name}.toml").write_text(f"[infer]\ninput_size = {size}\n[composite]\nbg = 'blur'\n")
+        pair = ["--compare", str(tmp_path / "a.toml"), str(tmp_path / "b.toml"), "--turns", "2"]
+        done = CliRunner().invoke(app, ["bench", clip, "--frames", "10", *pair, "--json", str(tmp_path / "b.json")])
+        assert done.exit_code == 0, done.output
+        assert "times as fast" in done.output
+        assert len(json.loads((tmp_path / "b.json").read_text())["ratio"]["turns"]) == 2
+
+    def test_no_such_clip(self) -> None:
+        done = CliRunner().invoke(app, ["bench", "missing.mp4"])
+        assert done.exit_code == 2
+        assert "no such file" in done.output
+
+
+def test_a_ratio_of_one_turn() -> None:
+    assert Ratio([2.5]).median == 2.5
