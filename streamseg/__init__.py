@@ -27,8 +27,9 @@ public names here: `from streamseg.infer import infer`.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from streamseg.config import Settings, load_settings
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from streamseg.sink import open_sink
     from streamseg.u2net import FusedU2Net, U2Net
     from streamseg.weights import load_model, load_weights
+
+# OpenVINO's converter reports its use to Google Analytics unless told not to, and nobody here was asked. Without this
+# package it uses its own stand-in, which sends nothing; who imported it before us has decided otherwise.
+sys.modules.setdefault("openvino_telemetry", cast(Any, None))
 
 _HOME = {
     "Batch": "frames",

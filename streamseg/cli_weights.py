@@ -20,7 +20,7 @@ def list_command() -> None:
 
         for entry in list_weights():
             state = "packaged" if entry.file else "not packaged"
-            print(f"{entry.name:10} {state:13} {entry.licence:12} {entry.description}")
+            print(f"{entry.name:15} {state:13} {entry.licence:12} {entry.description}")
 
 
 @weights_app.command("info")

@@ -27,6 +27,18 @@ def test_import_loads_nothing_heavy() -> None:
     assert found.stdout.strip() == "[]", found.stderr
 
 
+def test_nothing_is_reported_to_anyone(tmp_path: Path) -> None:
+    """OpenVINO's converter would make an identity for the user and send what it does to Google Analytics."""
+    code = (
+        "import os, sys; os.environ['HOME'] = sys.argv[1]; os.environ.pop('CI', None)\n"
+        "from streamseg.infer import open_engine\n"
+        "from streamseg.weights import load_model\n"
+        "open_engine('openvino', load_model('lite'))\n"
+        "print(sys.modules['openvino_telemetry'], os.listdir(sys.argv[1]))"
+    )
+    assert run_python(code, str(tmp_path)).stdout.splitlines()[-1] == "None []"
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import runpy, sys\n"
