@@ -27,6 +27,7 @@ from streamseg.sink.base import CompletingSink
 
 ENGINE_CALLS = 5
 FRAMES_BETWEEN_LOOKS = 10
+LOOKS_FOR_A_SLOPE = 20
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6 if hasattr(os, "sysconf") else 0.0
 
 
@@ -78,11 +79,11 @@ class Measured:
         return max(self.memory_mb, default=0.0)
 
     @property
-    def mb_per_1000_frames(self) -> float:
-        """How memory grew over the second half of the run."""
+    def mb_per_1000_frames(self) -> float | None:
+        """How memory grew over the second half of the run; None where that was too short to tell."""
         later = self.memory_mb[len(self.memory_mb) // 2 :]
-        if len(later) < 2:
-            return 0.0
+        if len(later) < LOOKS_FOR_A_SLOPE:
+            return None
         return float(np.polyfit(np.arange(len(later)) * FRAMES_BETWEEN_LOOKS, later, 1)[0] * 1000)
 
     def as_json(self) -> dict[str, Any]:

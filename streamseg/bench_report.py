@@ -29,8 +29,9 @@ def show(measured: Measured, console: Console) -> None:
     engine = f"{measured.engine_ms:.1f} ms a call"
     console.print(f"engine alone {engine}; the line reaches {measured.share_of_engine:.0%} of it", soft_wrap=True)
     if measured.memory_mb:
-        growth = f"{measured.mb_per_1000_frames:+.1f} MB per 1,000 frames"
-        console.print(f"memory {measured.peak_memory_mb:.0f} MB at most, {growth} in the second half", soft_wrap=True)
+        slope = measured.mb_per_1000_frames
+        growth = "" if slope is None else f", {slope:+.1f} MB per 1,000 frames in the second half"
+        console.print(f"memory {measured.peak_memory_mb:.0f} MB at most{growth}", soft_wrap=True)
 
 
 def show_ratio(ratio: Ratio, what: str, console: Console) -> None:

@@ -56,10 +56,11 @@ def test_latency_at_shares() -> None:
 
 
 def test_memory() -> None:
-    flat, growing = measured([500.0] * 8), measured([500.0, 510, 520, 530, 540, 550, 560, 570])
+    flat, growing = measured([500.0] * 40), measured([500.0 + 10 * n for n in range(40)])
     assert flat.mb_per_1000_frames == pytest.approx(0, abs=1e-6)
     assert growing.mb_per_1000_frames == pytest.approx(1000)
-    assert growing.peak_memory_mb == 570
+    assert growing.peak_memory_mb == 890
+    assert measured([500.0] * 8).mb_per_1000_frames is None
     assert measured([]).peak_memory_mb == 0
 
 

@@ -176,13 +176,15 @@ def check_folder(path: Path) -> None:
 
 def _open_output(part: Path, encoding: Encoding, info: VideoInfo) -> OutputContainer:
     """Opens the unfinished file; it is made when the first frame comes."""
-    options = {"flush_packets": "1"}  # What is complete is on the disk at once, for a run that is killed.
+    # What is complete is on the disk at once, in pieces of a quarter of a second, for a run that is killed.
+    options = {"flush_packets": "1"}
     if encoding.muxer in ("mp4", "mov"):
         # Fragments make what a killed run leaves playable; the trailer turns them into an ordinary file. The header
         # waits for the first one: only then is the delay of reordered pictures known, which shifts all times.
         options |= {"movie_timescale": _clock(info.time_base), "movflags": "hybrid_fragmented+delay_moov"}
+        options["frag_duration"] = "250000"
     else:
-        options["cluster_time_limit"] = "1000"  # Matroska holds a cluster back until it is whole; in milliseconds.
+        options["cluster_time_limit"] = "250"
     # Absolute, as FFmpeg takes "12:30.mp4" for a protocol.
     return av.open(str(part.absolute()), "w", format=encoding.muxer, options=options)
 
