@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import Interpolation
 
+from streamseg.decode import open_source
 from streamseg.errors import MissingExtraError, OutputError
 from streamseg.frames import Frame, Pixels, VideoInfo
 from streamseg.pipeline import Statistics
@@ -326,7 +327,7 @@ class TestFullDisk:
         sink._output = Failing(sink._output, full, good)  # type: ignore[assignment]
         with pytest.raises(OutputError, match=r"cannot write .*out\.mp4: No space left on device"), sink:
             _write_all(sink, grey_frames(6))
-        assert _names(tmp_path) == []
+        _check_what_is_left(tmp_path, playable=good is None)
 
     @pytest.mark.parametrize("share", [0.0, 0.5, 0.98], ids=["header", "middle", "trailer"])
     def test_mp4_for_real(self, share: float, tmp_path: Path) -> None:
@@ -338,7 +339,14 @@ class TestFullDisk:
             pytest.raises(OutputError, match=r"cannot write .*out\.mp4: File too large"),
         ):
             write_mp4(tmp_path / "out.mp4", frames, info)
-        assert _names(tmp_path) == []
+        _check_what_is_left(tmp_path, playable=share > 0)
+
+    def test_the_message_says_how_to_go_on(self, tmp_path: Path) -> None:
+        sink = VideoSink(tmp_path / "out.mp4", INFO, H264)
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sink._output = Failing(sink._output, full, None)  # type: ignore[assignment]
+        with pytest.raises(OutputError, match=r"out\.mp4\.part plays up to there, and --resume goes on"), sink:
+            _write_all(sink, grey_frames(6))
 
     def test_pictures_for_real(self, tmp_path: Path) -> None:
         with file_limit(1000), pytest.raises(OutputError, match=r"cannot write .*00000\.png: File too large"):
@@ -350,7 +358,15 @@ class TestFullDisk:
         sink._output = Failing(sink._output, KeyboardInterrupt(), None)  # type: ignore[assignment]
         with pytest.raises(KeyboardInterrupt), sink:
             _write_all(sink, grey_frames(3))
-        assert _names(tmp_path) == []
+        _check_what_is_left(tmp_path, playable=True)
+
+
+def _check_what_is_left(folder: Path, playable: bool) -> None:
+    """Never a file of the final name; a `.part` only where it holds pictures."""
+    assert _names(folder) == (["out.mp4.part"] if playable else [])
+    if playable:
+        with open_source(str(folder / "out.mp4.part")) as source:
+            assert next(iter(source)).pixels.shape[2] == 3
 
 
 def _write_all(sink: VideoSink, frames: list[Frame]) -> None:

@@ -51,6 +51,11 @@ def resume_point(left: Collection[Path]) -> Fraction:
     return point
 
 
+def is_playable(part: Path) -> bool:
+    """Whether an unfinished file holds pictures already."""
+    return part.exists() and bool(_key_times(part))
+
+
 def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[Packet[Any]]:
     """The pictures before `until` seconds, for `stream`.
 

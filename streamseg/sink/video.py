@@ -21,7 +21,7 @@ from streamseg.sink.check import AlphaCheck
 from streamseg.sink.encoder import Encoder, FrameEncoder, StackedEncoder, add_stream
 from streamseg.sink.formats import Encoding
 from streamseg.sink.hevc import LayeredEncoder
-from streamseg.sink.resume import BEGINNING, HALF_A_TICK, kept_packets, left_over, part_of
+from streamseg.sink.resume import BEGINNING, HALF_A_TICK, is_playable, kept_packets, left_over, part_of
 from streamseg.sink.tracks import SourceTracks
 from streamseg.stacked import STACKED_TAG
 
@@ -93,7 +93,7 @@ class VideoSink(CompletingSink):
         """Flushes the encoder, writes the rest of the sound and gives the file its name.
 
         Raises:
-            OutputError: the disk is full; nothing is left under the final name.
+            OutputError: the disk is full, or the alpha was lost; nothing is left under the final name.
         """
         self._finish(None)
 
@@ -110,24 +110,33 @@ class VideoSink(CompletingSink):
             self._mux_tracks(sound_until)
             self._flush_tracks()
             self._output.close()
-            self._check.verify(self._part, self._path)
+            self._verify()
             os.replace(self._part, self._path)
         except (av.FFmpegError, OSError) as error:
+            message = self._message(error)
             self.discard()
-            raise OutputError(self._message(error)) from error
+            raise OutputError(message) from error
         except BaseException:
             self.discard()
             raise
         self._close_tracks()
 
+    def _verify(self) -> None:
+        try:
+            self._check.verify(self._part, self._path)
+        except OutputError:
+            self._part.unlink(missing_ok=True)
+            raise
+
     def discard(self) -> None:
-        """Removes the unfinished file."""
-        # Closing writes the trailer, which fails again on a full disk; the file goes either way.
+        """Leaves the unfinished file if it plays, for `--resume`; removes it if not."""
+        # Closing writes the trailer, which fails again on a full disk; what was written before it stays.
         with suppress(av.FFmpegError, OSError):
             self._output.close()
         self._close_tracks()
-        with suppress(OSError):
-            self._part.unlink(missing_ok=True)
+        if not is_playable(self._part):
+            with suppress(OSError):
+                self._part.unlink(missing_ok=True)
 
     def _take_over(self, left: Path) -> None:
         """Begins the file with the pictures that an interrupted run completed."""
@@ -163,7 +172,8 @@ class VideoSink(CompletingSink):
 
     def _message(self, error: Exception) -> str:
         reason = getattr(error, "strerror", None) or str(error)
-        return f"cannot write {self._path}: {reason}"
+        saved = f"; {self._part} plays up to there, and --resume goes on" if is_playable(self._part) else ""
+        return f"cannot write {self._path}: {reason}{saved}"
 
 
 def check_folder(path: Path) -> None:
