@@ -72,6 +72,13 @@ class Statistics:
         self.latencies_ms.append((now - frame.captured_seconds) * 1000)
 
 
+class End:
+    """Stands for the end of an iterable."""
+
+
+END = End()
+
+
 class Prefetch(Generic[T]):
     """Runs an iterable ahead on its own thread, at most `depth` items.
 
@@ -138,12 +145,10 @@ class Prefetch(Generic[T]):
     def _timed(self, iterator: Iterator[T]) -> Iterator[T]:
         while True:
             started = time.perf_counter()
-            try:
-                item = next(iterator)
-            except StopIteration:
+            item = next(iterator, END)
+            self.producing_seconds += time.perf_counter() - started
+            if isinstance(item, End):
                 return
-            finally:
-                self.producing_seconds += time.perf_counter() - started
             yield item
 
     def _put(self, item: T) -> bool:

@@ -15,10 +15,9 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from streamseg.errors import OutputError
-from streamseg.sink.check import TICK
 
 BEGINNING = Fraction(0)
-HALF_A_TICK = TICK / 2
+HALF_A_TICK = Fraction(1, 2000)
 """Containers round times by at most this (WebM counts milliseconds)."""
 
 
@@ -54,7 +53,7 @@ def resume_point(left: Collection[Path]) -> Fraction:
 
 def is_playable(part: Path) -> bool:
     """Whether an unfinished file holds pictures already."""
-    return part.exists() and next(_key_times(part), None) is not None
+    return part.exists() and bool(_key_times(part))
 
 
 def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[Packet[Any]]:
@@ -76,11 +75,12 @@ def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[P
                 yield kept
 
 
-def _key_times(path: Path) -> Iterator[Fraction]:
+def _key_times(path: Path) -> list[Fraction]:
     """When each group of pictures begins; the last one may be broken off."""
     # A run that was killed at once leaves nothing that can be opened.
     with suppress(av.FFmpegError, IndexError), av.open(str(path.absolute())) as file:
-        yield from (_time(packet) for packet in _pictures(file) if packet.is_keyframe)
+        return [_time(packet) for packet in _pictures(file) if packet.is_keyframe]
+    return []
 
 
 def _pictures(file: InputContainer) -> Iterator[Packet[Any]]:
