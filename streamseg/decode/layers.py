@@ -1,6 +1,6 @@
 """HEVC whose second layer is alpha: the layers are taken apart, decoded side by side and joined again.
 
-Not every FFmpeg that reads our other formats decodes that layer, and those that do ask to be told to.
+FFmpeg 9 does this by itself; the one inside PyAV, of 8.1, sees the layer and leaves it out.
 """
 
 from __future__ import annotations

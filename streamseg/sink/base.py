@@ -44,7 +44,7 @@ class Sink(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Completes the output, or removes what is half written after an error other than Ctrl-C."""
+        """Completes the output; after an error other than Ctrl-C, leaves only what can be gone on with."""
         ...
 
 
@@ -75,4 +75,4 @@ class CompletingSink:
         self.complete()
 
     def discard(self) -> None:
-        """Removes what is half written."""
+        """Removes what is half written and cannot be gone on with."""

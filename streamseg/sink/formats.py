@@ -89,7 +89,7 @@ def choose_encoding(path: Path, kind: Kind, output: OutputSettings) -> Encoding:
         output: where alpha goes, and the quality that is wanted.
 
     Raises:
-        OutputError: there is no such container, or it cannot hold alpha.
+        OutputError: there is no such container.
     """
     suffix = path.suffix.lower()
     if suffix not in OPAQUE:
