@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -11,12 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
-from streamseg.atomic import write_whole
 from streamseg.config import Settings
 from streamseg.errors import InputError, OutputError, StreamsegError
 
@@ -38,6 +36,8 @@ VIDEO_SUFFIXES = (
     ".flv",
     ".3gp",
 )
+Status = Literal["done", "there", "failed"]
+
 SECONDS_BETWEEN_LOOKS = 2.0
 CRASHED = "its process ended: a crash in a codec, or not enough memory"
 
@@ -51,6 +51,10 @@ class Job:
 
     source: Path
     out: Path
+
+    def came_to(self, status: Status, frames: int = 0, seconds: float = 0.0, message: str = "") -> Outcome:
+        """What is told of it."""
+        return Outcome(str(self.source), str(self.out), status, frames, seconds, message)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Outcome:
 
     source: str
     out: str
-    status: Literal["done", "there", "failed"]
+    status: Status
     frames: int = 0
     seconds: float = 0.0
     message: str = ""
@@ -148,16 +152,6 @@ def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> I
                 worker.end()
 
 
-def write_report(path: Path, outcomes: list[Outcome]) -> None:
-    """Writes `report.json`: a list of what became of each file.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    rows = [asdict(outcome) | {"fps": round(outcome.fps, 2)} for outcome in outcomes]
-    write_whole(path, json.dumps(rows, indent=2).encode())
-
-
 class Worker:
     """A process with an engine; it is replaced when it crashes."""
 
@@ -168,9 +162,9 @@ class Worker:
     def matte(self, job: Job) -> Outcome:
         """Does one file."""
         if self._ended:
-            return Outcome(str(job.source), str(job.out), "failed", message="stopped before it began")
+            return job.came_to("failed", message="stopped before it began")
         if job.out.exists():
-            return Outcome(str(job.source), str(job.out), "there", message="was there before")
+            return job.came_to("there", message="was there before")
         if self._pool is None:
             spawn = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(1, spawn, _begin, (self._cores, self._settings))
@@ -178,7 +172,7 @@ class Worker:
             return self._pool.submit(_matte, job, self._settings).result()
         except BrokenProcessPool:
             self._pool = None
-            return Outcome(str(job.source), str(job.out), "failed", message=CRASHED)
+            return job.came_to("failed", message=CRASHED)
 
     def end(self) -> None:
         """Ends the process, whatever it is doing; what is unfinished is gone on with next time."""
@@ -221,10 +215,9 @@ def _begin(cores: set[int], settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if cores:
         os.sched_setaffinity(0, cores)
-    from streamseg.infer import open_engine
-    from streamseg.weights import load_model
+    from streamseg.infer import engine_of
 
-    _engine = open_engine(settings.infer.engine, load_model(settings.infer.model))
+    _engine = engine_of(settings.infer)
 
 
 def _matte(job: Job, settings: Settings) -> Outcome:
@@ -233,7 +226,6 @@ def _matte(job: Job, settings: Settings) -> Outcome:
     from streamseg.sink import open_sink
 
     assert _engine is not None
-    names = str(job.source), str(job.out)
     try:
         with open_source(str(job.source)) as source:
             sink = open_sink(str(job.out), source.info, settings.composite.kind, settings.output, resume=True)
@@ -242,7 +234,7 @@ def _matte(job: Job, settings: Settings) -> Outcome:
             frames, seconds = statistics.frames, statistics.elapsed_seconds
             if source.damage:
                 message = f"{source.damage}; {job.out} holds what could be decoded"
-                return Outcome(*names, "failed", frames, seconds, message)
-            return Outcome(*names, "done", frames, seconds, sink.written)
+                return job.came_to("failed", frames, seconds, message)
+            return job.came_to("done", frames, seconds, sink.written)
     except StreamsegError as error:
-        return Outcome(*names, "failed", message=str(error))
+        return job.came_to("failed", message=str(error))

@@ -20,7 +20,7 @@ import numpy as np
 from streamseg.config import Settings
 from streamseg.decode import Source, open_source
 from streamseg.frames import Frame, VideoInfo
-from streamseg.infer import Engine, Inset, network_input
+from streamseg.infer import Engine, black_input
 from streamseg.pipeline import StationTime, Statistics, run
 from streamseg.sink import Sink, open_sink
 from streamseg.sink.base import CompletingSink
@@ -122,10 +122,9 @@ def measure(clip: str, settings: Settings, engine: Engine, frames: int, encode: 
         InputError: the clip cannot be read.
     """
     memory_mb: list[float] = []
-    with tempfile.TemporaryDirectory() as folder, open_source(clip) as source:
+    with open_source(clip) as source:
         engine_ms = _engine_ms(engine, source.info, settings)
-        with _sink(source, settings, Path(folder), encode) as sink:
-            done = run(source, engine, sink, settings, frames, lambda so_far: _look(so_far, memory_mb))
+    done = _run(clip, settings, engine, frames, encode, lambda so_far: _look(so_far, memory_mb))
     name, slowest = max(done.stations.items(), key=lambda station: station[1].busy)
     return Measured(
         frames=done.frames,
@@ -141,6 +140,11 @@ def measure(clip: str, settings: Settings, engine: Engine, frames: int, encode: 
     )
 
 
+def line_fps(clip: str, settings: Settings, engine: Engine, frames: int, encode: bool) -> float:
+    """Frames a second alone, for a turn of a comparison; as `measure`."""
+    return _run(clip, settings, engine, frames, encode, lambda _: None).fps
+
+
 def in_turns(first: Callable[[], float], second: Callable[[], float], turns: int) -> Ratio:
     """Runs two ways of the same work one after the other, again and again.
 
@@ -152,6 +156,16 @@ def in_turns(first: Callable[[], float], second: Callable[[], float], turns: int
     return Ratio([first() / second() for _ in range(turns)])
 
 
+def _run(
+    clip: str, settings: Settings, engine: Engine, frames: int, encode: bool, on_frame: Callable[[Statistics], None]
+) -> Statistics:
+    """The line over a clip once, with the engine warm."""
+    with tempfile.TemporaryDirectory() as folder, open_source(clip) as source:
+        engine.alpha(black_input(source.info, settings.infer.input_size, settings.infer.batch_size))
+        with _sink(source, settings, Path(folder), encode) as sink:
+            return run(source, engine, sink, settings, frames, on_frame)
+
+
 def _sink(source: Source, settings: Settings, folder: Path, encode: bool) -> Sink:
     if not encode:
         return Discarded()
@@ -161,9 +175,7 @@ def _sink(source: Source, settings: Settings, folder: Path, encode: bool) -> Sin
 
 def _engine_ms(engine: Engine, info: VideoInfo, settings: Settings) -> float:
     """A call of the engine alone, when it has warmed up."""
-    black = np.zeros((info.height_px, info.width_px, 3), np.uint8)
-    inset = Inset.of(info.height_px, info.width_px, settings.infer.input_size)
-    batch = network_input([black] * settings.infer.batch_size, inset)
+    batch = black_input(info, settings.infer.input_size, settings.infer.batch_size)
     engine.alpha(batch)
     calls = []
     for _ in range(ENGINE_CALLS):

@@ -22,7 +22,6 @@ from streamseg.cli_options import (
     Model,
     Quality,
     Smooth,
-    engine_of,
     settings_of,
 )
 from streamseg.cli_weights import weights_app
@@ -106,7 +105,7 @@ def batch(
     """Mattes all videos of a folder; what is there already is left alone. Exit code 1 if one failed."""
     with errors_reported():
         from streamseg.batch import arrivals, plan, run_batch
-        from streamseg.progress import BatchProgress
+        from streamseg.batch_report import BatchProgress
         from streamseg.sink.pictures import make_folder
 
         settings = settings_of(context)
@@ -149,6 +148,7 @@ def image(
 ) -> None:
     """Cuts the subject out of photos, each at its own size."""
     with errors_reported():
+        from streamseg.infer import engine_of
         from streamseg.photos import matte_photos, plan_photos
 
         settings = settings_of(context)
@@ -156,7 +156,7 @@ def image(
         for _, target in pairs:
             _refuse_overwriting(str(target), settings.composite.bg)
         failed = 0
-        for done in matte_photos(pairs, engine_of(settings), settings):
+        for done in matte_photos(pairs, engine_of(settings.infer), settings):
             if done.problem:
                 failed += 1
                 print(f"error: {done.problem}", file=sys.stderr)
@@ -212,11 +212,12 @@ def _batch_suffix(to: str | None, settings: Settings) -> str:
 def _run(
     source: Source, out: str, settings: Settings, frame_limit: int | None = None, resume: bool = False
 ) -> Statistics:
+    from streamseg.infer import engine_of
     from streamseg.pipeline import run
     from streamseg.progress import RunProgress
     from streamseg.sink import open_sink
 
-    engine = engine_of(settings)
+    engine = engine_of(settings.infer)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
     sink = open_sink(out, source.info, settings.composite.kind, settings.output, resume)
     try:

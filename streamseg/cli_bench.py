@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,13 +17,13 @@ from streamseg.cli_options import (
     InputSize,
     Model,
     Smooth,
-    engine_of,
     settings_of,
 )
 from streamseg.config import Settings, load_settings
 
 if TYPE_CHECKING:
     from streamseg.bench import Ratio
+    from streamseg.infer import Engine
 
 TURN_FRAMES = 3
 """Turns of a comparison share the frames: so many times fewer in each."""
@@ -56,11 +57,17 @@ def bench(
 
         from streamseg.bench import measure
         from streamseg.bench_report import draw, show, show_ratio, write_json
+        from streamseg.infer import engine_of
 
         settings, console = _with_background(settings_of(context)), Console()
-        measured = measure(clip, settings, engine_of(settings), frames, encode)
+        opened = engine_of(settings.infer)
+        measured = measure(clip, settings, opened, frames, encode)
         show(measured, console)
-        ratio, what = _compared(clip, settings, frames, encode, compare, baseline, turns)
+        few, ratio, what = max(10, frames // TURN_FRAMES), None, ""
+        if compare:
+            ratio, what = _against(clip, compare, few, encode, turns), f"{compare[0]} against {compare[1]}"
+        elif baseline:
+            ratio, what = _against_seed(clip, settings, opened, few, encode, turns), "against the seed's way"
         if ratio:
             show_ratio(ratio, what, console)
         write_json(json, measured, ratio, clip=clip, encode=encode, settings=settings.model_dump(), compared=what)
@@ -75,32 +82,22 @@ def _with_background(settings: Settings) -> Settings:
     return settings.model_copy(update={"composite": composite})
 
 
-def _compared(
-    clip: str,
-    settings: Settings,
-    frames: int,
-    encode: bool,
-    compare: tuple[Path, Path] | None,
-    baseline: str | None,
-    turns: int,
-) -> tuple[Ratio | None, str]:
-    """The ratio that was asked for, and of what to what."""
-    from streamseg.bench import in_turns, measure
+def _against(clip: str, pair: tuple[Path, Path], frames: int, encode: bool, turns: int) -> Ratio:
+    from streamseg.bench import in_turns, line_fps
+    from streamseg.infer import engine_of
+
+    first, second = (
+        partial(line_fps, clip, settings, engine_of(settings.infer), frames, encode)
+        for settings in map(load_settings, pair)
+    )
+    return in_turns(first, second, turns)
+
+
+def _against_seed(clip: str, settings: Settings, engine: Engine, frames: int, encode: bool, turns: int) -> Ratio:
+    from streamseg.bench import in_turns, line_fps
     from streamseg.bench_seed import seeds_fps
     from streamseg.weights import load_weights
 
-    few = max(10, frames // TURN_FRAMES)
-
-    def ours(wanted: Settings) -> float:
-        return measure(clip, wanted, engines[id(wanted)], few, encode).fps
-
-    if compare:
-        first, second = map(load_settings, compare)
-        engines = {id(one): engine_of(one) for one in (first, second)}
-        return in_turns(lambda: ours(first), lambda: ours(second), turns), f"{compare[0]} against {compare[1]}"
-    if baseline:
-        engines = {id(settings): engine_of(settings)}
-        net = load_weights(settings.infer.model).eval()
-        seed = in_turns(lambda: ours(settings), lambda: seeds_fps(clip, settings, net, few, encode), turns)
-        return seed, "against the seed's way"
-    return None, ""
+    net = load_weights(settings.infer.model).eval()
+    ours = partial(line_fps, clip, settings, engine, frames, encode)
+    return in_turns(ours, partial(seeds_fps, clip, settings, net, frames, encode), turns)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from streamseg.config import Settings, load_settings, setting_names
-
-if TYPE_CHECKING:
-    from streamseg.infer import Engine
 
 Bg = Annotated[
     str | None, typer.Option("--bg", metavar="FILE|COLOR|blur", help="Picture, video, colour (green, #00b140) or blur.")
@@ -45,11 +42,3 @@ def settings_of(context: typer.Context) -> Settings:
     """The command's flags over its configuration file; both use the settings' own names."""
     given = {name: value for name, value in context.params.items() if name in setting_names()}
     return load_settings(context.params["config"], given)
-
-
-def engine_of(settings: Settings) -> Engine:
-    """Opens the engine that the settings name, with their weights."""
-    from streamseg.infer import open_engine
-    from streamseg.weights import load_model
-
-    return open_engine(settings.infer.engine, load_model(settings.infer.model))

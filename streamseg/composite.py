@@ -183,13 +183,14 @@ def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only
     """
     if background and not matte_only and isinstance(frame.picture, Planes):
         return blend(frame.picture, background.planes_behind(frame), refine(frame.picture, alpha))
-    rgb, full = colours(frame.pixels), refine(frame.picture, alpha)
-    if frame.pixels.shape[2] == 4:
+    full = refine(frame.picture, alpha)
+    if frame.picture.shape[2] == 4:
         cv2.multiply(full, frame.pixels[..., 3], dst=full, scale=1 / 255, dtype=cv2.CV_32F)
     if background and not matte_only:
-        return cv2.blendLinear(rgb, background.behind(frame), full, 1 - full).astype(np.uint8, copy=False)
+        front, behind = colours(frame.pixels), background.behind(frame)
+        return cv2.blendLinear(front, behind, full, 1 - full).astype(np.uint8, copy=False)
     matte = cv2.convertScaleAbs(full, alpha=255).astype(np.uint8, copy=False)
-    return matte if matte_only else np.dstack((foreground_colour(rgb, matte), matte))
+    return matte if matte_only else np.dstack((foreground_colour(colours(frame.pixels), matte), matte))
 
 
 def refine(picture: Pixels | Planes, alpha: Alpha) -> Alpha:

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from streamseg import cuda
+from streamseg.config import InferSettings
 from streamseg.errors import EngineError
 from streamseg.frames import Batch, Frame, Pixels, VideoInfo, colours
 from streamseg.planes import Planes
 from streamseg.quantised import QuantisedNet
 from streamseg.u2net import STRIDE_PX
+from streamseg.weights import load_model
 
 if TYPE_CHECKING:
     from streamseg.u2net import U2Net
@@ -70,6 +72,11 @@ def open_engine(name: str, net: U2Net | QuantisedNet) -> Engine:
             first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
             reasons.append(f"{candidate}: {first_line}")
     raise EngineError("no inference engine opens: " + "; ".join(reasons))
+
+
+def engine_of(settings: InferSettings) -> Engine:
+    """Opens the engine that the settings name, with their weights; raises as `open_engine` and `load_model`."""
+    return open_engine(settings.engine, load_model(settings.model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +146,13 @@ def infer(frames: Iterable[Frame], engine: Engine, input_size: int, batch_size: 
 
 def warm_up(engine: Engine, info: VideoInfo, input_size: int) -> None:
     """Runs `engine` once on a black frame, so that a live source need not wait while it compiles."""
+    engine.alpha(black_input(info, input_size))
+
+
+def black_input(info: VideoInfo, input_size: int, batch_size: int = 1) -> Tensor:
+    """The network's input for black frames: `(batch_size, 3, input_height, input_width)`."""
     black = np.zeros((info.height_px, info.width_px, 3), np.uint8)
-    engine.alpha(network_input([black], Inset.of(info.height_px, info.width_px, input_size)))
+    return network_input([black] * batch_size, Inset.of(info.height_px, info.width_px, input_size))
 
 
 def network_input(pictures: Sequence[Pixels | Planes], inset: Inset) -> Tensor:

@@ -72,13 +72,6 @@ class Statistics:
         self.latencies_ms.append((now - frame.captured_seconds) * 1000)
 
 
-class End:
-    """Stands for the end of an iterable."""
-
-
-END = End()
-
-
 class Prefetch(Generic[T]):
     """Runs an iterable ahead on its own thread, at most `depth` items.
 
@@ -145,10 +138,12 @@ class Prefetch(Generic[T]):
     def _timed(self, iterator: Iterator[T]) -> Iterator[T]:
         while True:
             started = time.perf_counter()
-            item = next(iterator, END)
-            self.producing_seconds += time.perf_counter() - started
-            if isinstance(item, End):
+            try:
+                item = next(iterator)
+            except StopIteration:
                 return
+            finally:
+                self.producing_seconds += time.perf_counter() - started
             yield item
 
     def _put(self, item: T) -> bool:

@@ -25,6 +25,9 @@ TO_RGB = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FUL
 SMALLER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 TO_PLANES = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
 
+CHANNELS = {1: "gray", 3: "rgb24", 4: "rgba"}
+"""Channels of pixels -> FFmpeg's name."""
+
 _own = threading.local()
 
 
@@ -42,16 +45,7 @@ class Planes:
     @classmethod
     def of(cls, rgb: Pixels) -> Planes:
         """RGB `(H, W, 3)` -> BT.709."""
-        return cls(
-            _scaler("of").reformat(
-                av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"),
-                format=LAYOUT,
-                src_color_range=ColorRange.JPEG,
-                dst_colorspace=Colorspace.ITU709,
-                dst_color_range=ColorRange.MPEG,
-                interpolation=TO_PLANES,
-            )
-        )
+        return cls(to_layout(np.ascontiguousarray(rgb), LAYOUT))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -67,17 +61,17 @@ class Planes:
     @cached_property
     def rgb(self) -> Pixels:
         """RGB `(H, W, 3)`."""
-        return self._as_rgb("rgb", self.frame.width, self.frame.height, TO_RGB)
+        return to_rgb(self.frame, self.matrix)
 
     def reduced(self, width: int, height: int) -> Pixels:
         """RGB `(height, width, 3)`, averaged."""
-        return self._as_rgb(f"{width}x{height}", width, height, SMALLER)
+        return to_rgb(self.frame, self.matrix, size_px=(width, height))
 
     def as_bt709(self) -> Planes:
         """The same picture under the matrix that we write; itself if it is that already."""
         if self.matrix == Colorspace.ITU709:
             return self
-        same = _scaler("bt709").reformat(
+        same = _scaler(self.shape, LAYOUT).reformat(
             self.frame,
             format=LAYOUT,
             src_colorspace=self.matrix,
@@ -96,18 +90,49 @@ class Planes:
             target[:] = change(values)
         return out
 
-    def _as_rgb(self, purpose: str, width: int, height: int, interpolation: Interpolation) -> Pixels:
-        converted = _scaler(purpose).reformat(
-            self.frame,
-            width,
-            height,
-            format="rgb24",
-            src_colorspace=self.matrix,
-            src_color_range=ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=interpolation,
-        )
-        return np.ascontiguousarray(converted.to_ndarray(), np.uint8)
+
+def to_rgb(
+    frame: av.VideoFrame, matrix: Colorspace, layout: str = "rgb24", size_px: tuple[int, int] | None = None
+) -> Pixels:
+    """A decoder's picture -> RGB `(H, W, 3)`, or RGBA `(H, W, 4)`.
+
+    Args:
+        frame: the picture.
+        matrix: what its colours mean.
+        layout: `rgb24` or `rgba`.
+        size_px: width and height to average it to, if they are others.
+    """
+    width, height = size_px or (frame.width, frame.height)
+    converted = _scaler(frame.format.name, frame.width, frame.height, layout, size_px).reformat(
+        frame,
+        width,
+        height,
+        format=layout,
+        src_colorspace=matrix,
+        src_color_range=frame.color_range or ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+        interpolation=SMALLER if size_px else TO_RGB,
+    )
+    return np.ascontiguousarray(converted.to_ndarray(), np.uint8)
+
+
+def to_layout(pixels: Pixels, layout: str) -> av.VideoFrame:
+    """RGB `(H, W, 3)`, RGBA `(H, W, 4)` or grey `(H, W)` -> a tagged picture; YUV is limited-range BT.709."""
+    is_yuv = layout.startswith("yuv")
+    given = CHANNELS[pixels.shape[2] if pixels.ndim == 3 else 1]
+    colour_range = ColorRange.MPEG if is_yuv else ColorRange.JPEG
+    picture = _scaler(given, pixels.shape, layout).reformat(
+        av.VideoFrame.from_ndarray(pixels, format=given),
+        format=layout,
+        src_color_range=ColorRange.JPEG,
+        dst_colorspace=Colorspace.ITU709 if is_yuv else None,
+        dst_color_range=colour_range,
+        interpolation=TO_PLANES,
+    )
+    picture.color_range = int(colour_range)
+    if is_yuv:
+        picture.colorspace = int(Colorspace.ITU709)
+    return picture
 
 
 def blend(front: Planes, back: Planes, alpha: npt.NDArray[np.float32]) -> Planes:
@@ -126,14 +151,14 @@ def blend(front: Planes, back: Planes, alpha: npt.NDArray[np.float32]) -> Planes
     out.colorspace, out.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
     half = cv2.resize(alpha, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     whole, halved = (alpha, 1 - alpha), (half, 1 - half)
-    blended = Planes(out)
-    sides = front.as_bt709().values, back.as_bt709().values, blended.values
-    for (before, behind, target), (share, rest) in zip(zip(*sides, strict=True), (whole, halved, halved), strict=True):
+    blended, weights = Planes(out), (whole, halved, halved)
+    planes = zip(front.as_bt709().values, back.as_bt709().values, blended.values, weights, strict=True)
+    for before, behind, target, (share, rest) in planes:
         cv2.blendLinear(before, behind, share, rest, dst=target)
     return blended
 
 
-def _scaler(purpose: str) -> VideoReformatter:
+def _scaler(*purpose: object) -> VideoReformatter:
     """A scaler that keeps its tables from picture to picture; each thread has its own."""
-    scalers: dict[str, VideoReformatter] = _own.__dict__.setdefault("scalers", {})
+    scalers: dict[tuple[object, ...], VideoReformatter] = _own.__dict__.setdefault("scalers", {})
     return scalers.setdefault(purpose, VideoReformatter())

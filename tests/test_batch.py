@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from streamseg import batch
 from streamseg.batch import CRASHED, Job, Outcome, Worker, arrivals, plan, run_batch
+from streamseg.batch_report import BatchProgress
 from streamseg.cli import app
 from streamseg.config import InferSettings, Settings
 from streamseg.errors import InputError, OutputError
-from streamseg.progress import BatchProgress
 from tests.synthetic import write_clip
 
 SMALL = Settings(infer=InferSettings(input_size=64))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace
 
 from streamseg.frames import Pixels
-from streamseg.planes import LAYOUT, Planes
+from streamseg.planes import LAYOUT, Planes, to_rgb
 from streamseg.stacked import unstack
 
 MATRICES = {
@@ -35,7 +35,7 @@ class ToPixels:
 
     def __init__(self, stacked: bool = False) -> None:
         """`stacked`: the lower half of each picture is the alpha of the upper half."""
-        self._reformatter, self._stacked = VideoReformatter(), stacked
+        self._stacked = stacked
         self._size_px: tuple[int, int] | None = None
         self.lies_on_its_side = False
 
@@ -43,15 +43,7 @@ class ToPixels:
         """One frame, in its planes if they can stay; those of another size than the first are scaled to it."""
         if self._can_stay(frame):
             return Planes(frame, matrix_of(frame))
-        converted = self._reformatter.reformat(
-            frame,
-            format="rgba" if has_alpha(frame) else "rgb24",
-            src_colorspace=matrix_of(frame),
-            src_color_range=frame.color_range or ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
-        )
-        pixels = np.asarray(converted.to_ndarray(), np.uint8)
+        pixels = to_rgb(frame, matrix_of(frame), "rgba" if has_alpha(frame) else "rgb24")
         if self._stacked:
             pixels = unstack(pixels)
         # Rotation is counter-clockwise in degrees, as numpy's quarter turns are.

@@ -15,9 +15,10 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from streamseg.errors import OutputError
+from streamseg.sink.check import TICK
 
 BEGINNING = Fraction(0)
-HALF_A_TICK = Fraction(1, 2000)
+HALF_A_TICK = TICK / 2
 """Containers round times by at most this (WebM counts milliseconds)."""
 
 
@@ -53,7 +54,7 @@ def resume_point(left: Collection[Path]) -> Fraction:
 
 def is_playable(part: Path) -> bool:
     """Whether an unfinished file holds pictures already."""
-    return part.exists() and bool(_key_times(part))
+    return part.exists() and next(_key_times(part), None) is not None
 
 
 def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[Packet[Any]]:
@@ -75,12 +76,11 @@ def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[P
                 yield kept
 
 
-def _key_times(path: Path) -> list[Fraction]:
+def _key_times(path: Path) -> Iterator[Fraction]:
     """When each group of pictures begins; the last one may be broken off."""
     # A run that was killed at once leaves nothing that can be opened.
     with suppress(av.FFmpegError, IndexError), av.open(str(path.absolute())) as file:
-        return [_time(packet) for packet in _pictures(file) if packet.is_keyframe]
-    return []
+        yield from (_time(packet) for packet in _pictures(file) if packet.is_keyframe)
 
 
 def _pictures(file: InputContainer) -> Iterator[Packet[Any]]:
