@@ -39,6 +39,24 @@ def test_nothing_is_reported_to_anyone(tmp_path: Path) -> None:
     assert run_python(code, str(tmp_path)).stdout.splitlines()[-1] == "None []"
 
 
+def test_a_signal_after_engines_were_closed() -> None:
+    """OpenVINO's CPU plugin gives the thread that loads it a stack for signal handlers, and frees it at its end."""
+    code = (
+        "import gc, signal, torch\n"
+        "from streamseg.infer import open_engine\n"
+        "from streamseg.weights import load_model\n"
+        "engines = [open_engine('openvino', load_model('lite')) for _ in range(2)]\n"
+        "for engine in engines: engine.alpha(torch.zeros(1, 3, 64, 64))\n"
+        "engine = None\n"
+        "while engines: engines.pop(0)\n"
+        "gc.collect()\n"
+        "try: signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt: print('stopped')"
+    )
+    found = run_python(code)
+    assert (found.returncode, found.stdout) == (0, "stopped\n"), found.stderr
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import runpy, sys\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 
 import numpy as np
 import openvino as ov
@@ -23,9 +24,8 @@ class OpenVinoEngine:
     device = "cpu"
 
     def __init__(self, net: U2Net | QuantisedNet) -> None:
-        self._core = ov.Core()
         if isinstance(net, QuantisedNet):
-            self._model = self._core.read_model(net.path)
+            self._model = _core().read_model(net.path)
         else:
             self._net = FusedU2Net(net)  # the model borrows its weights
             self._model = _convert(self._net)
@@ -45,8 +45,18 @@ class OpenVinoEngine:
             model = self._model.clone()
             model.reshape(list(shape))
             settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-            self._requests[shape] = self._core.compile_model(model, "CPU", settings).create_infer_request()
+            self._requests[shape] = _core().compile_model(model, "CPU", settings).create_infer_request()
         return self._requests[shape]
+
+
+@cache
+def _core() -> ov.Core:
+    """The one of the process, which is never closed.
+
+    Its CPU plugin gives the thread that loads it a stack for signal handlers, and frees that when it is closed. With
+    two of them, or closed by another thread, the thread keeps a stack that is gone: Ctrl-C is then a segmentation fault.
+    """
+    return ov.Core()
 
 
 def _convert(net: FusedU2Net) -> ov.Model:
