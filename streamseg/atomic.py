@@ -15,11 +15,19 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OutputError: the folder is missing, cannot be written to, or the disk is full.
     """
+    try:
+        place_whole(path, content)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def place_whole(path: Path, content: bytes) -> None:
+    """As `write_whole`; raises OSError instead."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)
         os.replace(part, path)
-    except OSError as error:
+    except OSError:
         with suppress(OSError):
             part.unlink()
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -80,11 +82,13 @@ def cut_outs() -> list[Frame]:
     return [Frame(n, Fraction(n, 25), rgba) for n, rgba in enumerate(pixels)]
 
 
-def write(path: Path, frames: list[Frame], output: OutputSettings, kind: Kind = "cut-out") -> float:
+def write(
+    path: Path, frames: list[Frame], output: OutputSettings, kind: Kind = "cut-out", resume: bool = False
+) -> float:
     """Writes the frames and returns the seconds that it took."""
     info = VideoInfo(WIDTH_PX, HEIGHT_PX, Fraction(25), Fraction(1, 25), len(frames))
     started = time.perf_counter()
-    with open_sink(str(path), info, kind, output) as sink:
+    with open_sink(str(path), info, kind, output, resume) as sink:
         for frame in frames:
             sink.write(frame, Statistics())
     return time.perf_counter() - started
@@ -211,6 +215,25 @@ def test_a_sidecar_is_two_files_or_none(tmp_path: Path) -> None:
         write(tmp_path / "x.mp4", [*cut_outs(), *_failing()], OutputSettings(alpha="sidecar"))
     assert list(tmp_path.iterdir()) == []
     write(tmp_path / "x.mp4", cut_outs(), OutputSettings(alpha="sidecar"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.alpha.mp4", "x.mp4"]
+
+
+def test_a_disk_that_fills_with_the_last_bytes_of_the_colours_keeps_both_to_go_on_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path, output = tmp_path / "x.mp4", OutputSettings(alpha="sidecar")
+
+    def replace(part: Path, name: Path, honest: Callable[[Path, Path], None] = os.replace) -> None:
+        if name == path:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        honest(part, name)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OutputError, match=r"x\.mp4\.part plays up to there, and --resume goes on"):
+        write(path, cut_outs(), output)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.alpha.mp4.part", "x.mp4.part"]
+    monkeypatch.undo()
+    write(path, cut_outs(), output, resume=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.alpha.mp4", "x.mp4"]
 
 

@@ -331,7 +331,7 @@ class TestFullDisk:
 
     @pytest.mark.parametrize("share", [0.0, 0.5, 0.98], ids=["header", "middle", "trailer"])
     def test_mp4_for_real(self, share: float, tmp_path: Path) -> None:
-        info, frames = VideoInfo(128, 96, Fraction(25), Fraction(1, 25)), noise_frames(12, 128, 96)
+        info, frames = VideoInfo(128, 96, Fraction(25), Fraction(1, 25)), noise_frames(90, 128, 96)
         size = write_mp4(tmp_path / "out.mp4", frames, info)._path.stat().st_size
         (tmp_path / "out.mp4").unlink()
         with (

@@ -53,8 +53,8 @@ class OpenVinoEngine:
 def _core() -> ov.Core:
     """The one of the process, which is never closed.
 
-    Its CPU plugin gives the thread that loads it a stack for signal handlers, and frees that when it is closed. With
-    two of them, or closed by another thread, the thread keeps a stack that is gone: Ctrl-C is then a segmentation fault.
+    Its CPU plugin gives the thread that loads it a stack for signal handlers, and frees that at its end. With two
+    of them, or closed by another thread, the thread keeps a stack that is gone: Ctrl-C is then a segmentation fault.
     """
     return ov.Core()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Collection, Generator, Iterator
+from contextlib import closing, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from av.bitstream import BitStreamFilterContext
@@ -52,9 +52,10 @@ def resume_point(left: Collection[Path]) -> Fraction:
     return point
 
 
-def is_playable(part: Path) -> bool:
-    """Whether an unfinished file holds pictures already."""
-    return part.exists() and next(_key_times(part), None) is not None
+def is_playable(written: BinaryIO) -> bool:
+    """Whether the beginning of a file holds pictures already."""
+    with closing(_key_times(written)) as times:
+        return next(times, None) is not None
 
 
 def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[Packet[Any]]:
@@ -76,14 +77,15 @@ def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[P
                 yield kept
 
 
-def _key_times(path: Path) -> Iterator[Fraction]:
-    """When each group of pictures begins; the last one may be broken off."""
-    # A run that was killed at once leaves nothing that can be opened.
-    with suppress(av.FFmpegError, IndexError), av.open(str(path.absolute())) as file:
-        yield from (_time(packet) for packet in _pictures(file) if packet.is_keyframe)
+def _key_times(source: Path | BinaryIO) -> Generator[Fraction]:
+    """When each group of pictures begins; the last one may be broken off, and there may be none."""
+    # Absolute, as FFmpeg takes "12:30.mp4" for a protocol.
+    opened = str(source.absolute()) if isinstance(source, Path) else source
+    with suppress(av.FFmpegError, IndexError), av.open(opened, "r") as file, closing(_pictures(file)) as pictures:
+        yield from (_time(packet) for packet in pictures if packet.is_keyframe)
 
 
-def _pictures(file: InputContainer) -> Iterator[Packet[Any]]:
+def _pictures(file: InputContainer) -> Generator[Packet[Any]]:
     with suppress(av.FFmpegError):
         for packet in file.demux(file.streams.video[0]):
             if packet.size and packet.pts is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +14,7 @@ from streamseg.errors import StreamsegError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.sink.base import CompletingSink
 from streamseg.sink.formats import Encoding
-from streamseg.sink.resume import BEGINNING
+from streamseg.sink.resume import BEGINNING, part_of
 from streamseg.sink.video import VideoSink
 
 if TYPE_CHECKING:
@@ -61,11 +62,14 @@ class SidecarSink(CompletingSink):
     def _finish(self, complete: Callable[[VideoSink], None]) -> None:
         try:
             complete(self._matte)
+        except BaseException:
+            self._colour.discard()
+            raise
+        try:
             complete(self._colour)
         except BaseException:
-            self.discard()
             with suppress(OSError):
-                self._matte_path.unlink()
+                os.replace(self._matte_path, part_of(self._matte_path))
             raise
 
 

@@ -21,19 +21,26 @@ from streamseg.sink.check import AlphaCheck
 from streamseg.sink.encoder import Encoder, FrameEncoder, StackedEncoder, add_stream
 from streamseg.sink.formats import Encoding
 from streamseg.sink.hevc import LayeredEncoder
-from streamseg.sink.resume import BEGINNING, HALF_A_TICK, is_playable, kept_packets, left_over, part_of
+from streamseg.sink.part import PartFile
+from streamseg.sink.resume import BEGINNING, HALF_A_TICK, kept_packets, left_over, part_of
 from streamseg.sink.tracks import SourceTracks
 from streamseg.stacked import STACKED_TAG
 
 if TYPE_CHECKING:
     from streamseg.pipeline import Statistics
 
+BUFFER_BYTES = 1 << 20
+"""What FFmpeg hands over at once, unless a piece is complete before."""
+
 BEFORE_ALL = Fraction(-(10**9))
 """In seconds."""
 
 
 class VideoSink(CompletingSink):
-    """One video file, written as NAME.part and renamed by `complete`; a killed run leaves a NAME.part that plays."""
+    """One video file, written as NAME.part and renamed by `complete`; a killed run leaves a NAME.part that plays.
+
+    One that is killed before the first pictures are complete leaves nothing.
+    """
 
     def __init__(self, path: Path, info: VideoInfo, encoding: Encoding, resume_at: Fraction = BEGINNING) -> None:
         """Opens the file and the source's other tracks.
@@ -47,13 +54,13 @@ class VideoSink(CompletingSink):
         Raises:
             OutputError: the file cannot be written.
         """
-        self._path, self._part = path, part_of(path)
+        self._path, self._part, self._file = path, part_of(path), PartFile(part_of(path))
         self._info, self._encoding, self.resume_at = info, encoding, resume_at
         self._last_pts, self._last_dts = -1, BEFORE_ALL
         self._frames, self._check = 0, AlphaCheck(info)
         check_folder(path)
         try:
-            self._output = _open_output(self._part, encoding, info)
+            self._output = _open_output(self._file, encoding, info)
             self._encoder = _open_encoder(self._output, encoding, info)
             self._tracks = SourceTracks(self._output, info.path, info.origin, info.end) if info.path else None
             if encoding.stacked:
@@ -110,18 +117,20 @@ class VideoSink(CompletingSink):
             self._mux_tracks(sound_until)
             self._flush_tracks()
             self._output.close()
+            self._file.close()
             self._verify()
             os.replace(self._part, self._path)
         except (av.FFmpegError, OSError) as error:
-            message = self._message(error)
             self.discard()
-            raise OutputError(message) from error
+            raise OutputError(self._message(error)) from error
         except BaseException:
             self.discard()
             raise
         self._close_tracks()
 
     def _verify(self) -> None:
+        if not self._file.is_on_disk:
+            raise OutputError(f"cannot write {self._path}: what was encoded does not play")
         try:
             self._check.verify(self._part, self._path)
         except OutputError:
@@ -129,14 +138,13 @@ class VideoSink(CompletingSink):
             raise
 
     def discard(self) -> None:
-        """Leaves the unfinished file if it plays, for `--resume`; removes it if not."""
+        """Leaves the unfinished file if it plays, for `--resume`."""
         # Closing writes the trailer, which fails again on a full disk; what was written before it stays.
         with suppress(av.FFmpegError, OSError):
             self._output.close()
+        with suppress(OSError):
+            self._file.close()
         self._close_tracks()
-        if not is_playable(self._part):
-            with suppress(OSError):
-                self._part.unlink(missing_ok=True)
 
     def _take_over(self, left: Path) -> None:
         """Begins the file with the pictures that an interrupted run completed."""
@@ -155,6 +163,7 @@ class VideoSink(CompletingSink):
                 packet.dts = max(packet.dts, math.floor(self._last_dts / packet.time_base) + 1)
                 self._last_dts = packet.dts * packet.time_base
         self._output.mux(packets)
+        self._file.settle()
 
     def _mux_tracks(self, until: Fraction | None) -> None:
         if self._tracks:
@@ -172,7 +181,7 @@ class VideoSink(CompletingSink):
 
     def _message(self, error: Exception) -> str:
         reason = getattr(error, "strerror", None) or str(error)
-        saved = f"; {self._part} plays up to there, and --resume goes on" if is_playable(self._part) else ""
+        saved = f"; {self._part} plays up to there, and --resume goes on" if self._file.is_on_disk else ""
         return f"cannot write {self._path}: {reason}{saved}"
 
 
@@ -184,8 +193,7 @@ def check_folder(path: Path) -> None:
         raise OutputError(f"cannot write {path}: no permission to write into the folder {path.parent}")
 
 
-def _open_output(part: Path, encoding: Encoding, info: VideoInfo) -> OutputContainer:
-    """Opens the unfinished file; it is made when the first frame comes."""
+def _open_output(part: PartFile, encoding: Encoding, info: VideoInfo) -> OutputContainer:
     # What is complete is on the disk at once, in pieces of a quarter of a second, for a run that is killed.
     options = {"flush_packets": "1"}
     if encoding.muxer in ("mp4", "mov"):
@@ -195,8 +203,7 @@ def _open_output(part: Path, encoding: Encoding, info: VideoInfo) -> OutputConta
         options["frag_duration"] = "250000"
     else:
         options["cluster_time_limit"] = "250"
-    # Absolute, as FFmpeg takes "12:30.mp4" for a protocol.
-    return av.open(str(part.absolute()), "w", format=encoding.muxer, options=options)
+    return av.open(part, "w", format=encoding.muxer, options=options, buffer_size=BUFFER_BYTES)
 
 
 def _open_encoder(output: OutputContainer, encoding: Encoding, info: VideoInfo) -> Encoder:
