@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -18,24 +20,44 @@ TICK = Fraction(1, 1000)
 """The coarsest clock of a container that we write (WebM), in seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """A matte `(H, W)` as it was written, its time in seconds, and the channel in which it comes back."""
+
+    time: Fraction
+    alpha: Pixels
+    channel: int
+
+    @classmethod
+    def of(cls, frame: Frame) -> Self:
+        """Of a cut-out or a grey matte, which comes back as grey in RGB; borrows its memory."""
+        pixels = frame.pixels
+        return cls(frame.time, pixels, 1) if pixels.ndim == 2 else cls(frame.time, pixels[..., 3], 3)
+
+    def kept(self) -> Self:
+        """With memory of its own, a quarter of the cut-out's."""
+        return replace(self, alpha=self.alpha.copy())
+
+
 class AlphaCheck:
     """Keeps the first, a middle and the last matte as they were meant, and looks for them in the file."""
 
     def __init__(self, info: VideoInfo) -> None:
         self._middle = (info.frame_count or 0) // 2
-        self._kept: dict[str, Frame] = {}
+        self._kept: dict[str, Meant] = {}
         self._count = 0
 
     def note(self, frame: Frame) -> None:
-        """Takes a frame that was written, without copying it; one without alpha is passed over."""
+        """Takes a frame that was written; one without alpha is passed over."""
         if frame.picture.shape[2:] == (3,):
             return
-        count = self._count
-        self._kept.setdefault("first", frame)
+        meant, count = Meant.of(frame), self._count
+        if not count:
+            self._kept["first"] = meant.kept()
         # Where the length is not known beforehand, the last power of two is in the second half.
         if count == self._middle or (not self._middle and count & (count - 1) == 0):
-            self._kept["middle"] = frame
-        self._kept["last"] = frame
+            self._kept["middle"] = meant.kept()
+        self._kept["last"] = meant
         self._count += 1
 
     def verify(self, path: Path, name: Path) -> None:
@@ -54,21 +76,16 @@ class AlphaCheck:
             with VideoFile(str(path)) as source:
                 for place, meant in self._kept.items():
                     source.skip_to(meant.time - TICK)
-                    _compare(meant.pixels, next(iter(source)).pixels, f"{name} lost its alpha: the {place} frame")
+                    _compare(meant, next(iter(source)).pixels, f"{name} lost its alpha: the {place} frame")
         except InputError as error:
             raise OutputError(f"{name} lost its alpha: {error}") from error
 
 
-def _compare(meant: Pixels, found: Pixels, what: str) -> None:
-    if meant.ndim == 3 and found.shape[2] != 4:
+def _compare(meant: Meant, found: Pixels, what: str) -> None:
+    if meant.channel == 3 and found.shape[2] != 4:
         raise OutputError(f"{what} came back without it")
-    height, width = meant.shape[:2]
-    # What was written as a grey matte comes back as grey in RGB.
-    back = found[:height, :width, 3 if meant.ndim == 3 else 1]
-    error = np.abs(back.astype(np.int16) - _alpha(meant)).mean()
+    height, width = meant.alpha.shape
+    back = found[:height, :width, meant.channel]
+    error = np.abs(back.astype(np.int16) - meant.alpha).mean()
     if error > MEAN_LEVELS:
         raise OutputError(f"{what} is off by {error:.1f} levels of 255")
-
-
-def _alpha(pixels: Pixels) -> Pixels:
-    return pixels if pixels.ndim == 2 else pixels[..., 3]

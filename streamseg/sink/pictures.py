@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from streamseg.atomic import write_whole
 from streamseg.errors import OutputError
@@ -25,12 +27,10 @@ PATTERN = re.compile(r"[^%]*%0?[0-9]?d[^%]*")
 
 SEQUENCES = {
     ".png": "PNG",
-    ".webp": "lossless WebP; where nothing shows, colours are not kept",
+    ".webp": "lossless WebP",
     ".exr": "OpenEXR, half floats, linear light, premultiplied",
 }
 """Pictures that keep every level and the transparency, and what to know of them."""
-
-WEBP_LOSSLESS = (cv2.IMWRITE_WEBP_QUALITY, 101)
 
 
 class PictureSequence(CompletingSink):
@@ -65,13 +65,20 @@ def write_image(path: Path, pixels: Pixels) -> None:
     Raises:
         OutputError: the format is unknown or the file cannot be written.
     """
-    write_whole(path, encode_exr(pixels) if path.suffix.lower() == ".exr" else _encoded(path, pixels))
+    own = {".exr": encode_exr, ".webp": _webp}.get(path.suffix.lower())
+    write_whole(path, own(pixels) if own else _encoded(path, pixels))
+
+
+def _webp(pixels: Pixels) -> bytes:
+    """OpenCV would drop the colours where nothing shows."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "webp", lossless=True, exact=True, method=1)
+    return file.getvalue()
 
 
 def _encoded(path: Path, pixels: Pixels) -> bytes:
-    options = WEBP_LOSSLESS if path.suffix.lower() == ".webp" else ()
     try:
-        done, data = cv2.imencode(path.suffix, to_bgr(pixels), options)
+        done, data = cv2.imencode(path.suffix, to_bgr(pixels))
     except cv2.error as error:
         known = f"{path.suffix or 'no suffix'} is not a known picture format, use .png"
         raise OutputError(f"cannot write {path}: {known}") from error
