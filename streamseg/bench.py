@@ -135,7 +135,7 @@ def measure(clip: str, settings: Settings, engine: Engine, frames: int, encode: 
         bottleneck=name,
         share_of_bottleneck=slowest.busy / done.elapsed_seconds,
         engine_ms=engine_ms,
-        share_of_engine=done.fps * engine_ms / 1000 / settings.infer.batch_size,
+        share_of_engine=done.fps * engine_ms / 1000 / settings.infer.batch_size / settings.infer.stride,
         memory_mb=memory_mb,
     )
 

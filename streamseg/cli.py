@@ -22,6 +22,7 @@ from streamseg.cli_options import (
     Model,
     Quality,
     Smooth,
+    Stride,
     settings_of,
 )
 from streamseg.cli_weights import weights_app
@@ -64,6 +65,7 @@ def video(
     engine: EngineName = None,
     input_size: InputSize = None,
     batch_size: BatchSize = None,
+    stride: Stride = None,
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:
@@ -99,6 +101,7 @@ def batch(
     engine: EngineName = None,
     input_size: InputSize = None,
     batch_size: BatchSize = None,
+    stride: Stride = None,
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:

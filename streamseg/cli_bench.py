@@ -17,6 +17,7 @@ from streamseg.cli_options import (
     InputSize,
     Model,
     Smooth,
+    Stride,
     settings_of,
 )
 from streamseg.config import Settings, load_settings
@@ -48,6 +49,7 @@ def bench(
     engine: EngineName = None,
     input_size: InputSize = None,
     batch_size: BatchSize = None,
+    stride: Stride = None,
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:

@@ -32,6 +32,10 @@ InputSize = Annotated[
     typer.Option(metavar="PX", help="Long side of the network's input; more is finer and slower (default: 320)."),
 ]
 BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Frames in one call of the network (default: 1).")]
+Stride = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Run the network on every N-th frame; mattes move between (default: 1)."),
+]
 Smooth = Annotated[str | None, typer.Option(metavar="one-euro|ema|none", help="Temporal filter (default: one-euro).")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the same names; flags win over it.")

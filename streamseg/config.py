@@ -40,6 +40,9 @@ class InferSettings(Section):
     """Long side of the network's input in pixels; tall frames get up to 1.3 times as much."""
     batch_size: int = Field(1, ge=1, le=64)
     """Frames in one call of the network; live sources always use 1."""
+    stride: int = Field(1, ge=1, le=30)
+    """The network runs on every so many frames, and mattes move with the picture between them. For live sources, whose
+    every frame has to leave in time, it runs whenever it is free instead."""
 
 
 class SmoothSettings(Section):

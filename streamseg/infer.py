@@ -157,9 +157,19 @@ def black_input(info: VideoInfo, input_size: int, batch_size: int = 1) -> Tensor
 
 def network_input(pictures: Sequence[Pixels | Planes], inset: Inset) -> Tensor:
     """Pictures of the size that `inset` is for -> normalised `(N, 3, input_height, input_width)`."""
+    return network_tensor(small_pictures(pictures, inset))
+
+
+def small_pictures(pictures: Sequence[Pixels | Planes], inset: Inset) -> Pixels:
+    """Pictures of the size that `inset` is for -> RGB `(N, input_height, input_width, 3)`."""
     small = np.empty((len(pictures), inset.input_height, inset.input_width, 3), np.uint8)
     for picture, target in zip(pictures, small, strict=True):
         inset.fill(picture, target)
+    return small
+
+
+def network_tensor(small: Pixels) -> Tensor:
+    """What `small_pictures` made -> normalised `(N, 3, input_height, input_width)`."""
     return normalise(torch.from_numpy(small).permute(0, 3, 1, 2))
 
 

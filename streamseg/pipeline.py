@@ -13,10 +13,11 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from streamseg.composite import composite
-from streamseg.config import Settings
+from streamseg.config import InferSettings, Settings
 from streamseg.decode import Source
-from streamseg.frames import Frame
+from streamseg.frames import Batch, Frame, VideoInfo
 from streamseg.infer import Engine, infer, warm_up
+from streamseg.motion import infer_newest, infer_some
 from streamseg.sink import Sink
 from streamseg.smooth import SETTLED_SECONDS, smooth
 
@@ -184,15 +185,15 @@ def run(
     """
     live = source.info.live
     depth = 1 if live else run_ahead
-    batch_size = 1 if live else settings.infer.batch_size
+    taken = 1 if live else settings.infer.batch_size * settings.infer.stride
     statistics = Statistics()
     if live:
         warm_up(engine, source.info, settings.infer.input_size)
     if sink.resume_at > SETTLED_SECONDS:
         source.skip_to(sink.resume_at - SETTLED_SECONDS)
     with ExitStack() as stack:
-        frames = Prefetch(islice(source, frame_limit), depth * batch_size, live, "decode")
-        batches = Prefetch(infer(frames, engine, settings.infer.input_size, batch_size), depth, name="infer")
+        frames = Prefetch(islice(source, frame_limit), depth * taken, live, "decode")
+        batches = Prefetch(_inferred(frames, engine, settings.infer, source.info), depth, name="infer")
         finished = Prefetch(composite(smooth(batches, settings.smooth), settings.composite), depth, name="composite")
         stations = (frames, batches, finished)
         for station in stations:
@@ -211,6 +212,16 @@ def run(
         statistics.dropped = frames.dropped
     statistics.stations = _station_times(stations) | {"sink": StationTime(sink_seconds, finished.starving_seconds)}
     return statistics
+
+
+def _inferred(frames: Iterable[Frame], engine: Engine, settings: InferSettings, info: VideoInfo) -> Iterator[Batch]:
+    """Station 2 as the source and the settings want it."""
+    size = settings.input_size
+    if info.live:
+        return infer_newest(frames, engine, size, float(1 / info.rate))
+    if settings.stride > 1:
+        return infer_some(frames, engine, size, settings.stride, settings.batch_size)
+    return infer(frames, engine, size, settings.batch_size)
 
 
 def _station_times(stations: tuple[Prefetch[Any], ...]) -> dict[str, StationTime]:

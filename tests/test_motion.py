@@ -1,0 +1,186 @@
+"""Mattes between the network's: where they come from, and that they move with the picture."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from streamseg.errors import EngineError
+from streamseg.frames import Batch, Frame
+from streamseg.infer import infer
+from streamseg.motion import infer_newest, infer_some
+from tests.synthetic import DiscEngine, frames, picture
+
+SIZE = 128
+FOREVER, NEVER = 1e9, 0.0
+"""Seconds that a live frame has time for its matte."""
+
+
+class Counting(DiscEngine):
+    """Counts the pictures of each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures: list[int] = []
+
+    def alpha(self, frames: Tensor) -> Tensor:
+        self.pictures.append(len(frames))
+        return super().alpha(frames)
+
+
+def mattes(batches: Iterable[Batch]) -> list[Tensor]:
+    return [alpha for batch in batches for alpha in batch.alpha]
+
+
+def own(given: list[Frame]) -> list[Tensor]:
+    """Every frame's own matte."""
+    return mattes(infer(given, DiscEngine(), SIZE))
+
+
+def error(found: Tensor, meant: Tensor) -> float:
+    return float((found - meant).abs().mean())
+
+
+def panned(count: int) -> list[Frame]:
+    """A camera that turns before the disc and a wall with a pattern, which every channel shows alike."""
+    pattern = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 200, (96, 128, 1)), (0, 0), 3)[..., None]
+    still = (picture(4) + pattern).clip(0, 255).astype(np.uint8)
+    return [Frame(n, Fraction(n, 25), np.roll(still, 2 * n, axis=1)) for n in range(count)]
+
+
+def two_scenes(length: int) -> list[Frame]:
+    """The second is the first upside down, in other colours of the wall."""
+    first = frames(length)
+    second = [
+        replace(frame, index=length + n, time=Fraction(length + n, 25), picture=_other_wall(frame.pixels))
+        for n, frame in enumerate(frames(length))
+    ]
+    return first + second
+
+
+def _other_wall(pixels: np.ndarray) -> np.ndarray:
+    return np.where(pixels[::-1] == 96, 220, pixels[::-1]).astype(np.uint8)
+
+
+class TestSome:
+    @pytest.mark.parametrize("batch_size", [1, 3])
+    @pytest.mark.parametrize("count", [1, 2, 9, 12])
+    @pytest.mark.parametrize("stride", [2, 4])
+    def test_every_frame_once_in_order_and_the_network_on_some(self, stride: int, count: int, batch_size: int) -> None:
+        engine, given = Counting(), frames(count)
+        batches = list(infer_some(given, engine, SIZE, stride, batch_size))
+        assert [frame for batch in batches for frame in batch.frames] == given
+        assert sum(engine.pictures) == -(-count // stride)
+        assert max(engine.pictures) <= batch_size
+
+    def test_where_the_network_ran_the_matte_is_its_own(self) -> None:
+        given = frames(9)
+        for found, meant in list(zip(mattes(infer_some(given, DiscEngine(), SIZE, 4)), own(given), strict=True))[::4]:
+            assert torch.equal(found, meant)
+
+    @pytest.mark.parametrize("stride", [2, 4])
+    def test_between_it_moves_with_the_picture(self, stride: int) -> None:
+        given = panned(2 * stride + 1)
+        exact = own(given)
+        found = mattes(infer_some(given, DiscEngine(), SIZE, stride))
+        for n in set(range(len(given))) - set(range(0, len(given), stride)):
+            held = exact[n - n % stride]
+            assert error(found[n], exact[n]) < 0.4 * error(held, exact[n])
+
+    def test_batch_size_does_not_show(self) -> None:
+        alone, together = (mattes(infer_some(frames(11), DiscEngine(), SIZE, 3, size)) for size in (1, 4))
+        assert all(map(torch.equal, alone, together))
+
+    def test_the_network_runs_where_another_scene_begins(self) -> None:
+        given, engine = two_scenes(5), Counting()
+        found, exact = mattes(infer_some(given, engine, SIZE, 4)), own(given)
+        assert sum(engine.pictures) == 4  # 0, 4, 8 and the cut
+        assert torch.equal(found[5], exact[5])
+
+    def test_nothing_comes_from_the_next_scene(self) -> None:
+        given = two_scenes(7)
+        across, alone = (
+            mattes(infer_some(given, DiscEngine(), SIZE, 4)),
+            mattes(infer_some(given[:7], DiscEngine(), SIZE, 4)),
+        )
+        assert all(map(torch.equal, across[:7], alone))
+
+    def test_a_clip_that_goes_on_in_its_middle_begins_with_the_network(self) -> None:
+        given = frames(9)[3:]
+        assert torch.equal(mattes(infer_some(given, DiscEngine(), SIZE, 4))[0], own(given)[0])
+
+
+class Slow(DiscEngine):
+    """Works on its second picture and later ones for as long as the test wants it to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = threading.Semaphore(0)
+
+    def alpha(self, frames: Tensor) -> Tensor:
+        alpha = super().alpha(frames)
+        if self.calls > 1:
+            assert self.may_end.acquire(timeout=60)
+        return alpha
+
+
+def live(given: Iterable[Frame], engine: DiscEngine, seconds: float) -> Iterator[Tensor]:
+    return (batch.alpha[0] for batch in infer_newest(given, engine, SIZE, seconds))
+
+
+class TestNewest:
+    def test_an_engine_that_keeps_pace_is_waited_for(self) -> None:
+        given, engine = frames(6), DiscEngine()
+        assert all(map(torch.equal, live(given, engine, FOREVER), own(given)))
+        assert engine.calls == 6
+
+    def test_no_frame_waits_for_a_slow_one(self) -> None:
+        given, engine = panned(6), Slow()
+        exact, out = own(given), live(given, engine, NEVER)
+        found = [next(out) for _ in range(5)]  # would not return if it waited
+        calls = engine.calls
+        engine.may_end.release(9)
+        assert len(list(out)) == 1
+        assert calls == 2
+        assert torch.equal(found[0], exact[0])
+        for n in range(1, 5):
+            assert error(found[n], exact[n]) < 0.4 * error(exact[0], exact[n])
+
+    def test_a_scene_begins_with_its_own_matte(self) -> None:
+        given, engine = two_scenes(3), Slow()
+        engine.may_end.release(9)
+        found, exact = list(live(given, engine, NEVER)), own(given)
+        assert torch.equal(found[0], exact[0])
+        assert torch.equal(found[3], exact[3])
+
+    def test_it_never_runs_on_two_at_a_time(self) -> None:
+        running = threading.Lock()
+
+        class Alone(DiscEngine):
+            def alpha(self, frames: Tensor) -> Tensor:
+                with running:
+                    return super().alpha(frames)
+
+        engine = Alone()
+        threads = threading.active_count()
+        assert len(list(live(frames(20), engine, NEVER))) == 20
+        assert 1 <= engine.calls <= 20
+        assert threading.active_count() == threads
+
+    def test_its_error_reaches_the_line(self) -> None:
+        class Broken(DiscEngine):
+            def alpha(self, frames: Tensor) -> Tensor:
+                if self.calls:
+                    raise EngineError("out of memory")
+                return super().alpha(frames)
+
+        with pytest.raises(EngineError, match="out of memory"):
+            list(live(two_scenes(4), Broken(), NEVER))
