@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from streamseg.config import Settings
-from streamseg.decode import Source, open_source
+from streamseg.config import InferSettings, Settings
+from streamseg.decode import Source, open_camera, open_source
 from streamseg.frames import Frame, VideoInfo
 from streamseg.infer import Engine, black_input
 from streamseg.pipeline import StationTime, Statistics, run
@@ -53,7 +53,7 @@ class Measured:
         bottleneck: the station that worked most.
         share_of_bottleneck: fps as a share of what that station alone would give.
         engine_ms: a call of the engine alone, on a batch.
-        share_of_engine: fps as a share of what the engine alone would give.
+        share_of_engine: fps as a share of what the engine alone would give; None live, where it runs when it is free.
         memory_mb: what the process held, every ten frames; empty where the system does not tell.
     """
 
@@ -65,7 +65,7 @@ class Measured:
     bottleneck: str
     share_of_bottleneck: float
     engine_ms: float
-    share_of_engine: float
+    share_of_engine: float | None
     memory_mb: list[float] = field(default_factory=list)
 
     @property
@@ -108,23 +108,44 @@ class Ratio:
         return {"median": self.median, "least": min(self.turns), "most": max(self.turns), "turns": self.turns}
 
 
-def measure(clip: str, settings: Settings, engine: Engine, frames: int, encode: bool) -> Measured:
+@dataclass(frozen=True)
+class Work:
+    """What the line is to do.
+
+    Attributes:
+        clip: what `open_source` takes.
+        settings: the knobs of the line.
+        frames: how many to take of it.
+        encode: to H.264 in a file that is thrown away, instead of discarding the frames.
+        live: at the clip's own pace, as a camera: frames that the line has no time for are lost.
+    """
+
+    clip: str
+    settings: Settings
+    frames: int
+    encode: bool = False
+    live: bool = False
+
+    def open(self) -> Source:
+        """Opens the clip; raises InputError where it cannot be read."""
+        return (open_camera if self.live else open_source)(self.clip)
+
+
+def measure(work: Work, engine: Engine) -> Measured:
     """Runs the line over a clip once.
 
     Args:
-        clip: what `open_source` takes.
-        settings: the knobs of the line.
+        work: what to do.
         engine: what `open_engine` returned.
-        frames: how many to take of it.
-        encode: to H.264 in a file that is thrown away, instead of discarding the frames.
 
     Raises:
         InputError: the clip cannot be read.
     """
     memory_mb: list[float] = []
-    with open_source(clip) as source:
-        engine_ms = _engine_ms(engine, source.info, settings)
-    done = _run(clip, settings, engine, frames, encode, lambda so_far: _look(so_far, memory_mb))
+    infer = work.settings.infer
+    with work.open() as source:
+        engine_ms = _engine_ms(engine, source.info, infer)
+    done = _run(work, engine, lambda so_far: _look(so_far, memory_mb))
     name, slowest = max(done.stations.items(), key=lambda station: station[1].busy)
     return Measured(
         frames=done.frames,
@@ -135,14 +156,14 @@ def measure(clip: str, settings: Settings, engine: Engine, frames: int, encode: 
         bottleneck=name,
         share_of_bottleneck=slowest.busy / done.elapsed_seconds,
         engine_ms=engine_ms,
-        share_of_engine=done.fps * engine_ms / 1000 / settings.infer.batch_size / settings.infer.stride,
+        share_of_engine=None if work.live else done.fps * engine_ms / 1000 / infer.batch_size / infer.stride,
         memory_mb=memory_mb,
     )
 
 
-def line_fps(clip: str, settings: Settings, engine: Engine, frames: int, encode: bool) -> float:
+def line_fps(work: Work, engine: Engine) -> float:
     """Frames a second alone, for a turn of a comparison; as `measure`."""
-    return _run(clip, settings, engine, frames, encode, lambda _: None).fps
+    return _run(work, engine, lambda _: None).fps
 
 
 def in_turns(first: Callable[[], float], second: Callable[[], float], turns: int) -> Ratio:
@@ -156,26 +177,26 @@ def in_turns(first: Callable[[], float], second: Callable[[], float], turns: int
     return Ratio([first() / second() for _ in range(turns)])
 
 
-def _run(
-    clip: str, settings: Settings, engine: Engine, frames: int, encode: bool, on_frame: Callable[[Statistics], None]
-) -> Statistics:
+def _run(work: Work, engine: Engine, on_frame: Callable[[Statistics], None]) -> Statistics:
     """The line over a clip once, with the engine warm."""
-    with tempfile.TemporaryDirectory() as folder, open_source(clip) as source:
-        engine.alpha(black_input(source.info, settings.infer.input_size, settings.infer.batch_size))
-        with _sink(source, settings, Path(folder), encode) as sink:
-            return run(source, engine, sink, settings, frames, on_frame)
+    infer = work.settings.infer
+    with tempfile.TemporaryDirectory() as folder, work.open() as source:
+        engine.alpha(black_input(source.info, infer.input_size, 1 if work.live else infer.batch_size))
+        with _sink(work, source, Path(folder)) as sink:
+            return run(source, engine, sink, work.settings, work.frames, on_frame)
 
 
-def _sink(source: Source, settings: Settings, folder: Path, encode: bool) -> Sink:
-    if not encode:
+def _sink(work: Work, source: Source, folder: Path) -> Sink:
+    if not work.encode:
         return Discarded()
-    suffix = ".mp4" if settings.composite.kind != "cut-out" else ".mov"
-    return open_sink(str(folder / f"bench{suffix}"), source.info, settings.composite.kind, settings.output)
+    kind = work.settings.composite.kind
+    suffix = ".mp4" if kind != "cut-out" else ".mov"
+    return open_sink(str(folder / f"bench{suffix}"), source.info, kind, work.settings.output)
 
 
-def _engine_ms(engine: Engine, info: VideoInfo, settings: Settings) -> float:
+def _engine_ms(engine: Engine, info: VideoInfo, settings: InferSettings) -> float:
     """A call of the engine alone, when it has warmed up."""
-    batch = black_input(info, settings.infer.input_size, settings.infer.batch_size)
+    batch = black_input(info, settings.input_size, 1 if info.live else settings.batch_size)
     engine.alpha(batch)
     calls = []
     for _ in range(ENGINE_CALLS):

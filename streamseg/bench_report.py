@@ -26,8 +26,9 @@ def show(measured: Measured, console: Console) -> None:
     console.print(f"latency {latency} ms", soft_wrap=True)
     share = f"{measured.share_of_bottleneck:.0%} of what it alone would give"
     console.print(f"held up by {measured.bottleneck}; the line reaches {share}", soft_wrap=True)
-    engine = f"{measured.engine_ms:.1f} ms a call"
-    console.print(f"engine alone {engine}; the line reaches {measured.share_of_engine:.0%} of it", soft_wrap=True)
+    share_of_engine = measured.share_of_engine
+    reached = "" if share_of_engine is None else f"; the line reaches {share_of_engine:.0%} of it"
+    console.print(f"engine alone {measured.engine_ms:.1f} ms a call{reached}", soft_wrap=True)
     if measured.memory_mb:
         slope = measured.mb_per_1000_frames
         growth = "" if slope is None else f", {slope:+.1f} MB per 1,000 frames in the second half"

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import torch
 
+from streamseg.bench import Work
 from streamseg.composite import Background, chosen_background
-from streamseg.config import Settings
 from streamseg.decode import open_source
 from streamseg.errors import ConfigError
 from streamseg.frames import Frame, Pixels, colours
@@ -30,29 +30,27 @@ from streamseg.u2net import U2Net
 SIDE_PX = 320
 
 
-def seeds_fps(clip: str, settings: Settings, net: U2Net, frames: int, encode: bool) -> float:
+def seeds_fps(work: Work, net: U2Net) -> float:
     """Frames a second over the first frames of a clip.
 
     Args:
-        clip: what `open_source` takes.
-        settings: the background and the output.
+        work: what to do; of its settings the background alone counts, and it is never held back to a camera's pace.
         net: in evaluation mode.
-        frames: how many to take.
-        encode: to H.264 in a file that is thrown away.
 
     Raises:
         ConfigError: the settings have no background; the seed's way knows no cut-outs.
     """
-    if settings.composite.kind != "picture":
+    composite = work.settings.composite
+    if composite.kind != "picture":
         raise ConfigError("the seed's way needs a background: give --bg")
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_source(clip) as source,
-        chosen_background(settings.composite) as background,
-        open_sink(str(Path(folder) / "seed.mp4"), source.info) if encode else nullcontext() as sink,
+        open_source(work.clip) as source,
+        chosen_background(composite) as background,
+        open_sink(str(Path(folder) / "seed.mp4"), source.info) if work.encode else nullcontext() as sink,
     ):
         started, count = time.perf_counter(), 0
-        for frame in islice(source, frames):
+        for frame in islice(source, work.frames):
             assert background
             picture = _composite(frame, _matte(frame, net), background)
             if sink:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,7 +24,7 @@ from streamseg.cli_options import (
 from streamseg.config import Settings, load_settings
 
 if TYPE_CHECKING:
-    from streamseg.bench import Ratio
+    from streamseg.bench import Ratio, Work
     from streamseg.infer import Engine
 
 TURN_FRAMES = 3
@@ -35,6 +36,7 @@ def bench(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="A video, or testsrc=WxH.")] = "testsrc=1920x1080",
     frames: Annotated[int, typer.Option(min=10, metavar="N", help="Frames to take of it.")] = 120,
     encode: Annotated[bool, typer.Option("--encode", help="Encode to a file that is thrown away.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="At the clip's own pace, as from a camera.")] = False,
     compare: Annotated[
         tuple[Path, Path] | None, typer.Option(metavar="A.toml B.toml", help="Run two configurations in turns.")
     ] = None,
@@ -57,22 +59,23 @@ def bench(
     with errors_reported():
         from rich.console import Console
 
-        from streamseg.bench import measure
+        from streamseg.bench import Work, measure
         from streamseg.bench_report import draw, show, show_ratio, write_json
         from streamseg.infer import engine_of
 
-        settings, console = _with_background(settings_of(context)), Console()
-        opened = engine_of(settings.infer)
-        measured = measure(clip, settings, opened, frames, encode)
+        work, console = Work(clip, _with_background(settings_of(context)), frames, encode, live), Console()
+        opened = engine_of(work.settings.infer)
+        measured = measure(work, opened)
         show(measured, console)
-        few, ratio, what = max(10, frames // TURN_FRAMES), None, ""
+        fewer, ratio, what = replace(work, frames=max(10, frames // TURN_FRAMES)), None, ""
         if compare:
-            ratio, what = _against(clip, compare, few, encode, turns), f"{compare[0]} against {compare[1]}"
+            ratio, what = _against(fewer, compare, turns), f"{compare[0]} against {compare[1]}"
         elif baseline:
-            ratio, what = _against_seed(clip, settings, opened, few, encode, turns), "against the seed's way"
+            ratio, what = _against_seed(fewer, opened, turns), "against the seed's way"
         if ratio:
             show_ratio(ratio, what, console)
-        write_json(json, measured, ratio, clip=clip, encode=encode, settings=settings.model_dump(), compared=what)
+        about = {"clip": clip, "encode": encode, "live": live, "settings": work.settings.model_dump()}
+        write_json(json, measured, ratio, **about, compared=what)
         print(f"all figures: {json}")
         if png:
             draw(png, measured)
@@ -84,22 +87,21 @@ def _with_background(settings: Settings) -> Settings:
     return settings.model_copy(update={"composite": composite})
 
 
-def _against(clip: str, pair: tuple[Path, Path], frames: int, encode: bool, turns: int) -> Ratio:
+def _against(work: Work, pair: tuple[Path, Path], turns: int) -> Ratio:
     from streamseg.bench import in_turns, line_fps
     from streamseg.infer import engine_of
 
     first, second = (
-        partial(line_fps, clip, settings, engine_of(settings.infer), frames, encode)
+        partial(line_fps, replace(work, settings=settings), engine_of(settings.infer))
         for settings in map(load_settings, pair)
     )
     return in_turns(first, second, turns)
 
 
-def _against_seed(clip: str, settings: Settings, engine: Engine, frames: int, encode: bool, turns: int) -> Ratio:
+def _against_seed(work: Work, engine: Engine, turns: int) -> Ratio:
     from streamseg.bench import in_turns, line_fps
     from streamseg.bench_seed import seeds_fps
     from streamseg.weights import load_weights
 
-    net = load_weights(settings.infer.model).eval()
-    ours = partial(line_fps, clip, settings, engine, frames, encode)
-    return in_turns(ours, partial(seeds_fps, clip, settings, net, frames, encode), turns)
+    net = load_weights(work.settings.infer.model).eval()
+    return in_turns(partial(line_fps, work, engine), partial(seeds_fps, work, net), turns)

@@ -6,11 +6,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
+
+import cv2
 
 from streamseg.composite import composite
 from streamseg.config import InferSettings, Settings
@@ -192,6 +194,7 @@ def run(
     if sink.resume_at > SETTLED_SECONDS:
         source.skip_to(sink.resume_at - SETTLED_SECONDS)
     with ExitStack() as stack:
+        stack.enter_context(_one_thread_in_opencv())
         frames = Prefetch(islice(source, frame_limit), depth * taken, live, "decode")
         batches = Prefetch(_inferred(frames, engine, settings.infer, source.info), depth, name="infer")
         finished = Prefetch(composite(smooth(batches, settings.smooth), settings.composite), depth, name="composite")
@@ -222,6 +225,17 @@ def _inferred(frames: Iterable[Frame], engine: Engine, settings: InferSettings, 
     if settings.stride > 1:
         return infer_some(frames, engine, size, settings.stride, settings.batch_size)
     return infer(frames, engine, size, settings.batch_size)
+
+
+@contextmanager
+def _one_thread_in_opencv() -> Iterator[None]:
+    """Every station has its thread already; OpenCV's own ones would wait for cores that the network is using."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _station_times(stations: tuple[Prefetch[Any], ...]) -> dict[str, StationTime]:

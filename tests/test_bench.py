@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from streamseg import bench_seed
-from streamseg.bench import Measured, Ratio, in_turns, measure
+from streamseg.bench import Measured, Ratio, Work, in_turns, measure
+from streamseg.bench_report import show
 from streamseg.bench_seed import seeds_fps
 from streamseg.cli import app
 from streamseg.config import CompositeSettings, InferSettings, Settings
 from streamseg.errors import ConfigError
 from streamseg.pipeline import StationTime
-from tests.synthetic import DiscEngine, randomised, write_clip
+from tests.synthetic import DiscEngine, ListSource, frames, randomised, write_clip
 
 SMALL = Settings(infer=InferSettings(input_size=64), composite=CompositeSettings(bg="blur"))
 
@@ -33,7 +35,7 @@ def measured(memory_mb: list[float]) -> Measured:
 
 
 def test_a_run(clip: str) -> None:
-    found = measure(clip, SMALL, DiscEngine(), 20, encode=False)
+    found = measure(Work(clip, SMALL, 20), DiscEngine())
     assert found.frames == 20
     assert found.fps > 0
     assert list(found.stations) == ["decode", "infer", "composite", "sink"]
@@ -42,9 +44,18 @@ def test_a_run(clip: str) -> None:
     assert len(found.latencies_ms) == 20
 
 
+def test_live_the_engine_is_no_measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("streamseg.bench.open_camera", lambda spec: ListSource(frames(12), live=True))
+    found = measure(Work("0", SMALL, 12, live=True), DiscEngine())
+    assert found.frames + found.dropped == 12
+    assert found.share_of_engine is None
+    show(found, Console())
+    assert "ms a call\n" in capsys.readouterr().out
+
+
 def test_stations_account_for_the_whole_time(clip: str) -> None:
     """Work, waiting for frames and waiting for room are all that a station does, so none can be more than the run."""
-    found = measure(clip, SMALL, DiscEngine(), 25, encode=True)
+    found = measure(Work(clip, SMALL, 25, encode=True), DiscEngine())
     elapsed_seconds = found.frames / found.fps
     for station in found.stations.values():
         assert station.busy + station.starved + station.blocked <= elapsed_seconds * 1.05
@@ -87,16 +98,16 @@ class TestSeed:
         honest = bench_seed._composite
         monkeypatch.setattr(bench_seed, "_composite", lambda *given: seen.append(honest(*given)) or seen[-1])
         with torch.no_grad():
-            assert seeds_fps(clip, SMALL, net, 2, encode=False) > 0
+            assert seeds_fps(Work(clip, SMALL, 2), net) > 0
         assert [pixels.shape for pixels in seen] == [(96, 128, 3)] * 2
         assert all(pixels.dtype == np.uint8 for pixels in seen)
 
     def test_it_encodes(self, clip: str) -> None:
-        assert seeds_fps(clip, SMALL, randomised().eval(), 2, encode=True) > 0
+        assert seeds_fps(Work(clip, SMALL, 2, encode=True), randomised().eval()) > 0
 
     def test_cut_outs_are_unknown_to_it(self, clip: str) -> None:
         with pytest.raises(ConfigError, match="needs a background"):
-            seeds_fps(clip, Settings(), randomised(), 2, encode=False)
+            seeds_fps(Work(clip, Settings(), 2), randomised())
 
 
 class TestCommand:

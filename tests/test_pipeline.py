@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from torch import Tensor
@@ -242,3 +243,12 @@ def test_a_live_run_sees_every_frame_of_a_slow_camera(tmp_path: Path) -> None:
 
 def _our_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("streamseg")]
+
+
+def test_opencv_has_one_thread_while_the_line_runs() -> None:
+    before, seen = cv2.getNumThreads(), []
+    sink = Collector()
+    with sink:
+        run(ListSource(frames(3)), DiscEngine(), sink, MATTE, on_frame=lambda _: seen.append(cv2.getNumThreads()))
+    assert seen == [1, 1, 1]
+    assert cv2.getNumThreads() == before
