@@ -29,6 +29,9 @@ BLUR = "blur"
 BLUR_SHARE = 1 / 40
 """Standard deviation of the blurred background as a share of the frame's long side."""
 
+BLUR_REDUCTION = (4, 8)
+"""How many times smaller a picture is when it is blurred: such that a pixel is half a standard deviation, if it can."""
+
 GUIDE_EPSILON = 1e-2
 """Variance of the guide, in [0, 1] squared, below which it is taken as flat."""
 
@@ -190,7 +193,12 @@ def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only
         front, behind = colours(frame.pixels), background.behind(frame)
         return cv2.blendLinear(front, behind, full, 1 - full).astype(np.uint8, copy=False)
     matte = cv2.convertScaleAbs(full, alpha=255).astype(np.uint8, copy=False)
-    return matte if matte_only else np.dstack((foreground_colour(colours(frame.pixels), matte), matte))
+    return matte if matte_only else _with_alpha(foreground_colour(colours(frame.pixels), matte), matte)
+
+
+def _with_alpha(rgb: Pixels, matte: Pixels) -> Pixels:
+    rgba = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA).astype(np.uint8, copy=False)
+    return cv2.insertChannel(matte, rgba, 3).astype(np.uint8, copy=False)
 
 
 def refine(picture: Pixels | Planes, alpha: Alpha) -> Alpha:
@@ -222,10 +230,13 @@ def _guide(picture: Pixels | Planes) -> tuple[Pixels, int, int]:
 
 
 def blurred(values: Pixels) -> Pixels:
-    """Out of focus, `(H, W)` or `(H, W, 3)`; at a quarter of the size, which looks the same and costs a sixteenth."""
+    """Out of focus, `(H, W)` or `(H, W, 3)`; at a fraction of the size, which looks the same and costs little."""
     height, width = values.shape[:2]
-    small = cv2.resize(values, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
-    soft = cv2.GaussianBlur(small, (0, 0), max(1.0, max(height, width) * BLUR_SHARE / 4))
+    deviation_px = max(height, width) * BLUR_SHARE
+    reduction = min(max(int(deviation_px / 2), BLUR_REDUCTION[0]), BLUR_REDUCTION[1])
+    small_size = max(1, width // reduction), max(1, height // reduction)
+    small = cv2.resize(values, small_size, interpolation=cv2.INTER_AREA)
+    soft = cv2.GaussianBlur(small, (0, 0), max(1.0, deviation_px / reduction))
     return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 

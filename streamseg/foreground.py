@@ -36,10 +36,24 @@ def foreground_colour(rgb: Pixels, matte: Pixels) -> Pixels:
     local means taken at a quarter of the size, from pure pixels before mixed ones, and one mean for all that lies far.
     """
     front, back = _spread(rgb, matte)
-    filled = cv2.copyTo(front, (matte == 0).astype(np.uint8), rgb.copy()).astype(np.uint8, copy=False)
-    soft = np.nonzero((matte > 0) & (matte < 255))
-    filled[soft] = _fused(rgb[soft], matte[soft], front[soft], back[soft])
+    filled = cv2.copyTo(front, cv2.inRange(matte, 0, 0), rgb.copy()).astype(np.uint8, copy=False)
+    soft = _soft(matte)
+    seen, shares, fronts, backs = (np.take(_flat(pixels), soft, axis=0) for pixels in (rgb, matte, front, back))
+    _flat(filled)[soft] = _fused(seen, shares, fronts, backs)
     return filled
+
+
+def _soft(matte: Pixels) -> npt.NDArray[np.int32]:
+    """Which pixels are neither hidden nor opaque, counted row by row."""
+    between = cv2.inRange(matte, 1, 254)
+    x, y = cv2.findNonZero(between).reshape(-1, 2).T if cv2.hasNonZero(between) else np.empty((2, 0))
+    places: npt.NDArray[np.int32] = (y * matte.shape[1] + x).astype(np.int32)
+    return places
+
+
+def _flat(pixels: Pixels) -> Pixels:
+    """A view `(H * W[, C])`."""
+    return pixels.reshape(-1, *pixels.shape[2:])
 
 
 def _spread(rgb: Pixels, matte: Pixels) -> tuple[Pixels, Pixels]:
