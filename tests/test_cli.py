@@ -197,6 +197,7 @@ def test_bad_sources_end_with_one_line(command: str, case: str, tmp_path: Path) 
         (("--bg", "red", "--engine", "tpu"), "tpu"),
         (("--bg", "red", "--input-size", "7"), "input_size"),
         (("--bg", "red", "--batch-size", "0"), "batch_size"),
+        (("--bg", "red", "--stride", "31"), "stride"),
         (("--bg", "red", "--smooth", "butter"), "butter"),
         (("--bg", "red", "--fit", "squeeze"), "squeeze"),
         (("--bg", "red", "--config", "missing.toml"), "missing.toml"),

@@ -1,0 +1,81 @@
+"""What a frame costs, counted and not timed: calls of the network, conversions, memory that stays."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from streamseg.config import Settings, load_settings
+from streamseg.frames import Frame, VideoInfo
+from streamseg.pipeline import Statistics, run
+from streamseg.planes import Planes
+from streamseg.sink.base import CompletingSink
+from tests.synthetic import DiscEngine, ListSource, frames, picture
+
+WIDTH_PX, HEIGHT_PX = 320, 180
+FRAME_BYTES = WIDTH_PX * HEIGHT_PX * 3
+
+
+class Discarding(CompletingSink):
+    written = "discarded"
+
+    def write(self, frame: Frame, statistics: Statistics) -> None:
+        pass
+
+
+class Endless(ListSource):
+    """Makes each frame when it is asked for; in planes, as a decoder gives them."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(frames(1, WIDTH_PX, HEIGHT_PX))
+        self._count = count
+        self.info = VideoInfo(WIDTH_PX, HEIGHT_PX, Fraction(25), Fraction(1, 25), count)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for n in range(self._count):
+            yield Frame(n, Fraction(n, 25), Planes.of(picture(n % 20, WIDTH_PX, HEIGHT_PX)))
+
+
+def settings(**knobs: Any) -> Settings:
+    return load_settings(overrides={"input_size": 128, "bg": "blur", **knobs})
+
+
+@pytest.mark.parametrize(("stride", "batch_size", "calls"), [(1, 1, 24), (1, 8, 3), (4, 1, 6), (4, 3, 2)])
+def test_calls_of_the_network(stride: int, batch_size: int, calls: int) -> None:
+    engine = DiscEngine()
+    with Discarding() as sink:
+        run(Endless(24), engine, sink, settings(stride=stride, batch_size=batch_size))
+    assert engine.calls == calls
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_frames_in_planes_are_never_made_rgb_before_a_background(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(Planes, "rgb", property(lambda _: made.append(1)))
+    with Discarding() as sink:
+        run(Endless(12), DiscEngine(), sink, settings(stride=stride))
+    assert made == []
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+@pytest.mark.parametrize("bg", ["blur", "green", None])
+def test_memory_stays_as_it_is_after_the_first_frames(bg: str | None, stride: int) -> None:
+    held: list[int] = []
+    tracemalloc.start()
+    try:
+        with Discarding() as sink:
+            run(
+                Endless(160),
+                DiscEngine(),
+                sink,
+                settings(bg=bg, stride=stride),
+                on_frame=lambda _: held.append(tracemalloc.get_traced_memory()[0]),
+            )
+    finally:
+        tracemalloc.stop()
+    # How many frames wait between the stations at a moment varies, by this many at most; nothing else may stay.
+    assert max(held[100:]) - max(held[20:80]) < 20 * FRAME_BYTES
