@@ -220,7 +220,7 @@ def _run(
     from streamseg.progress import RunProgress
     from streamseg.sink import open_sink
 
-    engine = engine_of(settings.infer)
+    engine = engine_of(settings.infer, source.info.live)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
     sink = open_sink(out, source.info, settings.composite.kind, settings.output, resume)
     try:

@@ -64,7 +64,7 @@ def bench(
         from streamseg.infer import engine_of
 
         work, console = Work(clip, _with_background(settings_of(context)), frames, encode, live), Console()
-        opened = engine_of(work.settings.infer)
+        opened = engine_of(work.settings.infer, live)
         measured = measure(work, opened)
         show(measured, console)
         fewer, ratio, what = replace(work, frames=max(10, frames // TURN_FRAMES)), None, ""
@@ -92,7 +92,7 @@ def _against(work: Work, pair: tuple[Path, Path], turns: int) -> Ratio:
     from streamseg.infer import engine_of
 
     first, second = (
-        partial(line_fps, replace(work, settings=settings), engine_of(settings.infer))
+        partial(line_fps, replace(work, settings=settings), engine_of(settings.infer, work.live))
         for settings in map(load_settings, pair)
     )
     return in_turns(first, second, turns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -51,10 +52,15 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(name: str, net: U2Net | QuantisedNet) -> Engine:
+def open_engine(name: str, net: U2Net | QuantisedNet, threads: int | None = None) -> Engine:
     """Opens an engine by name; `auto` takes CUDA where there is one, else OpenVINO, else PyTorch on the CPU.
 
     Int8 networks run on OpenVINO alone.
+
+    Args:
+        name: of `ENGINES`, or `auto`.
+        net: the network.
+        threads: of the engine on a CPU, where not all cores are for it.
 
     Raises:
         EngineError: the engine does not open, with the reason; for `auto`, none does, with each one's reason.
@@ -67,16 +73,25 @@ def open_engine(name: str, net: U2Net | QuantisedNet) -> Engine:
         if candidate not in ENGINES:
             raise EngineError(f"unknown engine {name!r}; known are auto, {', '.join(ENGINES)}")
         try:
-            return ENGINES[candidate](net)
+            return ENGINES[candidate](net, threads)
         except (ImportError, RuntimeError) as error:
             first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
             reasons.append(f"{candidate}: {first_line}")
     raise EngineError("no inference engine opens: " + "; ".join(reasons))
 
 
-def engine_of(settings: InferSettings) -> Engine:
-    """Opens the engine that the settings name, with their weights; raises as `open_engine` and `load_model`."""
-    return open_engine(settings.engine, load_model(settings.model))
+def engine_of(settings: InferSettings, live: bool = False) -> Engine:
+    """Opens the engine that the settings name, with their weights; raises as `open_engine` and `load_model`.
+
+    For a live source it leaves a core to the other stations, which have to keep the camera's pace. On two cores that
+    are busy anyway it is hardly slower for it.
+    """
+    return open_engine(settings.engine, load_model(settings.model), max(1, _cores() - 1) if live else None)
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,17 +204,17 @@ def _divisible(length: int) -> int:
     return -(-length // STRIDE_PX) * STRIDE_PX
 
 
-def _openvino(net: U2Net | QuantisedNet) -> Engine:
+def _openvino(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
     from streamseg.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(net)
+    return OpenVinoEngine(net, threads)
 
 
-def _torch(net: U2Net | QuantisedNet) -> Engine:
+def _torch(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
     from streamseg.engines.torch_engine import TorchEngine
 
-    return TorchEngine(net)
+    return TorchEngine(net, threads=threads)
 
 
-ENGINES: dict[str, Callable[[U2Net | QuantisedNet], Engine]] = {"openvino": _openvino, "torch": _torch}
+ENGINES: dict[str, Callable[[U2Net | QuantisedNet, int | None], Engine]] = {"openvino": _openvino, "torch": _torch}
 """In the order that `auto` tries them on a CPU."""

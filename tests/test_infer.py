@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from streamseg.config import InferSettings
 from streamseg.engines.torch_engine import TorchEngine
 from streamseg.errors import EngineError
 from streamseg.frames import Frame, Pixels, VideoInfo
@@ -21,6 +22,7 @@ from streamseg.infer import (
     MARGIN_PX,
     TALL_GROWTH,
     Inset,
+    engine_of,
     infer,
     network_input,
     normalise,
@@ -145,8 +147,8 @@ def without(monkeypatch: pytest.MonkeyPatch, package: str, engine: str) -> None:
     monkeypatch.delattr(f"streamseg.engines.{engine}_engine", raising=False)
 
 
-def raiser(error: Exception) -> Callable[[U2Net], DiscEngine]:
-    def fail(_: U2Net) -> DiscEngine:
+def raiser(error: Exception) -> Callable[..., DiscEngine]:
+    def fail(*_: object) -> DiscEngine:
         raise error
 
     return fail
@@ -159,7 +161,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_auto_takes_openvino_on_a_cpu(net: U2Net, monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
     opened = DiscEngine()
-    monkeypatch.setitem(ENGINES, "openvino", lambda _: opened)
+    monkeypatch.setitem(ENGINES, "openvino", lambda *_: opened)
     assert open_engine("auto", net) is opened
 
 
@@ -171,7 +173,7 @@ def test_auto_falls_back_to_torch(net: U2Net, monkeypatch: pytest.MonkeyPatch, n
 def test_auto_takes_torch_where_there_is_a_gpu(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cuda"))
     opened = DiscEngine()
-    monkeypatch.setitem(ENGINES, "torch", lambda _: opened)
+    monkeypatch.setitem(ENGINES, "torch", lambda *_: opened)
     assert open_engine("auto", net) is opened
 
 
@@ -192,6 +194,17 @@ def test_the_error_gives_every_reason_on_one_line(net: U2Net, monkeypatch: pytes
     with pytest.raises(EngineError) as caught:
         open_engine("auto", net)
     assert str(caught.value) == "no inference engine opens: openvino: no such processor; torch: no torch here"
+
+
+@pytest.mark.parametrize(("cores", "live", "threads"), [(4, True, 3), (1, True, 1), (4, False, None)])
+def test_a_live_line_keeps_a_core(
+    cores: int, live: bool, threads: int | None, monkeypatch: pytest.MonkeyPatch, no_gpu: None
+) -> None:
+    given: list[int | None] = []
+    monkeypatch.setattr("streamseg.infer._cores", lambda: cores)
+    monkeypatch.setitem(ENGINES, "openvino", lambda _, threads: given.append(threads) or DiscEngine())
+    engine_of(InferSettings(), live)
+    assert given == [threads]
 
 
 def test_a_reason_without_words_is_named_by_its_kind(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,8 @@ class OpenVinoEngine:
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, net: U2Net | QuantisedNet) -> None:
+    def __init__(self, net: U2Net | QuantisedNet, threads: int | None = None) -> None:
+        self._threads = threads
         if isinstance(net, QuantisedNet):
             self._model = _core().read_model(net.path)
         else:
@@ -44,7 +45,9 @@ class OpenVinoEngine:
         if shape not in self._requests:
             model = self._model.clone()
             model.reshape(list(shape))
-            settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+            settings: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+            if self._threads:
+                settings["INFERENCE_NUM_THREADS"] = self._threads
             self._requests[shape] = _core().compile_model(model, "CPU", settings).create_infer_request()
         return self._requests[shape]
 

@@ -15,9 +15,13 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, net: U2Net | QuantisedNet, device: torch.device | None = None) -> None:
+    def __init__(
+        self, net: U2Net | QuantisedNet, device: torch.device | None = None, threads: int | None = None
+    ) -> None:
         if isinstance(net, QuantisedNet):
             raise RuntimeError(f"{net.path.name} is an int8 network, which runs on OpenVINO only")
+        if threads:
+            torch.set_num_threads(threads)  # of the whole process: PyTorch knows no others
         place = device or cuda.best_device()
         self.device = str(place)
         self._place, self._dtype = place, cuda.inference_dtype(place)

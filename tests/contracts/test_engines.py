@@ -36,7 +36,7 @@ def engine(request: pytest.FixtureRequest, net: U2Net) -> Engine:
 
         return TorchEngine(net, torch.device("cpu"))
     pytest.importorskip(request.param)
-    return ENGINES[request.param](net)
+    return ENGINES[request.param](net, None)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -64,6 +64,12 @@ def test_agrees_with_the_evaluation_form_while_shapes_change(engine: Engine, net
         assert alpha.device.type == "cpu"
         assert 0 <= alpha.min() <= alpha.max() <= 1
         torch.testing.assert_close(alpha, expected(net, frames), atol=1e-4, rtol=0)
+
+
+def test_threads_do_not_show(net: U2Net) -> None:
+    frames = noise(1, 3, 64, 96)
+    one, all_of_them = (ENGINES["openvino"](net, threads).alpha(frames) for threads in (1, None))
+    torch.testing.assert_close(one, all_of_them, atol=1e-4, rtol=0)
 
 
 def test_a_matte_outlives_the_next_call(engine: Engine) -> None:
