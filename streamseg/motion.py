@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain, islice
 from typing import Self
 
@@ -17,6 +19,8 @@ from torch import Tensor
 from streamseg.frames import Batch, Frame, Pixels
 from streamseg.infer import Engine, Inset, network_tensor, small_pictures
 from streamseg.smooth import CutDetector
+
+HALF = Fraction(1, 2)
 
 PATIENCE = 0.75
 """Share of the time between two live frames in which a matte has to be there to be waited for."""
@@ -63,15 +67,15 @@ class Carrier:
 
 
 def infer_some(
-    frames: Iterable[Frame], engine: Engine, input_size: int, stride: int, batch_size: int = 1
+    frames: Iterable[Frame], engine: Engine, input_size: int, stride: Stride, batch_size: int = 1
 ) -> Iterator[Batch]:
-    """Runs `engine` on every `stride`-th frame and at scene cuts; the others get what the two beside them say.
+    """Runs `engine` on one frame in a stride and at scene cuts; the others get what the two beside them say.
 
     Args:
         frames: pictures of one size, all of them: what comes between two mattes is made when both are there.
         engine: what `open_engine` returned.
         input_size: long side of the network's input in pixels; see `Inset.of`.
-        stride: frames from one call to the next.
+        stride: from one frame of the network to the next.
         batch_size: frames in one call of the engine, at most.
     """
     carrier = Carrier()
@@ -91,6 +95,18 @@ def infer_some(
         yield _between(last, waiting, None, carrier)
 
 
+@dataclass(frozen=True, slots=True)
+class Stride:
+    """So many frames of a source of that rate, counted by time: a run that is resumed then picks the same frames."""
+
+    frames: int
+    rate: Fraction
+
+    def number(self, frame: Frame) -> int:
+        """Which stride of the source a frame lies in; containers round its time."""
+        return math.floor((frame.time * self.rate + HALF) / self.frames)
+
+
 @dataclass(slots=True)
 class _Shot:
     frame: Frame
@@ -99,15 +115,19 @@ class _Shot:
     key: Key | None = None
 
 
-def _keyed(frames: Iterable[Frame], engine: Engine, input_size: int, stride: int, batch_size: int) -> Iterator[_Shot]:
+def _keyed(
+    frames: Iterable[Frame], engine: Engine, input_size: int, stride: Stride, batch_size: int
+) -> Iterator[_Shot]:
     """The frames in their order, with a matte where the network runs."""
-    cuts, rest = CutDetector(), iter(frames)
+    cuts, rest, number = CutDetector(), iter(frames), None
     for first in rest:
-        taken = tuple(chain((first,), islice(rest, batch_size * stride - 1)))
+        taken = tuple(chain((first,), islice(rest, batch_size * stride.frames - 1)))
         inset = _inset(first, input_size)
         small = small_pictures([frame.picture for frame in taken], inset)
         shots = [_Shot(frame, *_seen(picture, inset, cuts)) for frame, picture in zip(taken, small, strict=True)]
-        keyed = [n for n, shot in enumerate(shots) if shot.is_cut or shot.frame.index % stride == 0]
+        numbers = [number, *(stride.number(frame) for frame in taken)]
+        keyed = [n for n, shot in enumerate(shots) if shot.is_cut or numbers[n] != numbers[n + 1]]
+        number = numbers[-1]
         for some in (keyed[start : start + batch_size] for start in range(0, len(keyed), batch_size)):
             mattes = inset.crop(engine.alpha(network_tensor(small[some])))
             for n, alpha in zip(some, mattes, strict=True):

@@ -19,7 +19,7 @@ from streamseg.config import InferSettings, Settings
 from streamseg.decode import Source
 from streamseg.frames import Batch, Frame, VideoInfo
 from streamseg.infer import Engine, infer, warm_up
-from streamseg.motion import infer_newest, infer_some
+from streamseg.motion import Stride, infer_newest, infer_some
 from streamseg.sink import Sink
 from streamseg.smooth import SETTLED_SECONDS, smooth
 
@@ -223,7 +223,7 @@ def _inferred(frames: Iterable[Frame], engine: Engine, settings: InferSettings, 
     if info.live:
         return infer_newest(frames, engine, size, float(1 / info.rate))
     if settings.stride > 1:
-        return infer_some(frames, engine, size, settings.stride, settings.batch_size)
+        return infer_some(frames, engine, size, Stride(settings.stride, info.rate), settings.batch_size)
     return infer(frames, engine, size, settings.batch_size)
 
 

@@ -16,10 +16,11 @@ from torch import Tensor
 from streamseg.errors import EngineError
 from streamseg.frames import Batch, Frame
 from streamseg.infer import infer
-from streamseg.motion import infer_newest, infer_some
+from streamseg.motion import Stride, infer_newest, infer_some
 from tests.synthetic import DiscEngine, frames, picture
 
-SIZE = 128
+SIZE, RATE = 128, Fraction(25)
+FOUR = Stride(4, RATE)
 FOREVER, NEVER = 1e9, 0.0
 """Seconds that a live frame has time for its matte."""
 
@@ -76,46 +77,61 @@ class TestSome:
     @pytest.mark.parametrize("stride", [2, 4])
     def test_every_frame_once_in_order_and_the_network_on_some(self, stride: int, count: int, batch_size: int) -> None:
         engine, given = Counting(), frames(count)
-        batches = list(infer_some(given, engine, SIZE, stride, batch_size))
+        batches = list(infer_some(given, engine, SIZE, Stride(stride, RATE), batch_size))
         assert [frame for batch in batches for frame in batch.frames] == given
         assert sum(engine.pictures) == -(-count // stride)
         assert max(engine.pictures) <= batch_size
 
     def test_where_the_network_ran_the_matte_is_its_own(self) -> None:
         given = frames(9)
-        for found, meant in list(zip(mattes(infer_some(given, DiscEngine(), SIZE, 4)), own(given), strict=True))[::4]:
+        for found, meant in list(zip(mattes(infer_some(given, DiscEngine(), SIZE, FOUR)), own(given), strict=True))[
+            ::4
+        ]:
             assert torch.equal(found, meant)
 
     @pytest.mark.parametrize("stride", [2, 4])
     def test_between_it_moves_with_the_picture(self, stride: int) -> None:
         given = panned(2 * stride + 1)
         exact = own(given)
-        found = mattes(infer_some(given, DiscEngine(), SIZE, stride))
+        found = mattes(infer_some(given, DiscEngine(), SIZE, Stride(stride, RATE)))
         for n in set(range(len(given))) - set(range(0, len(given), stride)):
             held = exact[n - n % stride]
             assert error(found[n], exact[n]) < 0.4 * error(held, exact[n])
 
     def test_batch_size_does_not_show(self) -> None:
-        alone, together = (mattes(infer_some(frames(11), DiscEngine(), SIZE, 3, size)) for size in (1, 4))
+        alone, together = (mattes(infer_some(frames(11), DiscEngine(), SIZE, Stride(3, RATE), size)) for size in (1, 4))
         assert all(map(torch.equal, alone, together))
 
     def test_the_network_runs_where_another_scene_begins(self) -> None:
         given, engine = two_scenes(5), Counting()
-        found, exact = mattes(infer_some(given, engine, SIZE, 4)), own(given)
+        found, exact = mattes(infer_some(given, engine, SIZE, FOUR)), own(given)
         assert sum(engine.pictures) == 4  # 0, 4, 8 and the cut
         assert torch.equal(found[5], exact[5])
 
     def test_nothing_comes_from_the_next_scene(self) -> None:
         given = two_scenes(7)
         across, alone = (
-            mattes(infer_some(given, DiscEngine(), SIZE, 4)),
-            mattes(infer_some(given[:7], DiscEngine(), SIZE, 4)),
+            mattes(infer_some(given, DiscEngine(), SIZE, FOUR)),
+            mattes(infer_some(given[:7], DiscEngine(), SIZE, FOUR)),
         )
         assert all(map(torch.equal, across[:7], alone))
 
-    def test_a_clip_that_goes_on_in_its_middle_begins_with_the_network(self) -> None:
-        given = frames(9)[3:]
-        assert torch.equal(mattes(infer_some(given, DiscEngine(), SIZE, 4))[0], own(given)[0])
+    def test_a_run_that_goes_on_in_the_middle_ends_as_the_whole_one(self) -> None:
+        """It begins with the network, and soon picks the same frames, however the decoder counts them."""
+        given = panned(24)
+        late = [replace(frame, index=n) for n, frame in enumerate(given[6:])]
+        whole, resumed = (
+            mattes(infer_some(given, DiscEngine(), SIZE, FOUR)),
+            mattes(infer_some(late, DiscEngine(), SIZE, FOUR)),
+        )
+        assert torch.equal(resumed[0], own(given)[6])
+        assert all(map(torch.equal, resumed[2:], whole[8:]))
+
+    def test_times_that_a_container_rounded(self) -> None:
+        engine, rate = Counting(), Fraction(30000, 1001)
+        given = [replace(frame, time=Fraction(round(frame.index * 1000 / rate), 1000)) for frame in frames(40)]
+        list(infer_some(given, engine, SIZE, Stride(4, rate)))
+        assert sum(engine.pictures) == 10
 
 
 class Slow(DiscEngine):

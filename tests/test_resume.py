@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import pytest
 
-from streamseg.config import OutputSettings, Settings
+from streamseg.config import InferSettings, OutputSettings, Settings
 from streamseg.decode import open_source
 from streamseg.errors import InputError, OutputError
 from streamseg.frames import Frame, Kind
@@ -183,16 +183,17 @@ def test_what_was_left_cannot_be_read(content: bytes, tmp_path: Path) -> None:
     assert len(frames_of(path)) == COUNT
 
 
-def test_the_whole_line_goes_on_without_a_seam(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stride", [1, 3])
+def test_the_whole_line_goes_on_without_a_seam(stride: int, tmp_path: Path) -> None:
     """Decoder, filter, sound and pictures, to the last level of alpha: the filter is warmed up before the seam."""
     count = 240
     pictures = [yuv(picture(n // 2, 96, 64)) for n in range(count)]
     source = record(tmp_path / "in.mp4", pictures, [n * 3003 for n in range(count)], sound_seconds=8, offset=0.1)
-    line(source, tmp_path / "whole.mkv")
+    line(source, tmp_path / "whole.mkv", stride)
     with pytest.raises(InterruptedError):
-        line(source, tmp_path / "x.mkv", stop_after=190)
+        line(source, tmp_path / "x.mkv", stride, stop_after=190)
     assert not (tmp_path / "x.mkv").exists()
-    again = line(source, tmp_path / "x.mkv", resume=True)
+    again = line(source, tmp_path / "x.mkv", stride, resume=True)
     assert 4 < again.resume_at < 6.4
     whole, resumed = frames_of(tmp_path / "whole.mkv"), frames_of(tmp_path / "x.mkv")
     assert [frame.time for frame in resumed] == [frame.time for frame in whole]
@@ -220,10 +221,10 @@ class Killed:
         pass
 
 
-def line(source: Path, out: Path, resume: bool = False, stop_after: int = 0) -> Sink:
+def line(source: Path, out: Path, stride: int, resume: bool = False, stop_after: int = 0) -> Sink:
     """The whole line with the engine that knows the disc and the filter at its defaults."""
     with open_source(str(source)) as opened:
         sink = open_sink(str(out), opened.info, "cut-out", resume=resume)
         with Killed(sink, stop_after) if stop_after else sink as target:
-            run(opened, DiscEngine(), target, Settings())
+            run(opened, DiscEngine(), target, Settings(infer=InferSettings(stride=stride)))
     return sink
