@@ -205,8 +205,9 @@ def test_the_whole_line_goes_on_without_a_seam(stride: int, tmp_path: Path) -> N
 class Killed:
     """A sink that is left as a killed process leaves it."""
 
-    def __init__(self, sink: Sink, after: int) -> None:
-        self._sink, self._left, self.closed, self.resume_at, self.written = sink, after, False, sink.resume_at, ""
+    def __init__(self, sink: Sink, part: Path, after: int) -> None:
+        self._sink, self._part, self._left = sink, part, after
+        self.closed, self.resume_at, self.written = False, sink.resume_at, ""
 
     def write(self, frame: Frame, statistics: Statistics) -> None:
         self._left -= 1
@@ -218,13 +219,15 @@ class Killed:
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        left = self._part.read_bytes()
+        self._sink.__exit__(InterruptedError, None, None)  # gives back what a process gives back at its end
+        self._part.write_bytes(left)
 
 
 def line(source: Path, out: Path, stride: int, resume: bool = False, stop_after: int = 0) -> Sink:
     """The whole line with the engine that knows the disc and the filter at its defaults."""
     with open_source(str(source)) as opened:
         sink = open_sink(str(out), opened.info, "cut-out", resume=resume)
-        with Killed(sink, stop_after) if stop_after else sink as target:
+        with Killed(sink, part_of(out), stop_after) if stop_after else sink as target:
             run(opened, DiscEngine(), target, Settings(infer=InferSettings(stride=stride)))
     return sink
