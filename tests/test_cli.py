@@ -27,7 +27,7 @@ BEACH = str(SAMPLES / "beach.jpg")
 @pytest.fixture
 def disc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands find the synthetic disc instead of loading a network."""
-    monkeypatch.setattr("streamseg.infer.engine_of", lambda _: DiscEngine())
+    monkeypatch.setattr("streamseg.infer.engine_of", lambda *_: DiscEngine())
 
 
 def streamseg(*arguments: object) -> Result:
