@@ -139,10 +139,11 @@ class Slow(DiscEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.may_end = threading.Semaphore(0)
+        self.begun, self.may_end = threading.Semaphore(0), threading.Semaphore(0)
 
     def alpha(self, frames: Tensor) -> Tensor:
         alpha = super().alpha(frames)
+        self.begun.release()
         if self.calls > 1:
             assert self.may_end.acquire(timeout=60)
         return alpha
@@ -162,6 +163,7 @@ class TestNewest:
         given, engine = panned(6), Slow()
         exact, out = own(given), live(given, engine, NEVER)
         found = [next(out) for _ in range(5)]  # would not return if it waited
+        assert all(engine.begun.acquire(timeout=60) for _ in range(2))
         calls = engine.calls
         engine.may_end.release(9)
         assert len(list(out)) == 1
