@@ -181,7 +181,8 @@ def _run(work: Work, engine: Engine, on_frame: Callable[[Statistics], None]) -> 
     """The line over a clip once, with the engine warm."""
     infer = work.settings.infer
     with tempfile.TemporaryDirectory() as folder, work.open() as source:
-        engine.alpha(black_input(source.info, infer.input_size, 1 if work.live else infer.batch_size))
+        if not work.live:  # `run` warms up for a live source itself
+            engine.alpha(black_input(source.info, infer.input_size, infer.batch_size))
         with _sink(work, source, Path(folder)) as sink:
             return run(source, engine, sink, work.settings, work.frames, on_frame)
 
