@@ -25,7 +25,12 @@ Model = Annotated[
     str | None, typer.Option(metavar="NAME|FILE", help="Packaged weights or a weights file (default: lite).")
 ]
 EngineName = Annotated[
-    str | None, typer.Option("--engine", metavar="auto|torch|openvino", help="What runs the network (default: auto).")
+    str | None,
+    typer.Option("--engine", metavar="auto|openvino|onnx|torch", help="What runs the network (default: auto)."),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(metavar="auto|int8|fp32", help="Of packaged weights; auto: int8 on CPUs made for it (default: auto)."),
 ]
 InputSize = Annotated[
     int | None,

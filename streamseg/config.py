@@ -34,8 +34,10 @@ class InferSettings(Section):
 
     model: str = "lite"
     """Packaged weights (`streamseg weights list`) or a weights file."""
-    engine: Literal["auto", "torch", "openvino"] = "auto"
-    """What runs the network; auto takes CUDA where there is one, else OpenVINO, else PyTorch."""
+    engine: Literal["auto", "openvino", "onnx", "torch"] = "auto"
+    """What runs the network; auto takes CUDA where there is one, else OpenVINO, else ONNX Runtime, else PyTorch."""
+    precision: Literal["auto", "int8", "fp32"] = "auto"
+    """Of packaged weights; auto takes int8 where the processor has instructions for it (VNNI) and OpenVINO runs."""
     input_size: int = Field(320, ge=64, le=2048)
     """Long side of the network's input in pixels; tall frames get up to 1.3 times as much."""
     batch_size: int = Field(1, ge=1, le=64)

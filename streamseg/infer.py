@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamseg import cuda
+from streamseg import cpu, cuda
 from streamseg.config import InferSettings
 from streamseg.errors import EngineError
 from streamseg.frames import Batch, Frame, Pixels, VideoInfo, colours
 from streamseg.planes import Planes
+from streamseg.precision import chosen_model
 from streamseg.quantised import QuantisedNet
 from streamseg.u2net import STRIDE_PX
 from streamseg.weights import load_model
@@ -53,9 +53,9 @@ class Engine(Protocol):
 
 
 def open_engine(name: str, net: U2Net | QuantisedNet, threads: int | None = None) -> Engine:
-    """Opens an engine by name; `auto` takes CUDA where there is one, else OpenVINO, else PyTorch on the CPU.
+    """Opens an engine by name; `auto` takes CUDA where there is one, else the first of `ENGINES` that opens.
 
-    Int8 networks run on OpenVINO alone.
+    PyTorch does not run int8 networks.
 
     Args:
         name: of `ENGINES`, or `auto`.
@@ -86,12 +86,7 @@ def engine_of(settings: InferSettings, live: bool = False) -> Engine:
     For a live source it leaves a core to the other stations, which have to keep the camera's pace. On two cores that
     are busy anyway it is hardly slower for it.
     """
-    return open_engine(settings.engine, load_model(settings.model), max(1, _cores() - 1) if live else None)
-
-
-def _cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return open_engine(settings.engine, load_model(chosen_model(settings)), max(1, cpu.cores() - 1) if live else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +205,24 @@ def _openvino(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
     return OpenVinoEngine(net, threads)
 
 
+def _onnx(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
+    try:
+        from streamseg.engines.onnx_engine import OnnxEngine
+
+        return OnnxEngine(net, threads)
+    except ImportError as error:
+        raise ImportError(f"{error.name} is not installed: pip install 'streamseg[onnx]'") from error
+
+
 def _torch(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
     from streamseg.engines.torch_engine import TorchEngine
 
     return TorchEngine(net, threads=threads)
 
 
-ENGINES: dict[str, Callable[[U2Net | QuantisedNet, int | None], Engine]] = {"openvino": _openvino, "torch": _torch}
+ENGINES: dict[str, Callable[[U2Net | QuantisedNet, int | None], Engine]] = {
+    "openvino": _openvino,
+    "onnx": _onnx,
+    "torch": _torch,
+}
 """In the order that `auto` tries them on a CPU."""

@@ -20,6 +20,9 @@ MIN_SIZE_PX = 32
 STRIDE_PX = 32
 """Sizes that are multiples of this are pooled without a remainder."""
 
+TRACE_SIZE_PX = 64
+"""For tracing: big enough that no stage pools a single pixel, which would freeze a shape into the graph."""
+
 Architecture = Literal["lite", "full"]
 
 

@@ -165,9 +165,18 @@ def test_auto_takes_openvino_on_a_cpu(net: U2Net, monkeypatch: pytest.MonkeyPatc
     assert open_engine("auto", net) is opened
 
 
-def test_auto_falls_back_to_torch(net: U2Net, monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
+def test_auto_falls_back_to_the_next_one(net: U2Net, monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
     without(monkeypatch, "openvino", "openvino")
+    assert open_engine("auto", net).name == "onnx"
+    without(monkeypatch, "onnxruntime", "onnx")
     assert open_engine("auto", net).name == "torch"
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_what_onnx_runtime_needs(package: str, net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, package, "onnx")
+    with pytest.raises(EngineError, match=rf"onnx: {package} is not installed: pip install 'streamseg\[onnx\]'"):
+        open_engine("onnx", net)
 
 
 def test_auto_takes_torch_where_there_is_a_gpu(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,10 +199,12 @@ def test_a_named_engine_does_not_fall_back(net: U2Net, monkeypatch: pytest.Monke
 
 def test_the_error_gives_every_reason_on_one_line(net: U2Net, monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
     monkeypatch.setitem(ENGINES, "openvino", raiser(RuntimeError("no such processor\nat line 7\nin that file")))
+    monkeypatch.setitem(ENGINES, "onnx", raiser(ImportError("no onnxruntime here")))
     monkeypatch.setitem(ENGINES, "torch", raiser(ImportError("no torch here")))
     with pytest.raises(EngineError) as caught:
         open_engine("auto", net)
-    assert str(caught.value) == "no inference engine opens: openvino: no such processor; torch: no torch here"
+    reasons = "openvino: no such processor; onnx: no onnxruntime here; torch: no torch here"
+    assert str(caught.value) == f"no inference engine opens: {reasons}"
 
 
 @pytest.mark.parametrize(("cores", "live", "threads"), [(4, True, 3), (1, True, 1), (4, False, None)])
@@ -201,7 +212,7 @@ def test_a_live_line_keeps_a_core(
     cores: int, live: bool, threads: int | None, monkeypatch: pytest.MonkeyPatch, no_gpu: None
 ) -> None:
     given: list[int | None] = []
-    monkeypatch.setattr("streamseg.infer._cores", lambda: cores)
+    monkeypatch.setattr("streamseg.cpu.cores", lambda: cores)
     monkeypatch.setitem(ENGINES, "openvino", lambda _, threads: given.append(threads) or DiscEngine())
     engine_of(InferSettings(), live)
     assert given == [threads]
@@ -214,7 +225,7 @@ def test_a_reason_without_words_is_named_by_its_kind(net: U2Net, monkeypatch: py
 
 
 def test_an_unknown_engine_lists_the_known_ones(net: U2Net) -> None:
-    with pytest.raises(EngineError, match="unknown engine 'tpu'; known are auto, openvino, torch"):
+    with pytest.raises(EngineError, match="unknown engine 'tpu'; known are auto, openvino, onnx, torch"):
         open_engine("tpu", net)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,20 +14,16 @@ import torch
 from torch import Tensor
 
 from streamseg.atomic import write_whole
-from streamseg.engines.openvino_engine import TRACE_SIZE_PX
+from streamseg.engines.onnx_engine import INPUT, onnx_graph
 from streamseg.errors import DataError, MissingExtraError
 from streamseg.infer import Inset, network_input, open_engine
 from streamseg.quantised import FORMAT, SUFFIX, QuantisedNet
-from streamseg.u2net import FusedU2Net, U2Net
+from streamseg.u2net import U2Net
 from streamseg.weights import net_facts
 from train.augment import resize
 from train.data import Pair
 from train.evaluate import evaluate
 from train.metrics import Scores
-
-OPSET = 17
-SIZES = {"frames": {0: "n", 2: "h", 3: "w"}, "alpha": {0: "n", 2: "h", 3: "w"}}
-"""What an ONNX graph leaves open: batch, height and width."""
 
 SIZE_PX = 320
 CALIBRATION_IMAGES = 80
@@ -44,15 +38,8 @@ def onnx_bytes(net: U2Net, card: Mapping[str, str]) -> bytes:
         MissingExtraError: the package onnx is not installed.
     """
     onnx = _package("onnx")
-    graph = io.BytesIO()
-    example = (torch.zeros(1, 3, TRACE_SIZE_PX, TRACE_SIZE_PX),)
-    names = {"input_names": ["frames"], "output_names": ["alpha"], "dynamic_axes": SIZES, "opset_version": OPSET}
-    with warnings.catch_warnings():
-        # The branches that tracing warns about do not depend on the size; the newer exporter needs one more package.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(FusedU2Net(net), example, graph, dynamo=False, **names)  # type: ignore[arg-type]
-    return _with_card(onnx.load_from_string(graph.getvalue()), {"format": "streamseg-onnx-1", **net_facts(net), **card})
+    graph = onnx.load_from_string(onnx_graph(net))
+    return _with_card(graph, {"format": "streamseg-onnx-1", **net_facts(net), **card})
 
 
 def int8_bytes(net: U2Net, card: Mapping[str, str], calibration: Sequence[Pair], check: Sequence[Pair]) -> bytes:
@@ -118,7 +105,7 @@ def _quantised(graph: bytes, calibration: Sequence[Pair]) -> Any:
     os.environ["NNCF_CI"] = "1"
     onnx, nncf = _package("onnx"), _package("nncf")
     nncf.set_log_level(logging.ERROR)
-    frames = [{"frames": each.numpy()} for each in _calibration_frames(calibration)]
+    frames = [{INPUT: each.numpy()} for each in _calibration_frames(calibration)]
     mixed = nncf.QuantizationPreset.MIXED  # activations after ReLU have no negative half to spend codes on
     return nncf.quantize(onnx.load_from_string(graph), nncf.Dataset(frames), preset=mixed, subset_size=len(frames))
 

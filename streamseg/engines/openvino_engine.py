@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 
 from streamseg.quantised import QuantisedNet
-from streamseg.u2net import FusedU2Net, U2Net
-
-TRACE_SIZE_PX = 64
-"""Big enough that no stage pools a single pixel, which would freeze a shape into the traced graph."""
+from streamseg.u2net import TRACE_SIZE_PX, FusedU2Net, U2Net
 
 
 class OpenVinoEngine:

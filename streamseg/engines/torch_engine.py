@@ -19,7 +19,7 @@ class TorchEngine:
         self, net: U2Net | QuantisedNet, device: torch.device | None = None, threads: int | None = None
     ) -> None:
         if isinstance(net, QuantisedNet):
-            raise RuntimeError(f"{net.path.name} is an int8 network, which runs on OpenVINO only")
+            raise RuntimeError(f"{net.path.name} is an int8 network, which PyTorch does not run: name float32 weights")
         if threads:
             torch.set_num_threads(threads)  # of the whole process: PyTorch knows no others
         place = device or cuda.best_device()

@@ -35,7 +35,7 @@ def engine(request: pytest.FixtureRequest, net: U2Net) -> Engine:
         from streamseg.engines.torch_engine import TorchEngine
 
         return TorchEngine(net, torch.device("cpu"))
-    pytest.importorskip(request.param)
+    pytest.importorskip({"onnx": "onnxruntime"}.get(request.param, request.param))
     return ENGINES[request.param](net, None)
 
 

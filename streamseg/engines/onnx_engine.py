@@ -1,0 +1,60 @@
+"""The network on ONNX Runtime, where OpenVINO does not install."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from streamseg.quantised import QuantisedNet
+from streamseg.u2net import TRACE_SIZE_PX, FusedU2Net, U2Net
+
+OPSET = 17
+INPUT, OUTPUT = "frames", "alpha"
+SIZES = {name: {0: "n", 2: "h", 3: "w"} for name in (INPUT, OUTPUT)}
+"""What an ONNX graph leaves open: batch, height and width."""
+
+
+class OnnxEngine:
+    """Runs the fused network in float32, or an int8 one."""
+
+    name = "onnx"
+    device = "cpu"
+
+    def __init__(self, net: U2Net | QuantisedNet, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        # The threads would spin between two calls, on cores that other stations are waiting for.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        onnxruntime.disable_telemetry_events()
+        graph = str(net.path) if isinstance(net, QuantisedNet) else onnx_graph(net)
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def alpha(self, frames: Tensor) -> Tensor:
+        """Normalised `(N, 3, h, w)` -> alpha `(N, 1, h, w)` in [0, 1]."""
+        (result,) = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(frames.numpy())})
+        return torch.from_numpy(result)
+
+
+def onnx_graph(net: U2Net) -> bytes:
+    """The fused network as ONNX: normalised `(N, 3, h, w)` to alpha `(N, 1, h, w)`; any N, h and w >= 32.
+
+    Raises:
+        ImportError: the package onnx is not installed.
+    """
+    import onnx  # noqa: F401 (PyTorch's exporter needs it, and says so less clearly)
+
+    graph = io.BytesIO()
+    example = (torch.zeros(1, 3, TRACE_SIZE_PX, TRACE_SIZE_PX),)
+    names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_axes": SIZES}
+    with warnings.catch_warnings():
+        # The branches that tracing warns about do not depend on the size; the newer exporter needs one more package.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(FusedU2Net(net), example, graph, dynamo=False, opset_version=OPSET, **names)  # type: ignore[arg-type]
+    return graph.getvalue()
