@@ -21,6 +21,7 @@ from streamseg.errors import InputError
 from streamseg.foreground import foreground_colour
 from streamseg.frames import Batch, Frame, Pixels, colours
 from streamseg.planes import BLACK, WHITE, Planes, blend
+from streamseg.scratch import scratch
 
 Alpha = npt.NDArray[np.float32]
 Fit = Literal["cover", "contain"]
@@ -126,6 +127,9 @@ class Moving:
 class Blurred:
     """The frame itself, out of focus."""
 
+    def __init__(self) -> None:
+        self._planes: Planes | None = None
+
     def behind(self, frame: Frame) -> Pixels:
         """See `Background`."""
         return blurred(colours(frame.pixels))
@@ -133,7 +137,12 @@ class Blurred:
     def planes_behind(self, frame: Frame) -> Planes:
         """See `Background`."""
         source = frame.picture if isinstance(frame.picture, Planes) else Planes.of(frame.picture)
-        return source.map(blurred)
+        if self._planes is None or self._planes.shape != source.shape:
+            self._planes = Planes.empty(source.shape)
+        self._planes.matrix = source.matrix
+        for target, values in zip(self._planes.values, source.values, strict=True):
+            blurred(values, target)
+        return self._planes
 
     def close(self) -> None:
         """See `Background`."""
@@ -185,13 +194,14 @@ def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only
     A frame in planes stays in planes before a background.
     """
     if background and not matte_only and isinstance(frame.picture, Planes):
-        return blend(frame.picture, background.planes_behind(frame), refine(frame.picture, alpha))
-    full = refine(frame.picture, alpha)
+        return blend(frame.picture, background.planes_behind(frame), _refined(frame, alpha))
+    full = _refined(frame, alpha)
     if frame.picture.shape[2] == 4:
         cv2.multiply(full, frame.pixels[..., 3], dst=full, scale=1 / 255, dtype=cv2.CV_32F)
     if background and not matte_only:
         front, behind = colours(frame.pixels), background.behind(frame)
-        return cv2.blendLinear(front, behind, full, 1 - full).astype(np.uint8, copy=False)
+        rest = np.subtract(1, full, out=scratch("rest", full.shape))
+        return cv2.blendLinear(front, behind, full, rest).astype(np.uint8, copy=False)
     matte = cv2.convertScaleAbs(full, alpha=255).astype(np.uint8, copy=False)
     return matte if matte_only else _with_alpha(foreground_colour(colours(frame.pixels), matte), matte)
 
@@ -201,24 +211,35 @@ def _with_alpha(rgb: Pixels, matte: Pixels) -> Pixels:
     return cv2.insertChannel(matte, rgba, 3).astype(np.uint8, copy=False)
 
 
-def refine(picture: Pixels | Planes, alpha: Alpha) -> Alpha:
+def _refined(frame: Frame, alpha: Alpha) -> Alpha:
+    """Of use until this thread's next frame."""
+    return refine(frame.picture, alpha, scratch("alpha", frame.picture.shape[:2]))
+
+
+def refine(picture: Pixels | Planes, alpha: Alpha, out: Alpha | None = None) -> Alpha:
     """Enlarges a matte `(h, w)` to the frame's `(H, W)`, its edges drawn along the frame's own.
 
     A local linear model of alpha over the frame's luma is fitted at the matte's size and applied at the frame's.
+
+    Args:
+        picture: the frame.
+        alpha: its matte in [0, 1].
+        out: where the result goes, `(H, W)`; a new array if none is given.
 
     Source: He and Sun, "Fast Guided Filter", arXiv:1505.00996, algorithm 2, with one change: the model passes through
     each matte pixel's own value, not through the window's mean, which would blur the matte by the window.
     """
     guide, black, white = _guide(picture)
     size = guide.shape[::-1]
-    reduced = cv2.resize(guide, alpha.shape[::-1], interpolation=cv2.INTER_AREA)
+    reduced = _reduced(picture, guide, alpha.shape[::-1])
     small_guide = (reduced.astype(np.float32) - np.float32(black)) / np.float32(white - black)
     small_slope = _slope(small_guide, alpha)
-    slope = cv2.resize(small_slope, size, interpolation=cv2.INTER_CUBIC)
+    slope = cv2.resize(small_slope, size, scratch("slope", guide.shape), interpolation=cv2.INTER_CUBIC)
     # What black stands for is taken off at the matte's size, not from every pixel of the frame.
     small_offset = alpha - small_slope * (small_guide + np.float32(black / (white - black)))
-    offset = cv2.resize(small_offset, size, interpolation=cv2.INTER_CUBIC)
-    enlarged = cv2.add(cv2.multiply(slope, guide, scale=1 / (white - black), dtype=cv2.CV_32F), offset)
+    offset = cv2.resize(small_offset, size, out, interpolation=cv2.INTER_CUBIC)
+    cv2.multiply(slope, guide, slope, 1 / (white - black), cv2.CV_32F)
+    enlarged = cv2.add(slope, offset, offset)
     return np.clip(enlarged, 0, 1, out=enlarged).astype(np.float32, copy=False)
 
 
@@ -229,15 +250,25 @@ def _guide(picture: Pixels | Planes) -> tuple[Pixels, int, int]:
     return cv2.cvtColor(colours(picture), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False), 0, 255
 
 
-def blurred(values: Pixels) -> Pixels:
-    """Out of focus, `(H, W)` or `(H, W, 3)`; at a fraction of the size, which looks the same and costs little."""
+def _reduced(picture: Pixels | Planes, guide: Pixels, size: tuple[int, ...]) -> Pixels:
+    """The guide averaged to width and height."""
+    if isinstance(picture, Planes):
+        return picture.reduced_luma(*size)
+    return cv2.resize(guide, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def blurred(values: Pixels, out: Pixels | None = None) -> Pixels:
+    """Out of focus, `(H, W)` or `(H, W, 3)`, into `out` if it is given.
+
+    Made at a fraction of the size, which looks the same and costs little.
+    """
     height, width = values.shape[:2]
     deviation_px = max(height, width) * BLUR_SHARE
     reduction = min(max(int(deviation_px / 2), BLUR_REDUCTION[0]), BLUR_REDUCTION[1])
     small_size = max(1, width // reduction), max(1, height // reduction)
     small = cv2.resize(values, small_size, interpolation=cv2.INTER_AREA)
     soft = cv2.GaussianBlur(small, (0, 0), max(1.0, deviation_px / reduction))
-    return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    return cv2.resize(soft, (width, height), out, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def _slope(guide: Alpha, alpha: Alpha) -> Alpha:

@@ -6,7 +6,6 @@ Most videos are stored so. What need not become RGB stays so from end to end.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from functools import cached_property
 
 import av
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from streamseg.frames import Pixels, samples
+from streamseg.scratch import scratch
 
 LAYOUT = "yuv420p"
 BLACK, WHITE = 16, 235
@@ -47,6 +47,13 @@ class Planes:
         """RGB `(H, W, 3)` -> BT.709."""
         return cls(to_layout(np.ascontiguousarray(rgb), LAYOUT))
 
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> Planes:
+        """Of `(H, W, ...)` and any content, BT.709."""
+        frame = av.VideoFrame(shape[1], shape[0], LAYOUT)
+        frame.colorspace, frame.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
+        return cls(frame)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """`(H, W, 3)`, as that of the RGB pixels."""
@@ -67,6 +74,12 @@ class Planes:
         """RGB `(height, width, 3)`, averaged."""
         return to_rgb(self.frame, self.matrix, size_px=(width, height))
 
+    def reduced_luma(self, width: int, height: int) -> Pixels:
+        """Luma `(height, width)`, averaged."""
+        # FFmpeg scales a plane in no time; on the way to grey alone it would take its pixels from elsewhere.
+        scaler = _scaler(self.shape, LAYOUT, width, height)
+        return samples(scaler.reformat(self.frame, width, height, format=LAYOUT, interpolation=SMALLER).planes[0])
+
     def as_bt709(self) -> Planes:
         """The same picture under the matrix that we write; itself if it is that already."""
         if self.matrix == Colorspace.ITU709:
@@ -81,14 +94,6 @@ class Planes:
             interpolation=TO_RGB | Interpolation.FULL_CHR_H_INP,
         )
         return Planes(same)
-
-    def map(self, change: Callable[[Pixels], Pixels]) -> Planes:
-        """A picture whose every plane is what `change` makes of this one's."""
-        height, width, _ = self.shape
-        out = Planes(av.VideoFrame(width, height, LAYOUT), self.matrix)
-        for target, values in zip(out.values, self.values, strict=True):
-            target[:] = change(values)
-        return out
 
 
 def to_rgb(
@@ -146,16 +151,19 @@ def blend(front: Planes, back: Planes, alpha: npt.NDArray[np.float32]) -> Planes
     Returns:
         BT.709.
     """
-    height, width, _ = front.shape
-    out = av.VideoFrame(width, height, LAYOUT)
-    out.colorspace, out.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
-    half = cv2.resize(alpha, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    whole, halved = (alpha, 1 - alpha), (half, 1 - half)
-    blended, weights = Planes(out), (whole, halved, halved)
+    height, width = (side // 2 for side in alpha.shape)
+    half = scratch("half", (height, width))
+    cv2.resize(alpha, (width, height), half, interpolation=cv2.INTER_AREA)
+    whole, halved = (alpha, _rest(alpha, "rest")), (half, _rest(half, "half's rest"))
+    blended, weights = Planes.empty(front.shape), (whole, halved, halved)
     planes = zip(front.as_bt709().values, back.as_bt709().values, blended.values, weights, strict=True)
     for before, behind, target, (share, rest) in planes:
         cv2.blendLinear(before, behind, share, rest, dst=target)
     return blended
+
+
+def _rest(share: npt.NDArray[np.float32], purpose: str) -> npt.NDArray[np.float32]:
+    return np.subtract(1, share, out=scratch(purpose, share.shape))
 
 
 def _scaler(*purpose: object) -> VideoReformatter:

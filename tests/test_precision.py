@@ -73,7 +73,10 @@ def test_an_older_pytorch_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     [
         ({"model": "lite-int8", "precision": "fp32"}, "lite-int8 is int8; .* float32 weights, such as lite"),
         ({"model": "mine.INT8.onnx", "precision": "fp32"}, "mine.INT8.onnx is int8"),
-        ({"model": "mine.pth", "precision": "int8"}, "mine.pth is not packaged in int8; make it: python -m train export"),
+        (
+            {"model": "mine.pth", "precision": "int8"},
+            "mine.pth is not packaged in int8; make it: python -m train export",
+        ),
     ],
 )
 def test_a_precision_that_there_is_not(knobs: dict[str, str], problem: str) -> None:
