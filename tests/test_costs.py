@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streamseg.config import Settings, load_settings
 from streamseg.frames import Frame, VideoInfo
 from streamseg.pipeline import Statistics, run
 from streamseg.planes import Planes
+from streamseg.scratch import scratch
 from streamseg.sink.base import CompletingSink
 from tests.synthetic import DiscEngine, ListSource, frames, picture
 
@@ -59,6 +63,32 @@ def test_frames_in_planes_are_never_made_rgb_before_a_background(stride: int, mo
     with Discarding() as sink:
         run(Endless(12), DiscEngine(), sink, settings(stride=stride))
     assert made == []
+
+
+@pytest.mark.parametrize("bg", ["blur", "green"])
+def test_no_array_of_a_frames_size_is_made_for_a_frame(bg: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(frame_count: int) -> int:
+        counted: list[tuple[int, ...]] = []
+
+        def empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:  # type: ignore[type-arg]
+            counted.append(shape)
+            return np.zeros(shape, dtype)
+
+        monkeypatch.setattr("streamseg.scratch.np", SimpleNamespace(empty=empty, float32=np.float32))
+        with Discarding() as sink:
+            run(Endless(frame_count), DiscEngine(), sink, settings(bg=bg))
+        return len(counted)
+
+    assert made(3) == made(30) > 0
+
+
+def test_a_thread_has_its_own_scratch_for_every_purpose() -> None:
+    here = scratch("one", (4, 5))
+    assert scratch("one", (4, 5)) is here
+    assert scratch("another", (4, 5)) is not here
+    assert scratch("one", (5, 4)).shape == (5, 4)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(scratch, "one", (5, 4)).result() is not scratch("one", (5, 4))
 
 
 @pytest.mark.parametrize("stride", [1, 4])

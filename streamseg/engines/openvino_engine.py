@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
 import torch
+from platformdirs import user_cache_path
 from torch import Tensor
 
 from streamseg.quantised import QuantisedNet
@@ -15,7 +18,10 @@ from streamseg.u2net import TRACE_SIZE_PX, FusedU2Net, U2Net
 
 
 class OpenVinoEngine:
-    """Runs the fused network in float32, or an int8 one; compiles once for every input shape."""
+    """Runs the fused network in float32, or an int8 one; compiles once for every input shape.
+
+    What was compiled is kept for the next run in the user's folder for caches.
+    """
 
     name = "openvino"
     device = "cpu"
@@ -45,6 +51,8 @@ class OpenVinoEngine:
             settings: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
             if self._threads:
                 settings["INFERENCE_NUM_THREADS"] = self._threads
+            if folder := _cache_folder():
+                settings["CACHE_DIR"] = str(folder)
             self._requests[shape] = _core().compile_model(model, "CPU", settings).create_infer_request()
         return self._requests[shape]
 
@@ -57,6 +65,17 @@ def _core() -> ov.Core:
     of them, or closed by another thread, the thread keeps a stack that is gone: Ctrl-C is then a segmentation fault.
     """
     return ov.Core()
+
+
+@cache
+def _cache_folder() -> Path | None:
+    """None where nothing can be kept. OpenVINO compiles anew what it finds damaged there."""
+    folder = user_cache_path("streamseg", appauthor=False) / "openvino"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _convert(net: FusedU2Net) -> ov.Model:

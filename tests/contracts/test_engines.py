@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -143,6 +145,30 @@ def test_openvino_holds_the_borrowed_input_until_the_request_has_run(
     monkeypatch.setattr(openvino_engine.np, "ascontiguousarray", watched)
     engine.alpha(noise(1, 64, 96, 3).permute(0, 3, 1, 2))
     assert held == [True]
+
+
+@pytest.fixture
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where OpenVINO keeps compiled networks, asked for anew."""
+    from streamseg.engines import openvino_engine
+
+    monkeypatch.setattr(openvino_engine, "user_cache_path", lambda *_, **__: tmp_path / "cache")
+    openvino_engine._cache_folder.cache_clear()
+    yield tmp_path / "cache"
+    openvino_engine._cache_folder.cache_clear()
+
+
+def test_a_compiled_network_is_kept(net: U2Net, cache_folder: Path) -> None:
+    first, second = (ENGINES["openvino"](net, 1).alpha(noise(1, 3, 64, 96)) for _ in range(2))
+    assert len(list((cache_folder / "openvino").glob("*.blob"))) == 1
+    assert torch.equal(first, second)
+
+
+def test_without_a_folder_for_caches_it_compiles_every_time(net: U2Net, cache_folder: Path) -> None:
+    cache_folder.write_text("a file in its place")
+    frames = noise(1, 3, 64, 96)
+    alpha = ENGINES["openvino"](net, 1).alpha(frames)
+    torch.testing.assert_close(alpha, expected(net, frames), atol=1e-4, rtol=0)
 
 
 def test_on_a_cpu_the_network_runs_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
