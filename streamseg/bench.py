@@ -20,7 +20,7 @@ import numpy as np
 from streamseg.config import InferSettings, Settings
 from streamseg.decode import Source, open_camera, open_source
 from streamseg.frames import Frame, VideoInfo
-from streamseg.infer import Engine, black_input
+from streamseg.infer import Engine, black_pictures, matte_of
 from streamseg.pipeline import StationTime, Statistics, run
 from streamseg.sink import Sink, open_sink
 from streamseg.sink.base import CompletingSink
@@ -182,7 +182,7 @@ def _run(work: Work, engine: Engine, on_frame: Callable[[Statistics], None]) -> 
     infer = work.settings.infer
     with tempfile.TemporaryDirectory() as folder, work.open() as source:
         if not work.live:  # `run` warms up for a live source itself
-            engine.alpha(black_input(source.info, infer.input_size, infer.batch_size))
+            matte_of(engine, black_pictures(source.info, infer.input_size, infer.batch_size))
         with _sink(work, source, Path(folder)) as sink:
             return run(source, engine, sink, work.settings, work.frames, on_frame)
 
@@ -197,12 +197,12 @@ def _sink(work: Work, source: Source, folder: Path) -> Sink:
 
 def _engine_ms(engine: Engine, info: VideoInfo, settings: InferSettings) -> float:
     """A call of the engine alone, when it has warmed up."""
-    batch = black_input(info, settings.input_size, 1 if info.live else settings.batch_size)
-    engine.alpha(batch)
+    batch = black_pictures(info, settings.input_size, 1 if info.live else settings.batch_size)
+    matte_of(engine, batch)
     calls = []
     for _ in range(ENGINE_CALLS):
         started = time.perf_counter()
-        engine.alpha(batch)
+        matte_of(engine, batch)
         calls.append(time.perf_counter() - started)
     return stats.median(calls) * 1000
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -50,6 +51,39 @@ class Engine(Protocol):
     def alpha(self, frames: Tensor) -> Tensor:
         """Normalised RGB `(N, 3, h, w)` -> alpha `(N, 1, h, w)` in [0, 1], float32 on the CPU."""
         ...
+
+
+@runtime_checkable
+class StreamedEngine(Protocol):
+    """An engine that takes batches before the mattes of earlier ones are there.
+
+    Attributes:
+        in_flight: how many more batches may be given before a matte is asked for.
+    """
+
+    in_flight: int
+
+    def submit(self, small: Pixels) -> Callable[[], Tensor]:
+        """RGB `(N, h, w, 3)` -> what waits for their alpha `(N, 1, h, w)`, as that of `Engine`."""
+        ...
+
+
+def mattes_of(engine: Engine, batches: Iterable[Pixels]) -> Iterator[Tensor]:
+    """What `small_pictures` made -> alpha `(N, 1, h, w)`, batch for batch; ahead of them where the engine can be."""
+    if not isinstance(engine, StreamedEngine):
+        yield from (engine.alpha(network_tensor(small)) for small in batches)
+        return
+    waiting: deque[Callable[[], Tensor]] = deque()
+    for small in batches:
+        waiting.append(engine.submit(small))
+        if len(waiting) > engine.in_flight:
+            yield waiting.popleft()()
+    yield from (matte() for matte in waiting)
+
+
+def matte_of(engine: Engine, small: Pixels) -> Tensor:
+    """The same for one batch."""
+    return next(mattes_of(engine, [small]))
 
 
 def open_engine(name: str, net: U2Net | QuantisedNet, threads: int | None = None) -> Engine:
@@ -146,23 +180,30 @@ def infer(frames: Iterable[Frame], engine: Engine, input_size: int, batch_size: 
         input_size: long side of the network's input in pixels; see `Inset.of`.
         batch_size: frames in one call of the engine.
     """
-    rest = iter(frames)
-    for first in rest:
-        taken = tuple(chain((first,), islice(rest, batch_size - 1)))
-        height, width, _ = first.picture.shape
-        inset = Inset.of(height, width, input_size)
-        yield Batch(taken, inset.crop(engine.alpha(network_input([frame.picture for frame in taken], inset))))
+    waiting: deque[tuple[tuple[Frame, ...], Inset]] = deque()
+
+    def batches() -> Iterator[Pixels]:
+        rest = iter(frames)
+        for first in rest:
+            taken = tuple(chain((first,), islice(rest, batch_size - 1)))
+            height, width, _ = first.picture.shape
+            waiting.append((taken, Inset.of(height, width, input_size)))
+            yield small_pictures([frame.picture for frame in taken], waiting[-1][1])
+
+    for alpha in mattes_of(engine, batches()):
+        taken, inset = waiting.popleft()
+        yield Batch(taken, inset.crop(alpha))
 
 
 def warm_up(engine: Engine, info: VideoInfo, input_size: int) -> None:
     """Runs `engine` once on a black frame, so that a live source need not wait while it compiles."""
-    engine.alpha(black_input(info, input_size))
+    matte_of(engine, black_pictures(info, input_size))
 
 
-def black_input(info: VideoInfo, input_size: int, batch_size: int = 1) -> Tensor:
-    """The network's input for black frames: `(batch_size, 3, input_height, input_width)`."""
-    black = np.zeros((info.height_px, info.width_px, 3), np.uint8)
-    return network_input([black] * batch_size, Inset.of(info.height_px, info.width_px, input_size))
+def black_pictures(info: VideoInfo, input_size: int, batch_size: int = 1) -> Pixels:
+    """Black frames at the network's size: `(batch_size, input_height, input_width, 3)`."""
+    inset = Inset.of(info.height_px, info.width_px, input_size)
+    return np.zeros((batch_size, inset.input_height, inset.input_width, 3), np.uint8)
 
 
 def network_input(pictures: Sequence[Pixels | Planes], inset: Inset) -> Tensor:
@@ -215,9 +256,10 @@ def _onnx(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
 
 
 def _torch(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
-    from streamseg.engines.torch_engine import TorchEngine
+    from streamseg.engines.torch_engine import StreamedEngine, TorchEngine
 
-    return TorchEngine(net, threads=threads)
+    on_gpu = cuda.best_device().type == "cuda"
+    return StreamedEngine(net) if on_gpu else TorchEngine(net, threads=threads)
 
 
 ENGINES: dict[str, Callable[[U2Net | QuantisedNet, int | None], Engine]] = {

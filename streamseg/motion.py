@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from streamseg.frames import Batch, Frame, Pixels
-from streamseg.infer import Engine, Inset, network_tensor, small_pictures
+from streamseg.infer import Engine, Inset, matte_of, small_pictures
 from streamseg.smooth import CutDetector
 
 HALF = Fraction(1, 2)
@@ -129,7 +129,7 @@ def _keyed(
         keyed = [n for n, shot in enumerate(shots) if shot.is_cut or numbers[n] != numbers[n + 1]]
         number = numbers[-1]
         for some in (keyed[start : start + batch_size] for start in range(0, len(keyed), batch_size)):
-            mattes = inset.crop(engine.alpha(network_tensor(small[some])))
+            mattes = inset.crop(matte_of(engine, small[some]))
             for n, alpha in zip(some, mattes, strict=True):
                 shots[n].key = Key(shots[n].grey, alpha, float(shots[n].frame.time))
         yield from shots
@@ -215,6 +215,6 @@ class _Runner:
 
     def _run(self, small: Pixels, shot: _Shot, inset: Inset) -> Key:
         started = time.perf_counter()
-        alpha = inset.crop(self._engine.alpha(network_tensor(small)))[0]
+        alpha = inset.crop(matte_of(self._engine, small))[0]
         self._took_seconds = time.perf_counter() - started
         return Key(shot.grey, alpha, float(shot.frame.time))

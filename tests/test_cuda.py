@@ -1,0 +1,164 @@
+"""What a GPU is told, in what order; the device itself is a stand-in that writes down what it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from streamseg import cuda
+from streamseg.engines.torch_engine import SLOTS, StreamedEngine, TorchEngine
+from streamseg.frames import Pixels
+from streamseg.infer import ENGINES, infer, mattes_of, network_tensor
+from streamseg.u2net import U2Net
+from tests.synthetic import frames, randomised
+
+CPU = torch.device("cpu")
+
+
+class Recorder:
+    """In the place of `torch.cuda`: streams are numbers, and events know what they were recorded behind."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.streams = 0
+
+    def Stream(self) -> str:
+        self.streams += 1
+        return ("upload", "compute", "download")[self.streams - 1]
+
+    def Event(self) -> RecordedEvent:
+        return RecordedEvent(self)
+
+    @contextmanager
+    def stream(self, name: str) -> Iterator[None]:
+        self.log.append(f"on {name}")
+        yield
+
+    def synchronize(self) -> None:
+        self.log.append("the host waits for everything")
+
+
+class RecordedEvent:
+    def __init__(self, device: Recorder) -> None:
+        self._device, self._after = device, "nothing"
+
+    def record(self, stream: str) -> None:
+        self._after = stream
+
+    def wait(self, stream: str) -> None:
+        self._device.log.append(f"{stream} waits for {self._after}")
+
+    def synchronize(self) -> None:
+        self._device.log.append(f"the host waits for {self._after}")
+
+
+@pytest.fixture(scope="module")
+def net() -> U2Net:
+    return randomised()
+
+
+def pictures(count: int, height: int = 64, width: int = 96, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8)
+
+
+def alone(net: U2Net, small: Pixels) -> Tensor:
+    return TorchEngine(net, CPU).alpha(network_tensor(small))
+
+
+def test_streams_wait_for_each_other_and_the_host_for_the_mattes_alone(
+    net: U2Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Recorder()
+    monkeypatch.setattr(torch, "get_device_module", lambda _: device)
+    engine = StreamedEngine(net, CPU)
+    engine.submit(pictures(1))()
+    device.log.clear()
+    assert len(list(mattes_of(engine, (pictures(1, seed=n) for n in range(3))))) == 3
+    batch = ["on upload", "on compute", "compute waits for upload", "on download", "download waits for compute"]
+    wait = "the host waits for download"
+    assert device.log == batch * 3 + [wait] * 3
+
+
+def test_batches_are_in_flight_up_to_the_slots(net: U2Net) -> None:
+    engine, asked = StreamedEngine(net, CPU), []
+
+    def batches() -> Iterator[Pixels]:
+        for n in range(6):
+            asked.append(n)
+            yield pictures(1, seed=n)
+
+    mattes = mattes_of(engine, batches())
+    next(mattes)
+    assert asked == list(range(SLOTS))
+    next(mattes)
+    assert asked == list(range(SLOTS + 1))
+
+
+def test_mattes_come_in_order_and_outlive_the_slots(net: U2Net) -> None:
+    batches = [pictures(2, seed=n) for n in range(7)]
+    mattes = list(mattes_of(StreamedEngine(net, CPU), batches))
+    assert len(mattes) == len(batches)
+    for matte, small in zip(mattes, batches, strict=True):
+        torch.testing.assert_close(matte, alone(net, small), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 1), (1, 3), (2,)])
+def test_batches_of_any_length(sizes: tuple[int, ...], net: U2Net) -> None:
+    batches = [pictures(count, seed=n) for n, count in enumerate(sizes)]
+    for matte, small in zip(mattes_of(StreamedEngine(net, CPU), batches), batches, strict=True):
+        torch.testing.assert_close(matte, alone(net, small), atol=1e-4, rtol=0)
+
+
+def test_sizes_change_while_batches_are_in_flight(net: U2Net) -> None:
+    batches = [pictures(1, *size, seed=n) for n, size in enumerate([(64, 96), (96, 64), (64, 96), (64, 96)])]
+    for matte, small in zip(mattes_of(StreamedEngine(net, CPU), batches), batches, strict=True):
+        torch.testing.assert_close(matte, alone(net, small), atol=1e-4, rtol=0)
+
+
+def test_buffers_are_made_once_for_a_size(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[int, ...]] = []
+    host_buffer = cuda.Lanes.host_buffer
+
+    def counted(lanes: cuda.Lanes, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        made.append(shape)
+        return host_buffer(lanes, shape, dtype)
+
+    monkeypatch.setattr(cuda.Lanes, "host_buffer", counted)
+    list(mattes_of(StreamedEngine(net, CPU), (pictures(2, seed=n) for n in range(9))))
+    assert len(made) == 2 * SLOTS
+
+
+def test_a_frame_keeps_its_matte_when_the_engine_runs_ahead(net: U2Net) -> None:
+    given = frames(9)
+    ahead, plain = (list(infer(given, engine, 64, 2)) for engine in (StreamedEngine(net, CPU), TorchEngine(net, CPU)))
+    assert [frame for batch in ahead for frame in batch.frames] == given
+    for one, other in zip(ahead, plain, strict=True):
+        torch.testing.assert_close(one.alpha, other.alpha, atol=1e-4, rtol=0)
+
+
+def test_a_gpu_gets_the_streams(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[U2Net] = []
+    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("streamseg.engines.torch_engine.StreamedEngine", opened.append)
+    ENGINES["torch"](net, None)
+    assert opened == [net]
+
+
+@pytest.mark.gpu
+def test_nothing_waits_in_secret(net: U2Net) -> None:
+    """Every wait for the GPU but that for a matte's own event is an error here."""
+    engine = StreamedEngine(net)
+    batches = [pictures(2, seed=n) for n in range(8)]
+    engine.submit(batches[0])()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        mattes = list(mattes_of(engine, batches))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for matte, small in zip(mattes, batches, strict=True):
+        torch.testing.assert_close(matte, alone(net, small), atol=0.02, rtol=0)
