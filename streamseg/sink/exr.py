@@ -1,4 +1,8 @@
-"""OpenEXR pictures, what compositing programs take: linear light, half floats, premultiplied as the format defines."""
+"""OpenEXR pictures, what compositing programs take: linear light, half floats, straight alpha.
+
+The format's own custom is colours times alpha. Ours are straight as in all our files, with the foreground's colours
+where it is hidden, so that an edge can still be moved; compositors multiply first (Nuke: Premult, Blender: Convert).
+"""
 
 from __future__ import annotations
 
@@ -39,13 +43,12 @@ def encode_exr(pixels: Pixels) -> bytes:
 
 
 def to_light(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Any kind of pixels -> `(H, W, C)` in [0, 1]: colours linear and times alpha; alpha and mattes as they are."""
+    """Any kind of pixels -> `(H, W, C)` in [0, 1]: colours linear, alpha and mattes as they are."""
     if pixels.ndim == 2:
         return (pixels[..., None] / np.float32(255)).astype(np.float32, copy=False)
     light = LINEAR[pixels]
     if pixels.shape[2] == 4:
         light[..., 3] = pixels[..., 3] / np.float32(255)
-        light[..., :3] *= light[..., 3:]
     return light
 
 

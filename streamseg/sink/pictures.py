@@ -28,7 +28,7 @@ PATTERN = re.compile(r"[^%]*%0?[0-9]?d[^%]*")
 SEQUENCES = {
     ".png": "PNG",
     ".webp": "lossless WebP",
-    ".exr": "OpenEXR, half floats, linear light, premultiplied",
+    ".exr": "OpenEXR, half floats, linear light, straight alpha (multiply before merging)",
 }
 """Pictures that keep every level and the transparency, and what to know of them."""
 
