@@ -5,14 +5,20 @@ On a CPU, PyTorch's streams and events do nothing and copies are done at once: t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 Network = Callable[[Tensor], Tensor]
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+SLOTS = 3
+"""Items on their way to a GPU and back: one is uploaded while another is computed and a third downloaded."""
 
 RUNS_BEFORE_CAPTURE = 3
 """Libraries choose their kernels and get their memory in the first runs, which a graph must not record."""
@@ -28,11 +34,15 @@ def inference_dtype(device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "cuda" else torch.float32
 
 
+Buffer = tuple[tuple[int, ...], torch.dtype]
+"""Shape and type of what is kept."""
+
+
 class Lanes:
     """Upload, computation and download on streams of their own, so that a GPU does all three at a time."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self._streams: Any = torch.get_device_module(device)
         self.upload, self.compute, self.download = (self._streams.Stream() for _ in range(3))
 
@@ -53,9 +63,58 @@ class Lanes:
         """Waits until the device has done all that it was given."""
         self._streams.synchronize()
 
-    def host_buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    def host_buffer(self, buffer: Buffer) -> Tensor:
         """Memory that a GPU copies from and to while the CPU goes on."""
-        return torch.empty(shape, dtype=dtype, pin_memory=self._device.type == "cuda")
+        shape, dtype = buffer
+        return torch.empty(shape, dtype=dtype, pin_memory=self.device.type == "cuda")
+
+
+class Slot:
+    """What one item needs on its way to a device and back, kept for the items after it.
+
+    Attributes:
+        given: on the host, to be filled before `run`; the last result must have been taken.
+    """
+
+    def __init__(self, lanes: Lanes, given: Sequence[Buffer], result: Buffer) -> None:
+        self._lanes = lanes
+        self.given = [lanes.host_buffer(buffer) for buffer in given]
+        self._placed = [tensor.to(lanes.device, copy=True) for tensor in self.given]
+        self._result = lanes.host_buffer(result)
+        self._computed = self._result.to(lanes.device, copy=True)
+        self._uploaded, self._ready, self._done = (lanes.event() for _ in range(3))
+
+    def run(self, work: Callable[..., Tensor]) -> None:
+        """Queues the upload of what was given, `work` on it and the download of its result; returns at once."""
+        lanes = self._lanes
+        with lanes.on(lanes.upload, after=None, done=self._uploaded):
+            for placed, given in zip(self._placed, self.given, strict=True):
+                placed.copy_(given, non_blocking=True)
+        with lanes.on(lanes.compute, after=self._uploaded, done=self._ready):
+            self._computed.copy_(work(*self._placed))
+        with lanes.on(lanes.download, after=self._ready, done=self._done):
+            self._result.copy_(self._computed, non_blocking=True)
+
+    def result(self) -> Tensor:
+        """Waits for the download; of use until the next `run`."""
+        self._done.synchronize()
+        return self._result
+
+
+def in_order(items: Iterable[Given], submit: Callable[[Given], Callable[[], Result]], ahead: int) -> Iterator[Result]:
+    """Results one by one, while up to `ahead` more items have been given to `submit` already.
+
+    Args:
+        items: what there is to do.
+        submit: queues one and returns at once with what waits for its result.
+        ahead: how many may be on their way behind the one that is waited for.
+    """
+    waiting: deque[Callable[[], Result]] = deque()
+    for item in items:
+        waiting.append(submit(item))
+        if len(waiting) > ahead:
+            yield waiting.popleft()()
+    yield from (result() for result in waiting)
 
 
 def captured(network: Network, example: Tensor) -> Network:

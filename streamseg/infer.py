@@ -70,15 +70,9 @@ class StreamedEngine(Protocol):
 
 def mattes_of(engine: Engine, batches: Iterable[Pixels]) -> Iterator[Tensor]:
     """What `small_pictures` made -> alpha `(N, 1, h, w)`, batch for batch; ahead of them where the engine can be."""
-    if not isinstance(engine, StreamedEngine):
-        yield from (engine.alpha(network_tensor(small)) for small in batches)
-        return
-    waiting: deque[Callable[[], Tensor]] = deque()
-    for small in batches:
-        waiting.append(engine.submit(small))
-        if len(waiting) > engine.in_flight:
-            yield waiting.popleft()()
-    yield from (matte() for matte in waiting)
+    if isinstance(engine, StreamedEngine):
+        return cuda.in_order(batches, engine.submit, engine.in_flight)
+    return (engine.alpha(network_tensor(small)) for small in batches)
 
 
 def matte_of(engine: Engine, small: Pixels) -> Tensor:

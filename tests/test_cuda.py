@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from streamseg import cuda
-from streamseg.engines.torch_engine import SLOTS, StreamedEngine, TorchEngine
+from streamseg.cuda import SLOTS
+from streamseg.engines.torch_engine import StreamedEngine, TorchEngine
 from streamseg.frames import Pixels
 from streamseg.infer import ENGINES, infer, mattes_of, network_tensor
 from streamseg.u2net import U2Net
@@ -121,12 +122,12 @@ def test_sizes_change_while_batches_are_in_flight(net: U2Net) -> None:
 
 
 def test_buffers_are_made_once_for_a_size(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[tuple[int, ...]] = []
+    made: list[cuda.Buffer] = []
     host_buffer = cuda.Lanes.host_buffer
 
-    def counted(lanes: cuda.Lanes, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        made.append(shape)
-        return host_buffer(lanes, shape, dtype)
+    def counted(lanes: cuda.Lanes, buffer: cuda.Buffer) -> Tensor:
+        made.append(buffer)
+        return host_buffer(lanes, buffer)
 
     monkeypatch.setattr(cuda.Lanes, "host_buffer", counted)
     list(mattes_of(StreamedEngine(net, CPU), (pictures(2, seed=n) for n in range(9))))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +13,6 @@ from streamseg.frames import Pixels
 from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD
 from streamseg.quantised import QuantisedNet
 from streamseg.u2net import FusedU2Net, U2Net
-
-SLOTS = 3
-"""Batches on their way: one is uploaded while another is computed and a third downloaded."""
 
 
 class TorchEngine:
@@ -46,34 +41,15 @@ class TorchEngine:
         return result.float().cpu()
 
 
-@dataclass(slots=True)
-class _Slot:
-    """What a batch needs on its way, kept for the batches after it.
-
-    Attributes:
-        given: pictures on the host, `(N, h, w, 3)`.
-        placed: the same on the device.
-        computed: their mattes on the device, `(N, 1, h, w)`.
-        alpha: the same on the host.
-        steps: events at the ends of upload, computation and download.
-    """
-
-    given: Tensor
-    placed: Tensor
-    computed: Tensor
-    alpha: Tensor
-    steps: tuple[Any, Any, Any]
-
-
 class StreamedEngine(TorchEngine):
     """Takes batches before the mattes of earlier ones are there: copies and computation of several go on at a time."""
 
-    in_flight = SLOTS - 1
+    in_flight = cuda.SLOTS - 1
 
     def __init__(self, net: U2Net | QuantisedNet, device: torch.device | None = None) -> None:
         super().__init__(net, device)
         self._lanes = cuda.Lanes(self._place)
-        self._slots: deque[_Slot] = deque()
+        self._slots: deque[cuda.Slot] = deque()
         self._network: cuda.Network = self._matte
         self._mean, self._std = (
             torch.tensor(values, device=self._place).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD)
@@ -87,23 +63,18 @@ class StreamedEngine(TorchEngine):
             small: RGB `(N, h, w, 3)`; once one was that large, shorter ones take as long.
 
         Returns:
-            What waits for its alpha `(N, 1, h, w)`, float32 on the CPU; to be called before `SLOTS` more batches come.
+            What waits for its alpha `(N, 1, h, w)`, float32 on the CPU; to be called while fewer than `cuda.SLOTS`
+            batches were queued after it.
         """
-        slot, lanes, count = self._next_slot(small.shape), self._lanes, len(small)
-        uploaded, computed, downloaded = slot.steps
-        slot.given[:count].copy_(torch.from_numpy(small))
-        with lanes.on(lanes.upload, after=None, done=uploaded):
-            slot.placed.copy_(slot.given, non_blocking=True)
-        with lanes.on(lanes.compute, after=uploaded, done=computed):
-            slot.computed.copy_(self._network(slot.placed))
-        with lanes.on(lanes.download, after=computed, done=downloaded):
-            slot.alpha.copy_(slot.computed, non_blocking=True)
-        return lambda: _arrived(slot, count)
+        slot, count = self._next_slot(small.shape), len(small)
+        slot.given[0][:count].copy_(torch.from_numpy(small))
+        slot.run(self._network)
+        return lambda: slot.result()[:count].clone()
 
-    def _next_slot(self, shape: tuple[int, ...]) -> _Slot:
+    def _next_slot(self, shape: tuple[int, ...]) -> cuda.Slot:
         """The one that was used longest ago."""
         count, *size = shape
-        kept = self._slots[0].given.shape if self._slots else torch.Size((0, *size))
+        kept = self._slots[0].given[0].shape if self._slots else torch.Size((0, *size))
         if list(kept[1:]) != size or kept[0] < count:
             self._prepare(shape)
         self._slots.rotate(-1)
@@ -111,26 +82,17 @@ class StreamedEngine(TorchEngine):
 
     def _prepare(self, shape: tuple[int, ...]) -> None:
         """New slots and a captured network for batches of `(N, h, w, 3)`."""
-        self._slots = deque(self._slot(shape) for _ in range(SLOTS))
+        lanes, matte = self._lanes, (shape[0], 1, *shape[1:3])
+        given, alpha = (shape, torch.uint8), (matte, torch.float32)
+        self._slots = deque(cuda.Slot(lanes, [given], alpha) for _ in range(cuda.SLOTS))
         example = torch.zeros(shape, dtype=torch.uint8, device=self._place)
-        self._lanes.settle()
-        with self._lanes.on(self._lanes.compute, after=None, done=self._lanes.event()):
+        lanes.settle()
+        with lanes.on(lanes.compute, after=None, done=lanes.event()):
             self._network = cuda.captured(self._matte, example)
-        self._lanes.settle()
-
-    def _slot(self, shape: tuple[int, ...]) -> _Slot:
-        matte, lanes = (shape[0], 1, *shape[1:3]), self._lanes
-        given, alpha = lanes.host_buffer(shape, torch.uint8), lanes.host_buffer(matte, torch.float32)
-        placed, computed = given.to(self._place, copy=True), alpha.to(self._place, copy=True)
-        return _Slot(given, placed, computed, alpha, (lanes.event(), lanes.event(), lanes.event()))
+        lanes.settle()
 
     def _matte(self, pixels: Tensor) -> Tensor:
         """RGB uint8 `(N, h, w, 3)` -> alpha `(N, 1, h, w)`, both on the device."""
         frames = pixels.permute(0, 3, 1, 2).float().sub_(self._mean).div_(self._std)
         alpha: Tensor = self._net(frames.to(self._dtype, memory_format=torch.channels_last))
         return alpha.float()
-
-
-def _arrived(slot: _Slot, count: int) -> Tensor:
-    slot.steps[-1].synchronize()
-    return slot.alpha[:count].clone()
