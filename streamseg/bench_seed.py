@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import torch
 
+from streamseg.background import Background, chosen_background
 from streamseg.bench import Work
-from streamseg.composite import Background, chosen_background
 from streamseg.decode import open_source
 from streamseg.errors import ConfigError
 from streamseg.frames import Frame, Pixels, colours

@@ -84,11 +84,16 @@ class Slot:
         self._computed = self._result.to(lanes.device, copy=True)
         self._uploaded, self._ready, self._done = (lanes.event() for _ in range(3))
 
-    def run(self, work: Callable[..., Tensor]) -> None:
-        """Queues the upload of what was given, `work` on it and the download of its result; returns at once."""
+    def run(self, work: Callable[..., Tensor], changed: int | None = None) -> None:
+        """Queues upload, computation and download; returns at once.
+
+        Args:
+            work: from what was given, on the device, to the result.
+            changed: how many of `given`, counted from the first, are other than at the last run; all if not said.
+        """
         lanes = self._lanes
         with lanes.on(lanes.upload, after=None, done=self._uploaded):
-            for placed, given in zip(self._placed, self.given, strict=True):
+            for placed, given in zip(self._placed[:changed], self.given[:changed], strict=True):
                 placed.copy_(given, non_blocking=True)
         with lanes.on(lanes.compute, after=self._uploaded, done=self._ready):
             self._computed.copy_(work(*self._placed))

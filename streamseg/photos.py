@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from streamseg.composite import Background, chosen_background, finish
+from streamseg.background import Background, chosen_background
+from streamseg.composite import finish
 from streamseg.config import Settings
 from streamseg.decode.base import check_size
 from streamseg.decode.images import IMAGE_SUFFIXES, images_in, read_image

@@ -16,6 +16,7 @@ import cv2
 
 from streamseg.composite import composite
 from streamseg.config import InferSettings, Settings
+from streamseg.cuda import SLOTS
 from streamseg.decode import Source
 from streamseg.frames import Batch, Frame, VideoInfo
 from streamseg.infer import Engine, infer, warm_up
@@ -197,7 +198,10 @@ def run(
         stack.enter_context(_one_thread_in_opencv())
         frames = Prefetch(islice(source, frame_limit), depth * taken, live, "decode")
         batches = Prefetch(_inferred(frames, engine, settings.infer, source.info), depth, name="infer")
-        finished = Prefetch(composite(smooth(batches, settings.smooth), settings.composite), depth, name="composite")
+        pictures = composite(
+            smooth(batches, settings.smooth), settings.composite, engine.device, 0 if live else SLOTS - 1
+        )
+        finished = Prefetch(pictures, depth, name="composite")
         stations = (frames, batches, finished)
         for station in stations:
             stack.enter_context(station)

@@ -15,19 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamseg.composite import (
-    Alpha,
-    Background,
-    Blurred,
-    Fit,
-    Moving,
-    Still,
-    composite,
-    finish,
-    fit_to,
-    open_background,
-    refine,
-)
+from streamseg.background import Background, Blurred, Fit, Moving, Still, fit_to, open_background
+from streamseg.composite import Alpha, composite, finish, refine
 from streamseg.config import CompositeSettings
 from streamseg.decode.images import read_image
 from streamseg.errors import InputError

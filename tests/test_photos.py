@@ -143,7 +143,7 @@ def test_the_background_is_closed_however_it_ends(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[bool] = []
-    monkeypatch.setattr("streamseg.composite.Still.close", lambda _: closed.append(True))
+    monkeypatch.setattr("streamseg.background.Still.close", lambda _: closed.append(True))
 
     class Broken(DiscEngine):
         def alpha(self, frames: object) -> object:  # type: ignore[override]

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-from streamseg.composite import finish, open_background, refine
+from streamseg.background import open_background
+from streamseg.composite import finish, refine
 from streamseg.config import CompositeSettings, InferSettings, Settings
 from streamseg.decode import open_source
 from streamseg.frames import Frame, Pixels
