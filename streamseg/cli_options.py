@@ -26,7 +26,9 @@ Model = Annotated[
 ]
 EngineName = Annotated[
     str | None,
-    typer.Option("--engine", metavar="auto|openvino|onnx|torch", help="What runs the network (default: auto)."),
+    typer.Option(
+        "--engine", metavar="auto|openvino|onnx|torch[-compile]", help="What runs the network (default: auto)."
+    ),
 ]
 Precision = Annotated[
     str | None,

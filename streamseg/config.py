@@ -34,8 +34,9 @@ class InferSettings(Section):
 
     model: str = "lite"
     """Packaged weights (`streamseg weights list`) or a weights file."""
-    engine: Literal["auto", "openvino", "onnx", "torch"] = "auto"
-    """What runs the network; auto takes CUDA where there is one, else OpenVINO, else ONNX Runtime, else PyTorch."""
+    engine: Literal["auto", "openvino", "onnx", "torch", "torch-compile"] = "auto"
+    """What runs the network; auto takes CUDA where there is one, else OpenVINO, else ONNX Runtime, else PyTorch.
+    `torch-compile` is PyTorch after a minute of compilation."""
     precision: Literal["auto", "int8", "fp32"] = "auto"
     """Of packaged weights; auto takes int8 where the processor has instructions for it (VNNI) and OpenVINO runs."""
     input_size: int = Field(320, ge=64, le=2048)

@@ -26,6 +26,7 @@ from streamseg.u2net import STRIDE_PX
 from streamseg.weights import load_model
 
 if TYPE_CHECKING:
+    from streamseg.engines.torch_engine import TorchEngine
     from streamseg.u2net import U2Net
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -81,7 +82,7 @@ def matte_of(engine: Engine, small: Pixels) -> Tensor:
 
 
 def open_engine(name: str, net: U2Net | QuantisedNet, threads: int | None = None) -> Engine:
-    """Opens an engine by name; `auto` takes CUDA where there is one, else the first of `ENGINES` that opens.
+    """Opens an engine by name; `auto` takes CUDA where there is one, else the first of `UNASKED` that opens.
 
     PyTorch does not run int8 networks.
 
@@ -93,7 +94,7 @@ def open_engine(name: str, net: U2Net | QuantisedNet, threads: int | None = None
     Raises:
         EngineError: the engine does not open, with the reason; for `auto`, none does, with each one's reason.
     """
-    names = list(ENGINES) if name == "auto" else [name]
+    names = list(UNASKED) if name == "auto" else [name]
     if name == "auto" and cuda.best_device().type == "cuda" and not isinstance(net, QuantisedNet):
         names = ["torch"]
     reasons: list[str] = []
@@ -249,16 +250,25 @@ def _onnx(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
         raise ImportError(f"{error.name} is not installed: pip install 'streamseg[onnx]'") from error
 
 
-def _torch(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
+def _torch(net: U2Net | QuantisedNet, threads: int | None) -> TorchEngine:
     from streamseg.engines.torch_engine import StreamedEngine, TorchEngine
 
     on_gpu = cuda.best_device().type == "cuda"
     return StreamedEngine(net) if on_gpu else TorchEngine(net, threads=threads)
 
 
+def _torch_compile(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
+    engine = _torch(net, threads)
+    engine.compile()
+    return engine
+
+
+UNASKED = ("openvino", "onnx", "torch")
+"""What `auto` tries on a CPU, in this order."""
+
 ENGINES: dict[str, Callable[[U2Net | QuantisedNet, int | None], Engine]] = {
     "openvino": _openvino,
     "onnx": _onnx,
     "torch": _torch,
+    "torch-compile": _torch_compile,
 }
-"""In the order that `auto` tries them on a CPU."""

@@ -62,7 +62,10 @@ def test_every_setting_can_be_overridden_by_its_name() -> None:
         ("[infer]\ninput_size = 32\n", r"infer\.input_size: .*64 .*\(got 32\)"),
         ("[infer]\nbatch_size = 65\n", r"infer\.batch_size: .*64 .*\(got 65\)"),
         ('[infer]\ninput_size = "big"\n', r"infer\.input_size: .*integer.*'big'"),
-        ('[infer]\nengine = "tpu"\n', r"infer\.engine: .*'auto', 'openvino', 'onnx' or 'torch'.*'tpu'"),
+        (
+            '[infer]\nengine = "tpu"\n',
+            r"infer\.engine: .*'auto', 'openvino', 'onnx', 'torch' or 'torch-compile'.*'tpu'",
+        ),
         ("[smooth]\nema_seconds = 0\n", r"smooth\.ema_seconds: .*greater than 0"),
         ("[smooth]\nbeta = -1.0\n", r"smooth\.beta"),
         ("[smooth]\nbeta = inf\n", r"smooth\.beta: .*finite"),

@@ -11,19 +11,23 @@ from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from av.stream import Disposition
 
 from streamseg.decode import open_camera, open_source
 from streamseg.decode.camera import Camera, Paced, check_camera
 from streamseg.decode.images import read_image
+from streamseg.decode.pixels import ToPixels
 from streamseg.errors import CameraError, InputError
 from streamseg.frames import Frame, Pixels, VideoInfo
-from tests.synthetic import RATE, ListSource, frames, picture, write_clip
+from streamseg.planes import Planes
+from tests.synthetic import RATE, Clip, ListSource, frames, picture, write_clip
 
 PATCHES = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 120, 60))
 """Flat colours side by side; what a wrong matrix or range moves most."""
@@ -678,3 +682,33 @@ class TestPaced:
     def test_a_file_stands_in_for_a_camera(self, tmp_path: Path) -> None:
         with open_camera(str(write_video(tmp_path / "clip.mp4", noise(2)))) as camera:
             assert isinstance(camera, Paced)
+
+
+def test_without_a_driver_the_gpus_decoder_is_not_missed(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_source(str(clip.path)) as source:
+        meant = [frame.pixels for frame in source]
+    opened: list[object] = []
+    open_file = av.open
+
+    def watched(*given: Any, **told: Any) -> Any:
+        opened.append(told.get("hwaccel"))
+        if told.get("hwaccel"):
+            raise av.error.PermissionError(1, "Operation not permitted")
+        return open_file(*given, **told)
+
+    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("streamseg.decode.video.av.open", watched)
+    with open_source(str(clip.path)) as source:
+        found = [frame.pixels for frame in source]
+    assert [hardware is not None for hardware in opened] == [True, False]
+    np.testing.assert_array_equal(found, meant)
+
+
+def test_what_a_gpus_decoder_gives_has_the_same_samples() -> None:
+    planar = av.VideoFrame.from_ndarray(picture(3, 128, 96), format="rgb24").reformat(format="yuv420p")
+    found, meant = (ToPixels()(frame) for frame in (planar.reformat(format="nv12"), planar))
+    assert isinstance(found, Planes)
+    assert isinstance(meant, Planes)
+    assert found.matrix == meant.matrix
+    for mine, theirs in zip(found.values, meant.values, strict=True):
+        np.testing.assert_array_equal(mine, theirs)

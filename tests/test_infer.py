@@ -218,6 +218,15 @@ def test_a_live_line_keeps_a_core(
     assert given == [threads]
 
 
+def test_compiling_is_asked_for(net: U2Net, monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
+    compiled: list[TorchEngine] = []
+    monkeypatch.setattr(TorchEngine, "compile", lambda engine: compiled.append(engine))
+    open_engine("torch", net)
+    assert compiled == []
+    engine = open_engine("torch-compile", net)
+    assert compiled == [engine]
+
+
 def test_a_reason_without_words_is_named_by_its_kind(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "torch", raiser(RuntimeError()))
     with pytest.raises(EngineError, match="torch: RuntimeError"):
@@ -225,7 +234,7 @@ def test_a_reason_without_words_is_named_by_its_kind(net: U2Net, monkeypatch: py
 
 
 def test_an_unknown_engine_lists_the_known_ones(net: U2Net) -> None:
-    with pytest.raises(EngineError, match="unknown engine 'tpu'; known are auto, openvino, onnx, torch"):
+    with pytest.raises(EngineError, match="unknown engine 'tpu'; known are auto, openvino, onnx, torch, torch-compile"):
         open_engine("tpu", net)
 
 

@@ -16,14 +16,17 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from av.video.reformatter import Interpolation
 
+from streamseg.config import OutputSettings
 from streamseg.decode import open_source
 from streamseg.errors import MissingExtraError, OutputError
-from streamseg.frames import Frame, Pixels, VideoInfo
+from streamseg.frames import Frame, Kind, Pixels, VideoInfo
 from streamseg.pipeline import Statistics
 from streamseg.sink import open_sink
-from streamseg.sink.formats import OPAQUE
+from streamseg.sink.encoder import on_gpu
+from streamseg.sink.formats import OPAQUE, choose_encoding
 from streamseg.sink.pictures import PictureSequence, make_folder, opaque, write_image
 from streamseg.sink.tracks import SourceTracks
 from streamseg.sink.video import VideoSink
@@ -372,6 +375,64 @@ def _check_what_is_left(folder: Path, playable: bool) -> None:
 def _write_all(sink: VideoSink, frames: list[Frame]) -> None:
     for frame in frames:
         sink.write(frame, Statistics())
+
+
+class TestTheGpusEncoder:
+    @pytest.fixture(autouse=True)
+    def gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cuda"))
+
+    def test_it_is_not_missed_where_it_does_not_open(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("streamseg.sink.encoder.NVENC", "h264_of_no_such_maker")
+        assert on_gpu(H264, INFO) is H264
+
+    def test_nor_where_it_is_there_without_its_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(self: object, strict: bool = True) -> None:
+            raise av.error.PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(
+            "streamseg.sink.encoder.av.CodecContext.create", lambda *_: SimpleNamespace(open=refuse.__get__(self))
+        )
+        assert on_gpu(H264, INFO) is H264
+
+    @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+    def test_pictures_at_the_standard_quality(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("streamseg.sink.encoder._opens", lambda *_: True)
+        chosen = choose_encoding(Path(f"x{suffix}"), "picture", OutputSettings())
+        encoding = on_gpu(chosen, INFO)
+        assert (encoding.codec, encoding.muxer, encoding.layout) == ("h264_nvenc", chosen.muxer, "yuv420p")
+
+    @pytest.mark.parametrize(
+        ("name", "kind", "output"),
+        [
+            ("x.mp4", "picture", OutputSettings(quality="high")),
+            ("x.mp4", "matte", OutputSettings()),
+            ("x.mp4", "cut-out", OutputSettings(alpha="stacked")),
+            ("x.webm", "picture", OutputSettings()),
+            ("x.mov", "cut-out", OutputSettings()),
+        ],
+    )
+    def test_what_is_measured_stays_with_its_encoder(
+        self, name: str, kind: Kind, output: OutputSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("streamseg.sink.encoder._opens", lambda *_: True)
+        chosen = choose_encoding(Path(name), kind, output)
+        assert on_gpu(chosen, INFO) is chosen
+
+
+@pytest.mark.gpu
+def test_the_gpus_encoder_writes_what_it_was_given(tmp_path: Path) -> None:
+    info = VideoInfo(256, 144, Fraction(25), Fraction(1, 25))
+    if on_gpu(H264, info) is H264:
+        pytest.skip("its encoder does not open here")
+    frames = [Frame(n, Fraction(n, 25), picture(n, 256, 144)) for n in range(30)]
+    with open_sink(str(tmp_path / "x.mp4"), info) as sink:
+        for frame in frames:
+            sink.write(frame, Statistics())
+    with open_source(str(tmp_path / "x.mp4")) as source:
+        for found, meant in zip(source, frames, strict=True):
+            assert found.time == meant.time
+            assert np.abs(found.pixels.astype(int) - meant.pixels).mean() < 3
 
 
 class TestRefusals:

@@ -22,6 +22,9 @@ MATRICES = {
 }
 """Matrix coefficients as ISO/IEC 23091-2 numbers them (what frames are tagged with), to the scaler's names."""
 
+GPU_LAYOUT = "nv12"
+"""What a GPU's decoder gives: the same samples, those of both colours in one plane."""
+
 HD_HEIGHT_PX = 720
 """Untagged video from this height on is BT.709, below it BT.601, as players assume."""
 
@@ -41,6 +44,8 @@ class ToPixels:
 
     def __call__(self, frame: av.VideoFrame) -> Pixels | Planes:
         """One frame, in its planes if they can stay; those of another size than the first are scaled to it."""
+        if frame.format.name == GPU_LAYOUT:
+            frame = frame.reformat(format=LAYOUT)
         if self._can_stay(frame):
             return Planes(frame, matrix_of(frame))
         pixels = to_rgb(frame, matrix_of(frame), "rgba" if has_alpha(frame) else "rgb24")

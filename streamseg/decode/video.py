@@ -9,11 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from streamseg import cuda
 from streamseg.decode.base import ClosingSource, check_size
 from streamseg.decode.filters import Filters
 from streamseg.decode.layers import Decode, WithAlphaLayer, has_alpha_layer
@@ -249,6 +251,9 @@ def open_test_pattern(spec: str) -> VideoFile:
 
 
 def _open_container(url: str, format_name: str | None) -> InputContainer:
+    if not format_name and cuda.best_device().type == "cuda":
+        with suppress(av.FFmpegError):  # no driver for it, or a codec that it does not know
+            return av.open(str(Path(url).absolute()), hwaccel=HWAccel("cuda"))
     try:
         # FFmpeg takes "12:30.mp4" for a protocol named 12; no absolute path looks like one.
         return av.open(url if format_name else str(Path(url).absolute()), format=format_name)

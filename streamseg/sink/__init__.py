@@ -10,6 +10,7 @@ from streamseg.config import OutputSettings
 from streamseg.errors import OutputError
 from streamseg.frames import Kind, VideoInfo
 from streamseg.sink.base import Sink
+from streamseg.sink.encoder import on_gpu
 from streamseg.sink.formats import choose_encoding
 from streamseg.sink.pictures import PictureSequence
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
@@ -58,7 +59,7 @@ def _open_video(path: Path, info: VideoInfo, kind: Kind, output: OutputSettings,
     if kind == "cut-out" and output.alpha == "sidecar":
         colour, matte = (choose_encoding(path, part, output) for part in ("picture", "matte"))
         return SidecarSink(path, info, colour, matte, _resume_point(resume, path, matte_path(path)))
-    encoding = choose_encoding(path, kind, output)
+    encoding = on_gpu(choose_encoding(path, kind, output), info)
     return VideoSink(path, info, encoding, _resume_point(resume, path))
 
 

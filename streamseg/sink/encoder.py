@@ -5,15 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Protocol
 
+import av
 from av.container import OutputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
+from streamseg import cuda
 from streamseg.frames import Frame, VideoInfo
-from streamseg.sink.formats import Encoding
+from streamseg.sink.formats import X264, Encoding
 from streamseg.sink.planes import ToPlanes, even, needs_even, pad_to_even
 from streamseg.stacked import stack
+
+NVENC = "h264_nvenc"
+NVENC_OPTIONS = {"preset": "p5", "rc": "vbr", "cq": "19", "b": "0", "g": "60"}
+"""Meant to be as good as x264 at our standard quality; not compared, for want of a GPU."""
 
 
 class Encoder(Protocol):
@@ -57,6 +64,25 @@ class StackedEncoder(FrameEncoder):
     def encode(self, frame: Frame, pts: int) -> list[Packet[Any]]:
         """See `Encoder`; takes RGBA."""
         return super().encode(replace(frame, picture=stack(pad_to_even(frame.pixels))), pts)
+
+
+def on_gpu(encoding: Encoding, info: VideoInfo) -> Encoding:
+    """H.264 at the standard quality by the GPU's encoder, where there is one that opens; else the encoding as it is."""
+    if encoding.options != X264 or cuda.best_device().type != "cuda" or not _opens(NVENC, info):
+        return encoding
+    return replace(encoding, codec=NVENC, options=NVENC_OPTIONS)
+
+
+def _opens(codec: str, info: VideoInfo) -> bool:
+    """Whether there is an encoder for pictures of that size."""
+    try:
+        encoder: VideoCodecContext = av.CodecContext.create(codec, "w")  # type: ignore[assignment]
+        encoder.width, encoder.height, encoder.pix_fmt = even(info.width_px), even(info.height_px), "yuv420p"
+        encoder.time_base, encoder.framerate, encoder.options = info.time_base, info.rate, dict(NVENC_OPTIONS)
+        encoder.open()
+    except (av.FFmpegError, ValueError):  # ValueError: FFmpeg was built without it
+        return False
+    return True
 
 
 def add_stream(output: OutputContainer, encoding: Encoding, info: VideoInfo, options: dict[str, str]) -> VideoStream:

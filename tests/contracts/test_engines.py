@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from streamseg import cuda
-from streamseg.infer import ENGINES, Engine, Inset, network_input, open_engine
+from streamseg.infer import ENGINES, UNASKED, Engine, Inset, network_input, open_engine
 from streamseg.quantised import SUFFIX
 from streamseg.u2net import U2Net
 from streamseg.weights import list_weights, load_model
@@ -30,7 +30,7 @@ def net() -> U2Net:
     return randomised()
 
 
-@pytest.fixture(scope="module", params=sorted(ENGINES))
+@pytest.fixture(scope="module", params=UNASKED)
 def engine(request: pytest.FixtureRequest, net: U2Net) -> Engine:
     """Each engine that is installed, on the CPU."""
     if request.param == "torch":
