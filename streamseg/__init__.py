@@ -2,8 +2,8 @@
 
     import streamseg as ss
 
-    engine = ss.open_engine("auto", ss.load_model("lite"))
     settings = ss.load_settings(overrides={"bg": "beach.jpg"})
+    engine = ss.engine_of(settings.infer)
     with ss.open_source("talk.mp4") as source, ss.open_sink("out.mp4", source.info) as sink:
         ss.run(source, engine, sink, settings)
 
@@ -11,16 +11,17 @@ The files, in the order that a frame passes them:
 
     decode/     1  file, camera, image folder, test pattern -> Frame
     infer.py    2  Frames -> Batch with alpha; `engines/` run the network of `u2net.py`, `weights.py` loads it;
-                   `quantised.py` is its int8 form, `official.py` knows the authors' checkpoints; `motion.py` runs it on
-                   some frames only and moves the mattes between
+                   `quantised.py` is its int8 form, `precision.py` chooses, `official.py` knows the authors'
+                   checkpoints; `motion.py` runs it on some frames only and moves the mattes between
     smooth.py   3  temporal filters: alpha in, alpha out
-    composite.py 4 matte to full size, background, blend; `planes.py` does it in a decoder's own planes, `foreground.py`
-                   finds the colour under soft pixels of cut-outs
+    composite.py 4 matte to full size and blend, `composite_gpu.py` on a GPU, `planes.py` in a decoder's own planes;
+                   `background.py` is what stands behind, `foreground.py` finds the colour under soft pixels of cut-outs
     sink/       5  video files with or without alpha, picture sequences, preview window, virtual camera
     pipeline.py    wires them: threads, live or offline, statistics
 
 Around it: `batch.py` runs it over folders, `probe.py` says what a file is, `bench.py` measures. `hevc.py` and
-`stacked.py` are ways to keep alpha in a file that decode/ and sink/ share.
+`stacked.py` are ways to keep alpha in a file that decode/ and sink/ share. `cpu.py` and `cuda.py` know the machine,
+`scratch.py` keeps what every frame needs for a moment.
 
 Nothing heavy is imported before it is used. The stations themselves are called like their files, so they are not
 public names here: `from streamseg.infer import infer`.
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from streamseg.decode import open_camera, open_source
     from streamseg.errors import StreamsegError
     from streamseg.frames import Batch, Frame, VideoInfo
-    from streamseg.infer import open_engine
+    from streamseg.infer import engine_of, open_engine
     from streamseg.pipeline import Statistics, run
     from streamseg.sink import open_sink
     from streamseg.u2net import FusedU2Net, U2Net
@@ -56,6 +57,7 @@ _HOME = {
     "StreamsegError": "errors",
     "U2Net": "u2net",
     "VideoInfo": "frames",
+    "engine_of": "infer",
     "load_model": "weights",
     "load_settings": "config",
     "load_weights": "weights",
@@ -77,6 +79,7 @@ __all__ = [
     "StreamsegError",
     "U2Net",
     "VideoInfo",
+    "engine_of",
     "load_model",
     "load_settings",
     "load_weights",
