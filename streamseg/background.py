@@ -29,6 +29,10 @@ BLUR_REDUCTION = (4, 8)
 """How many times smaller a picture is when it is blurred: such that a pixel is half a standard deviation, if it can."""
 
 
+PLANE_SHARES = (1, 0.5, 0.5)
+"""Sides of the planes of luma and of both colours, as shares of the picture's."""
+
+
 class Background(Protocol):
     """Gives the picture behind a frame."""
 
@@ -129,11 +133,13 @@ class Blurred:
     def planes_behind(self, frame: Frame) -> Planes:
         """See `Background`."""
         source = frame.picture if isinstance(frame.picture, Planes) else Planes.of(frame.picture)
-        if self._planes is None or self._planes.shape != source.shape:
-            self._planes = Planes.empty(source.shape)
-        self._planes.matrix = source.matrix
-        for target, values in zip(self._planes.values, source.values, strict=True):
-            blurred(values, target)
+        if self._planes is None or (self._planes.shape, self._planes.matrix) != (source.shape, source.matrix):
+            self._planes = Planes.empty(source.shape, source.matrix)
+        height, width, deviation_px = blur_scale(*source.shape[:2])
+        small = source.smaller(width, height)
+        for target, values, share in zip(self._planes.values, small.values, PLANE_SHARES, strict=True):
+            soft = cv2.GaussianBlur(values, (0, 0), deviation_px * share)
+            cv2.resize(soft, target.shape[::-1], target, interpolation=cv2.INTER_LINEAR)
         return self._planes
 
     def close(self) -> None:
@@ -168,16 +174,13 @@ def chosen_background(settings: CompositeSettings) -> Iterator[Background | None
         yield background
 
 
-def blurred(values: Pixels, out: Pixels | None = None) -> Pixels:
-    """Out of focus, `(H, W)` or `(H, W, 3)`, into `out` if it is given.
-
-    Made at a fraction of the size, which looks the same and costs little.
-    """
-    height, width = values.shape[:2]
+def blurred(rgb: Pixels) -> Pixels:
+    """RGB `(H, W, 3)` out of focus; at a fraction of the size, which looks the same and costs little."""
+    height, width = rgb.shape[:2]
     small_height, small_width, deviation_px = blur_scale(height, width)
-    small = cv2.resize(values, (small_width, small_height), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(rgb, (small_width, small_height), interpolation=cv2.INTER_AREA)
     soft = cv2.GaussianBlur(small, (0, 0), deviation_px)
-    return cv2.resize(soft, (width, height), out, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def blur_scale(height: int, width: int) -> tuple[int, int, float]:

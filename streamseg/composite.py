@@ -123,7 +123,7 @@ def _guide(picture: Pixels | Planes) -> tuple[Pixels, int, int]:
 def _reduced(picture: Pixels | Planes, guide: Pixels, size: tuple[int, ...]) -> Pixels:
     """The guide averaged to width and height."""
     if isinstance(picture, Planes):
-        return picture.reduced_luma(*size)
+        return picture.smaller(*size).values[0]
     return cv2.resize(guide, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 

@@ -48,11 +48,11 @@ class Planes:
         return cls(to_layout(np.ascontiguousarray(rgb), LAYOUT))
 
     @classmethod
-    def empty(cls, shape: tuple[int, ...]) -> Planes:
-        """Of `(H, W, ...)` and any content, BT.709."""
+    def empty(cls, shape: tuple[int, ...], matrix: Colorspace = Colorspace.ITU709) -> Planes:
+        """Of `(H, W, ...)` and any content."""
         frame = av.VideoFrame(shape[1], shape[0], LAYOUT)
-        frame.colorspace, frame.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
-        return cls(frame)
+        frame.colorspace, frame.color_range = int(matrix), int(ColorRange.MPEG)
+        return cls(frame, matrix)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -74,11 +74,11 @@ class Planes:
         """RGB `(height, width, 3)`, averaged."""
         return to_rgb(self.frame, self.matrix, size_px=(width, height))
 
-    def reduced_luma(self, width: int, height: int) -> Pixels:
-        """Luma `(height, width)`, averaged."""
-        # FFmpeg scales a plane in no time; on the way to grey alone it would take its pixels from elsewhere.
+    def smaller(self, width: int, height: int) -> Planes:
+        """The picture averaged to another size, of which the colours have half, rounded up."""
+        # To luma alone, FFmpeg would take its pixels from elsewhere.
         scaler = _scaler(self.shape, LAYOUT, width, height)
-        return samples(scaler.reformat(self.frame, width, height, format=LAYOUT, interpolation=SMALLER).planes[0])
+        return Planes(scaler.reformat(self.frame, width, height, format=LAYOUT, interpolation=SMALLER), self.matrix)
 
     def as_bt709(self) -> Planes:
         """The same picture under the matrix that we write; itself if it is that already."""
@@ -155,11 +155,13 @@ def blend(front: Planes, back: Planes, alpha: npt.NDArray[np.float32]) -> Planes
     half = scratch("half", (height, width))
     cv2.resize(alpha, (width, height), half, interpolation=cv2.INTER_AREA)
     whole, halved = (alpha, _rest(alpha, "rest")), (half, _rest(half, "half's rest"))
-    blended, weights = Planes.empty(front.shape), (whole, halved, halved)
-    planes = zip(front.as_bt709().values, back.as_bt709().values, blended.values, weights, strict=True)
+    # A mixture of two pictures may be converted as well as each of them.
+    before_and_behind = (front, back) if front.matrix == back.matrix else (front.as_bt709(), back.as_bt709())
+    blended, weights = Planes.empty(front.shape, before_and_behind[0].matrix), (whole, halved, halved)
+    planes = zip(*(picture.values for picture in before_and_behind), blended.values, weights, strict=True)
     for before, behind, target, (share, rest) in planes:
         cv2.blendLinear(before, behind, share, rest, dst=target)
-    return blended
+    return blended.as_bt709()
 
 
 def _rest(share: npt.NDArray[np.float32], purpose: str) -> npt.NDArray[np.float32]:
