@@ -64,9 +64,12 @@ def bench(
         from streamseg.bench import Work, measure
         from streamseg.bench_report import draw, show, show_ratio, write_json
         from streamseg.infer import engine_of
+        from streamseg.precision import chosen_model
 
         work, console = Work(clip, _with_background(settings_of(context)), frames, encode, live), Console()
         opened = engine_of(work.settings.infer, live)
+        network = f"{chosen_model(work.settings.infer)} on {opened.name}, {opened.device}"
+        print(network)
         measured = measure(work, opened)
         show(measured, console)
         fewer, ratio, what = replace(work, frames=max(10, frames // TURN_FRAMES)), None, ""
@@ -76,7 +79,13 @@ def bench(
             ratio, what = _against_seed(fewer, opened, turns), "against the seed's way"
         if ratio:
             show_ratio(ratio, what, console)
-        about = {"clip": clip, "encode": encode, "live": live, "settings": work.settings.model_dump()}
+        about = {
+            "clip": clip,
+            "network": network,
+            "encode": encode,
+            "live": live,
+            "settings": work.settings.model_dump(),
+        }
         write_json(json, measured, ratio, **about, compared=what)
         print(f"all figures: {json}")
         if png:

@@ -113,12 +113,14 @@ class TestSeed:
 class TestCommand:
     def test_figures_and_picture(self, clip: str, tmp_path: Path) -> None:
         out, png = tmp_path / "b.json", tmp_path / "b.png"
-        flags = ["--frames", "10", "--input-size", "64", "--json", str(out), "--png", str(png)]
+        knobs = ["--input-size", "64", "--engine", "openvino", "--precision", "int8"]
+        flags = ["--frames", "10", *knobs, "--json", str(out), "--png", str(png)]
         done = CliRunner().invoke(app, ["bench", clip, *flags])
         assert done.exit_code == 0, done.output
         assert "held up by" in done.output
         figures = json.loads(out.read_text())
         assert figures["frames"] == 10
+        assert figures["network"] == "lite-int8 on openvino, cpu"
         assert figures["settings"]["infer"]["input_size"] == 64
         assert "ratio" not in figures
         assert png.stat().st_size > 5000
