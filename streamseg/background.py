@@ -28,7 +28,6 @@ BLUR_SHARE = 1 / 40
 BLUR_REDUCTION = (4, 8)
 """How many times smaller a picture is when it is blurred: such that a pixel is half a standard deviation, if it can."""
 
-
 PLANE_SHARES = (1, 0.5, 0.5)
 """Sides of the planes of luma and of both colours, as shares of the picture's."""
 
