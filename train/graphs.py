@@ -106,8 +106,15 @@ def _quantised(graph: bytes, calibration: Sequence[Pair]) -> Any:
     onnx, nncf = _package("onnx"), _package("nncf")
     nncf.set_log_level(logging.ERROR)
     frames = [{INPUT: each.numpy()} for each in _calibration_frames(calibration)]
-    mixed = nncf.QuantizationPreset.MIXED  # activations after ReLU have no negative half to spend codes on
-    return nncf.quantize(onnx.load_from_string(graph), nncf.Dataset(frames), preset=mixed, subset_size=len(frames))
+    return nncf.quantize(
+        onnx.load_from_string(graph),
+        nncf.Dataset(frames),
+        preset=nncf.QuantizationPreset.MIXED,  # activations after ReLU have no negative half to spend codes on
+        subset_size=len(frames),
+        # It moves the logits of pictures that the network is unsure of: mean alpha by +.027 on DUTS-TE, where plain
+        # quantisation moves it by +.001.
+        advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
+    )
 
 
 def _calibration_frames(pairs: Sequence[Pair]) -> Iterator[Tensor]:

@@ -129,5 +129,7 @@ def _collate(samples: list[Sample] | DataError) -> list[Tensor] | DataError:
 
 def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
-    # Ctrl-C reaches the whole process group; the training process decides when its workers stop.
+    # Ctrl-C, and the SIGTERM of `timeout` and of job schedulers, reach the whole process group; the training process
+    # decides when its workers stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
+import os
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -252,3 +255,16 @@ def test_workers_change_nothing_and_their_errors_are_one_line(small: MakeConfig,
     batches = list(zip(training_batches(ours, 0, CPU), training_batches(theirs, 0, CPU), strict=True))
     assert len(batches) == 2
     assert all(torch.equal(a, b) for one, other in batches for a, b in zip(one, other, strict=True))
+
+
+def test_signals_to_the_whole_process_group_leave_the_workers_to_the_training_process(
+    small: MakeConfig, root: Path
+) -> None:
+    config = small(epochs=3)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"workers": 1})})
+    parts = training_batches(Trainer(config, root / "run", CPU).data, 0, CPU)
+    next(parts)
+    (worker,) = multiprocessing.active_children()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker.pid, number)
+    assert len(list(parts)) == 5
