@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from streamseg import cuda
-from streamseg.background import Background, Blurred, blur_scale
+from streamseg.background import PLANE_SHARES, Background, Blurred, blur_scale
 from streamseg.composite import GUIDE_EPSILON, Alpha, finish
 from streamseg.frames import Frame
 from streamseg.planes import BLACK, WHITE, Planes
@@ -101,7 +102,7 @@ def blended(luma: Tensor, blue: Tensor, red: Tensor, alpha: Tensor, *back: Tenso
         uint8: the three planes one after the other, row by row.
     """
     front = [_image(plane) for plane in (luma, blue, red)]
-    behind = [_image(plane) for plane in back] or [_blurred(plane) for plane in front]
+    behind = [_image(plane) for plane in back] or _out_of_focus(front)
     whole = refined(front[0], alpha[None, None])
     half = F.avg_pool2d(whole, 2)
     planes = (torch.lerp(b, f, share) for b, f, share in zip(behind, front, (whole, half, half), strict=True))
@@ -134,15 +135,22 @@ def _image(plane: Tensor) -> Tensor:
     return plane[None, None].float()
 
 
-def _blurred(plane: Tensor) -> Tensor:
-    """What `composite.blurred` does to a plane `(1, 1, H, W)`."""
-    height, width, deviation_px = blur_scale(*plane.shape[-2:])
-    small = F.interpolate(plane, (height, width), mode="area")
+def _out_of_focus(planes: list[Tensor]) -> list[Tensor]:
+    """What `Blurred.planes_behind` makes of a picture's planes, each `(1, 1, H, W)`."""
+    height, width, deviation_px = blur_scale(*planes[0].shape[-2:])
+    sizes = [(ceil(height * share), ceil(width * share)) for share in PLANE_SHARES]
+    deviations_px = [deviation_px * share for share in PLANE_SHARES]
+    return [_blurred(*each) for each in zip(planes, sizes, deviations_px, strict=True)]
+
+
+def _blurred(plane: Tensor, size: tuple[int, int], deviation_px: float) -> Tensor:
+    """A plane `(1, 1, H, W)` reduced to `size`, blurred there by a Gaussian, and enlarged again."""
+    small = F.interpolate(plane, size, mode="area")
     radius = round(3 * deviation_px)
     places = torch.arange(-radius, radius + 1, device=plane.device)
     weights = torch.softmax(-places.square() / (2 * deviation_px**2), 0)
     # As OpenCV does, where the picture is large enough to be mirrored.
-    mode = "reflect" if radius < min(height, width) else "replicate"
+    mode = "reflect" if radius < min(size) else "replicate"
     padded = F.pad(small, (radius, radius, radius, radius), mode=mode)
     soft = F.conv2d(F.conv2d(padded, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
     return F.interpolate(soft, plane.shape[-2:], mode="bilinear")

@@ -71,6 +71,16 @@ def test_the_same_picture_as_on_a_cpu(kind: str, backgrounds: dict[str, str]) ->
             assert np.percentile(error, 99.9) <= 3
 
 
+def test_colours_are_blurred_at_the_size_that_a_cpu_blurs_them_at() -> None:
+    given, nobody = frame(2, 800, 450), np.zeros((90, 160), np.float32)
+    (found,) = done(open_background("blur", "cover"), [(given, nobody)])
+    meant = finish(given, nobody, open_background("blur", "cover"))
+    assert isinstance(found.picture, Planes)
+    assert isinstance(meant, Planes)
+    for mine, theirs in zip(found.picture.values, meant.values, strict=True):
+        assert np.abs(mine.astype(int) - theirs).max() <= 3
+
+
 def test_where_the_person_is_and_is_not_every_level_is_kept() -> None:
     cover = np.zeros((54, 96), np.float32)
     cover[:, :48] = 1
