@@ -67,6 +67,7 @@ def bench(
         from streamseg.precision import chosen_model
 
         work, console = Work(clip, _with_background(settings_of(context)), frames, encode, live), Console()
+        compared = [_with_background(load_settings(path)) for path in compare or ()]
         opened = engine_of(work.settings.infer, live)
         network = f"{chosen_model(work.settings.infer)} on {opened.name}, {opened.device}"
         print(network)
@@ -74,7 +75,7 @@ def bench(
         show(measured, console)
         fewer, ratio, what = replace(work, frames=max(10, frames // TURN_FRAMES)), None, ""
         if compare:
-            ratio, what = _against(fewer, compare, turns), f"{compare[0]} against {compare[1]}"
+            ratio, what = _against(fewer, compared, turns), f"{compare[0]} against {compare[1]}"
         elif baseline:
             ratio, what = _against_seed(fewer, opened, turns), "against the seed's way"
         if ratio:
@@ -98,13 +99,12 @@ def _with_background(settings: Settings) -> Settings:
     return settings.model_copy(update={"composite": composite})
 
 
-def _against(work: Work, pair: tuple[Path, Path], turns: int) -> Ratio:
+def _against(work: Work, pair: list[Settings], turns: int) -> Ratio:
     from streamseg.bench import in_turns, line_fps
     from streamseg.infer import engine_of
 
     first, second = (
-        partial(line_fps, replace(work, settings=settings), engine_of(settings.infer, work.live))
-        for settings in map(load_settings, pair)
+        partial(line_fps, replace(work, settings=settings), engine_of(settings.infer, work.live)) for settings in pair
     )
     return in_turns(first, second, turns)
 

@@ -134,6 +134,12 @@ class TestCommand:
         assert "times as fast" in done.output
         assert len(json.loads((tmp_path / "b.json").read_text())["ratio"]["turns"]) == 2
 
+    def test_a_missing_configuration_is_told_before_anything_is_measured(self, clip: str, tmp_path: Path) -> None:
+        done = CliRunner().invoke(app, ["bench", clip, "--compare", str(tmp_path / "a.toml"), "b.toml"])
+        assert done.exit_code == 2
+        assert "cannot read the configuration" in done.output
+        assert "fps" not in done.output
+
     def test_no_such_clip(self) -> None:
         done = CliRunner().invoke(app, ["bench", "missing.mp4"])
         assert done.exit_code == 2
