@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import cv2
+import torch
 
 from streamseg.composite import composite
 from streamseg.config import InferSettings, Settings
@@ -195,7 +196,7 @@ def run(
     if sink.resume_at > SETTLED_SECONDS:
         source.skip_to(sink.resume_at - SETTLED_SECONDS)
     with ExitStack() as stack:
-        stack.enter_context(_one_thread_in_opencv())
+        stack.enter_context(_one_thread_in_libraries(engine))
         frames = Prefetch(islice(source, frame_limit), depth * taken, live, "decode")
         batches = Prefetch(_inferred(frames, engine, settings.infer, source.info), depth, name="infer")
         pictures = composite(
@@ -232,14 +233,17 @@ def _inferred(frames: Iterable[Frame], engine: Engine, settings: InferSettings, 
 
 
 @contextmanager
-def _one_thread_in_opencv() -> Iterator[None]:
-    """Every station has its thread already; OpenCV's own ones would wait for cores that the network is using."""
-    before = cv2.getNumThreads()
+def _one_thread_in_libraries(engine: Engine) -> Iterator[None]:
+    """Every station has its thread already; those of OpenCV and PyTorch would wait for cores that the network uses."""
+    before = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(1)
+    if engine.name != "torch":
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        cv2.setNumThreads(before)
+        cv2.setNumThreads(before[0])
+        torch.set_num_threads(before[1])
 
 
 def _station_times(stations: tuple[Prefetch[Any], ...]) -> dict[str, StationTime]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from streamseg.config import Settings, load_settings
@@ -147,7 +148,7 @@ def test_a_fault_anywhere_ends_the_run_with_its_error(station: str, good: int, m
     if station == "smooth":
         monkeypatch.setattr("streamseg.smooth.CutDetector.is_cut", lambda *_: failing.step() or False)
     if station == "composite":
-        blank = np.zeros((96, 128), np.float32)
+        blank = np.zeros((96, 128), np.uint8)
         monkeypatch.setattr("streamseg.composite.refine", lambda *_: failing.step() or blank)
     with pytest.raises(type(error), match="broken"), sink:
         run(source, engine, sink, load_settings())
@@ -245,10 +246,25 @@ def _our_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("streamseg")]
 
 
-def test_opencv_has_one_thread_while_the_line_runs() -> None:
-    before, seen = cv2.getNumThreads(), []
-    sink = Collector()
-    with sink:
-        run(ListSource(frames(3)), DiscEngine(), sink, MATTE, on_frame=lambda _: seen.append(cv2.getNumThreads()))
-    assert seen == [1, 1, 1]
-    assert cv2.getNumThreads() == before
+@pytest.mark.parametrize(("engine_name", "of_torch"), [("openvino", 1), ("torch", 3)])
+def test_libraries_have_one_thread_in_every_station(engine_name: str, of_torch: int) -> None:
+    """But for PyTorch where it runs the network."""
+    seen: set[tuple[int, int]] = set()
+
+    class Watching(DiscEngine):
+        name = engine_name
+
+        def alpha(self, frames: Tensor) -> Tensor:
+            seen.add((cv2.getNumThreads(), torch.get_num_threads()))
+            return super().alpha(frames)
+
+    before = cv2.getNumThreads(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with Collector() as sink:
+            run(ListSource(frames(3)), Watching(), sink, MATTE)
+        after = cv2.getNumThreads(), torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before[1])
+    assert seen == {(1, of_torch)}
+    assert after == (before[0], 3)
