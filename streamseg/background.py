@@ -25,7 +25,7 @@ BLUR = "blur"
 BLUR_SHARE = 1 / 40
 """Standard deviation of the blurred background as a share of the frame's long side."""
 
-BLUR_REDUCTION = (4, 8)
+BLUR_REDUCTION = (4, 16)
 """How many times smaller a picture is when it is blurred: such that a pixel is half a standard deviation, if it can."""
 
 PLANE_SHARES = (1, 0.5, 0.5)
