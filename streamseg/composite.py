@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from streamseg.background import Background, chosen_background
+from streamseg.blend import blend, blend_planes
 from streamseg.config import CompositeSettings
 from streamseg.cuda import in_order
 from streamseg.foreground import foreground_colour
 from streamseg.frames import Batch, Frame, Pixels, colours
-from streamseg.planes import BLACK, WHITE, Planes, blend
+from streamseg.planes import BLACK, WHITE, Planes
 from streamseg.scratch import scratch
 
 Alpha = npt.NDArray[np.float32]
@@ -63,17 +64,17 @@ def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only
 
     A frame in planes stays in planes before a background.
     """
+    kept = matte_only or not background
+    matte = refine(frame.picture, alpha, None if kept else scratch("matte", frame.picture.shape[:2], np.uint8))
     if background and not matte_only and isinstance(frame.picture, Planes):
-        return blend(frame.picture, background.planes_behind(frame), _refined(frame, alpha))
-    full = _refined(frame, alpha)
+        return blend_planes(frame.picture, background.planes_behind(frame), matte)
     if frame.picture.shape[2] == 4:
-        cv2.multiply(full, frame.pixels[..., 3], dst=full, scale=1 / 255, dtype=cv2.CV_32F)
-    if background and not matte_only:
-        front, behind = colours(frame.pixels), background.behind(frame)
-        rest = np.subtract(1, full, out=scratch("rest", full.shape))
-        return cv2.blendLinear(front, behind, full, rest).astype(np.uint8, copy=False)
-    matte = cv2.convertScaleAbs(full, alpha=255).astype(np.uint8, copy=False)
-    return matte if matte_only else _with_alpha(foreground_colour(colours(frame.pixels), matte), matte)
+        matte = cv2.multiply(matte, frame.pixels[..., 3], scale=1 / 255).astype(np.uint8, copy=False)
+    if matte_only:
+        return matte
+    if background:
+        return blend(colours(frame.pixels), background.behind(frame), matte)
+    return _with_alpha(foreground_colour(colours(frame.pixels), matte), matte)
 
 
 def _with_alpha(rgb: Pixels, matte: Pixels) -> Pixels:
@@ -81,20 +82,15 @@ def _with_alpha(rgb: Pixels, matte: Pixels) -> Pixels:
     return cv2.insertChannel(matte, rgba, 3).astype(np.uint8, copy=False)
 
 
-def _refined(frame: Frame, alpha: Alpha) -> Alpha:
-    """Of use until this thread's next frame."""
-    return refine(frame.picture, alpha, scratch("alpha", frame.picture.shape[:2]))
-
-
-def refine(picture: Pixels | Planes, alpha: Alpha, out: Alpha | None = None) -> Alpha:
-    """Enlarges a matte `(h, w)` to the frame's `(H, W)`, its edges drawn along the frame's own.
+def refine(picture: Pixels | Planes, alpha: Alpha, out: Pixels | None = None) -> Pixels:
+    """Enlarges a matte `(h, w)` in [0, 1] to the frame's, `(H, W)` in levels of 255, its edges along the frame's own.
 
     A local linear model of alpha over the frame's luma is fitted at the matte's size and applied at the frame's.
 
     Args:
         picture: the frame.
         alpha: its matte in [0, 1].
-        out: where the result goes, `(H, W)`; a new array if none is given.
+        out: where the result goes; a new array if none is given.
 
     Source: He and Sun, "Fast Guided Filter", arXiv:1505.00996, algorithm 2, with one change: the model passes through
     each matte pixel's own value, not through the window's mean, which would blur the matte by the window.
@@ -104,13 +100,14 @@ def refine(picture: Pixels | Planes, alpha: Alpha, out: Alpha | None = None) -> 
     reduced = _reduced(picture, guide, alpha.shape[::-1])
     small_guide = (reduced.astype(np.float32) - np.float32(black)) / np.float32(white - black)
     small_slope = _slope(small_guide, alpha)
-    slope = cv2.resize(small_slope, size, scratch("slope", guide.shape), interpolation=cv2.INTER_CUBIC)
     # What black stands for is taken off at the matte's size, not from every pixel of the frame.
     small_offset = alpha - small_slope * (small_guide + np.float32(black / (white - black)))
-    offset = cv2.resize(small_offset, size, out, interpolation=cv2.INTER_CUBIC)
-    cv2.multiply(slope, guide, slope, 1 / (white - black), cv2.CV_32F)
-    enlarged = cv2.add(slope, offset, offset)
-    return np.clip(enlarged, 0, 1, out=enlarged).astype(np.float32, copy=False)
+    slope, offset = (
+        cv2.resize(small, size, scratch(purpose, guide.shape, np.float32), interpolation=cv2.INTER_CUBIC)
+        for purpose, small in (("slope", small_slope * (255 / (white - black))), ("offset", small_offset * 255))
+    )
+    cv2.multiply(slope, guide, slope, dtype=cv2.CV_32F)
+    return cv2.add(slope, offset, out, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
 
 
 def _guide(picture: Pixels | Planes) -> tuple[Pixels, int, int]:
@@ -123,7 +120,7 @@ def _guide(picture: Pixels | Planes) -> tuple[Pixels, int, int]:
 def _reduced(picture: Pixels | Planes, guide: Pixels, size: tuple[int, ...]) -> Pixels:
     """The guide averaged to width and height."""
     if isinstance(picture, Planes):
-        return picture.smaller(*size).values[0]
+        return picture.reduced_luma(*size)
     return cv2.resize(guide, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 

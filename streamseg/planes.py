@@ -6,7 +6,7 @@ Most videos are stored so. What need not become RGB stays so from end to end.
 from __future__ import annotations
 
 import threading
-from functools import cached_property
+from functools import cache, cached_property
 
 import av
 import cv2
@@ -15,11 +15,23 @@ import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from streamseg.frames import Pixels, samples
-from streamseg.scratch import scratch
 
-LAYOUT = "yuv420p"
+LAYOUT, SMALL_LAYOUT = "yuv420p", "yuv444p"
 BLACK, WHITE = 16, 235
 """Luma of limited range, ITU-R BT.709 section 4."""
+
+NO_COLOUR = 128
+LUMA_LEVELS, COLOUR_LEVELS = 219, 224
+"""Levels of limited range from one end to the other."""
+
+LUMA_SHARES = {
+    Colorspace.ITU709: (0.2126, 0.0722),
+    Colorspace.FCC: (0.30, 0.11),
+    Colorspace.ITU601: (0.299, 0.114),
+    Colorspace.SMPTE240M: (0.212, 0.087),
+    Colorspace.BT2020: (0.2627, 0.0593),
+}
+"""Shares of red and blue in luma; ITU-T H.273, table 4."""
 
 TO_RGB = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 SMALLER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -41,6 +53,7 @@ class Planes:
 
     def __init__(self, frame: av.VideoFrame, matrix: Colorspace = Colorspace.ITU709) -> None:
         self.frame, self.matrix = frame, matrix
+        self._kept: av.VideoFrame | None = None
 
     @classmethod
     def of(cls, rgb: Pixels) -> Planes:
@@ -72,11 +85,21 @@ class Planes:
 
     def reduced(self, width: int, height: int) -> Pixels:
         """RGB `(height, width, 3)`, averaged."""
-        return to_rgb(self.frame, self.matrix, size_px=(width, height))
+        return to_rgb(self._shrunk(width, height), self.matrix)
+
+    def reduced_luma(self, width: int, height: int) -> Pixels:
+        """Luma `(height, width)`, averaged."""
+        return samples(self._shrunk(width, height).planes[0])
+
+    def _shrunk(self, width: int, height: int) -> av.VideoFrame:
+        """The picture averaged, all planes of one size; kept, since every station asks for the matte's size."""
+        if self._kept is None or (self._kept.width, self._kept.height) != (width, height):
+            scaler = _scaler(self.shape, SMALL_LAYOUT, width, height)
+            self._kept = scaler.reformat(self.frame, width, height, format=SMALL_LAYOUT, interpolation=SMALLER)
+        return self._kept
 
     def smaller(self, width: int, height: int) -> Planes:
         """The picture averaged to another size, of which the colours have half, rounded up."""
-        # To luma alone, FFmpeg would take its pixels from elsewhere.
         scaler = _scaler(self.shape, LAYOUT, width, height)
         return Planes(scaler.reformat(self.frame, width, height, format=LAYOUT, interpolation=SMALLER), self.matrix)
 
@@ -84,39 +107,31 @@ class Planes:
         """The same picture under the matrix that we write; itself if it is that already."""
         if self.matrix == Colorspace.ITU709:
             return self
-        same = _scaler(self.shape, LAYOUT).reformat(
-            self.frame,
-            format=LAYOUT,
-            src_colorspace=self.matrix,
-            dst_colorspace=Colorspace.ITU709,
-            src_color_range=ColorRange.MPEG,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=TO_RGB | Interpolation.FULL_CHR_H_INP,
-        )
-        return Planes(same)
+        luma, blue, red = self.values
+        same = Planes.empty(self.shape)
+        change, *colour = _to_bt709(self.matrix)
+        for weights, target in zip(colour, same.values[1:], strict=True):
+            _weighed(blue, red, weights, target)
+        changes = cv2.resize(_weighed(blue, red, change), luma.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        cv2.addWeighted(luma, 1, changes, 1, -NO_COLOUR, same.values[0])
+        return same
 
 
-def to_rgb(
-    frame: av.VideoFrame, matrix: Colorspace, layout: str = "rgb24", size_px: tuple[int, int] | None = None
-) -> Pixels:
+def to_rgb(frame: av.VideoFrame, matrix: Colorspace, layout: str = "rgb24") -> Pixels:
     """A decoder's picture -> RGB `(H, W, 3)`, or RGBA `(H, W, 4)`.
 
     Args:
         frame: the picture.
         matrix: what its colours mean.
         layout: `rgb24` or `rgba`.
-        size_px: width and height to average it to, if they are others.
     """
-    width, height = size_px or (frame.width, frame.height)
-    converted = _scaler(frame.format.name, frame.width, frame.height, layout, size_px).reformat(
+    converted = _scaler(frame.format.name, frame.width, frame.height, layout).reformat(
         frame,
-        width,
-        height,
         format=layout,
         src_colorspace=matrix,
         src_color_range=frame.color_range or ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
-        interpolation=SMALLER if size_px else TO_RGB,
+        interpolation=TO_RGB,
     )
     return np.ascontiguousarray(converted.to_ndarray(), np.uint8)
 
@@ -140,32 +155,26 @@ def to_layout(pixels: Pixels, layout: str) -> av.VideoFrame:
     return picture
 
 
-def blend(front: Planes, back: Planes, alpha: npt.NDArray[np.float32]) -> Planes:
-    """Sets one picture before another.
-
-    Args:
-        front: the foreground.
-        back: of the same size.
-        alpha: `(H, W)` in [0, 1]; colour takes the mean of its four pixels.
-
-    Returns:
-        BT.709.
-    """
-    height, width = (side // 2 for side in alpha.shape)
-    half = scratch("half", (height, width))
-    cv2.resize(alpha, (width, height), half, interpolation=cv2.INTER_AREA)
-    whole, halved = (alpha, _rest(alpha, "rest")), (half, _rest(half, "half's rest"))
-    # A mixture of two pictures may be converted as well as each of them.
-    before_and_behind = (front, back) if front.matrix == back.matrix else (front.as_bt709(), back.as_bt709())
-    blended, weights = Planes.empty(front.shape, before_and_behind[0].matrix), (whole, halved, halved)
-    planes = zip(*(picture.values for picture in before_and_behind), blended.values, weights, strict=True)
-    for before, behind, target, (share, rest) in planes:
-        cv2.blendLinear(before, behind, share, rest, dst=target)
-    return blended.as_bt709()
+@cache
+def _to_bt709(matrix: Colorspace) -> npt.NDArray[np.float64]:
+    """Weights of blue and red difference in the change of luma, in the new blue and in the new red one."""
+    converted = _from_rgb(Colorspace.ITU709) @ np.linalg.inv(_from_rgb(matrix))
+    weights: npt.NDArray[np.float64] = converted[:, 1:] * [[LUMA_LEVELS / COLOUR_LEVELS], [1], [1]]
+    return weights
 
 
-def _rest(share: npt.NDArray[np.float32], purpose: str) -> npt.NDArray[np.float32]:
-    return np.subtract(1, share, out=scratch(purpose, share.shape))
+def _from_rgb(matrix: Colorspace) -> npt.NDArray[np.float64]:
+    """RGB -> luma, blue and red difference; ITU-R BT.709-6, items 3.2 and 3.3, which differ elsewhere in two shares."""
+    red, blue = LUMA_SHARES[matrix]
+    luma = np.array([red, 1 - red - blue, blue])
+    return np.stack([luma, ([0, 0, 1] - luma) / (2 * (1 - blue)), ([1, 0, 0] - luma) / (2 * (1 - red))])
+
+
+def _weighed(
+    blue: Pixels, red: Pixels, weights: npt.NDArray[np.float64], out: Pixels | None = None
+) -> cv2.typing.MatLike:
+    """Both differences weighed, about the level of no colour."""
+    return cv2.addWeighted(blue, weights[0], red, weights[1], NO_COLOUR * (1 - weights.sum()), out)
 
 
 def _scaler(*purpose: object) -> VideoReformatter:

@@ -5,17 +5,22 @@ One of a whole frame's size costs more to get from the system than the work that
 
 from __future__ import annotations
 
+import math
 import threading
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 _own = threading.local()
 
+Number = TypeVar("Number", bound=np.generic)
 
-def scratch(purpose: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+
+def scratch(purpose: str, shape: tuple[int, ...], kind: type[Number]) -> npt.NDArray[Number]:
     """An array of any content, which is this thread's until it asks for the same purpose again."""
-    kept: dict[str, npt.NDArray[np.float32]] = _own.__dict__.setdefault("arrays", {})
-    if purpose not in kept or kept[purpose].shape != shape:
-        kept[purpose] = np.empty(shape, np.float32)
-    return kept[purpose]
+    kept: dict[str, npt.NDArray[Number]] = _own.__dict__.setdefault("arrays", {})
+    size = math.prod(shape)
+    if purpose not in kept or kept[purpose].size < size:
+        kept[purpose] = np.empty(size, kind)
+    return kept[purpose][:size].reshape(shape)

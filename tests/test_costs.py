@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 
+from streamseg import planes
 from streamseg.config import Settings, load_settings
 from streamseg.frames import Frame, VideoInfo
 from streamseg.pipeline import Statistics, run
@@ -65,16 +67,32 @@ def test_frames_in_planes_are_never_made_rgb_before_a_background(stride: int, mo
     assert made == []
 
 
+@pytest.mark.parametrize("stride", [1, 4])
+def test_a_frame_is_brought_to_the_networks_size_once(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the network sees, what motion is found in and what guides the edges are one picture."""
+    purposes: list[tuple[object, ...]] = []
+
+    def scaler(*purpose: object) -> VideoReformatter:
+        purposes.append(purpose)
+        return original(*purpose)
+
+    original = planes._scaler
+    monkeypatch.setattr(planes, "_scaler", scaler)
+    with Discarding() as sink:
+        run(Endless(12), DiscEngine(), sink, settings(stride=stride))
+    assert [purpose[1] for purpose in purposes].count(planes.SMALL_LAYOUT) == 12
+
+
 @pytest.mark.parametrize("bg", ["blur", "green"])
 def test_no_array_of_a_frames_size_is_made_for_a_frame(bg: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def made(frame_count: int) -> int:
-        counted: list[tuple[int, ...]] = []
+        counted: list[int] = []
 
-        def empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:  # type: ignore[type-arg]
-            counted.append(shape)
-            return np.zeros(shape, dtype)
+        def empty(size: int, dtype: type) -> np.ndarray:  # type: ignore[type-arg]
+            counted.append(size)
+            return np.zeros(size, dtype)
 
-        monkeypatch.setattr("streamseg.scratch.np", SimpleNamespace(empty=empty, float32=np.float32))
+        monkeypatch.setattr("streamseg.scratch.np", SimpleNamespace(empty=empty))
         with Discarding() as sink:
             run(Endless(frame_count), DiscEngine(), sink, settings(bg=bg))
         return len(counted)
@@ -83,12 +101,16 @@ def test_no_array_of_a_frames_size_is_made_for_a_frame(bg: str, monkeypatch: pyt
 
 
 def test_a_thread_has_its_own_scratch_for_every_purpose() -> None:
-    here = scratch("one", (4, 5))
-    assert scratch("one", (4, 5)) is here
-    assert scratch("another", (4, 5)) is not here
-    assert scratch("one", (5, 4)).shape == (5, 4)
+    here = scratch("one", (4, 5), np.uint8)
+    for shape in ((4, 5), (5, 4), (2, 3), (4, 5)):
+        again = scratch("one", shape, np.uint8)
+        assert again.shape == shape
+        assert np.shares_memory(again, here)
+    assert scratch("one", (6, 5), np.uint8).shape == (6, 5)
+    assert not np.shares_memory(scratch("another", (4, 5), np.uint8), scratch("one", (4, 5), np.uint8))
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(scratch, "one", (5, 4)).result() is not scratch("one", (5, 4))
+        elsewhere = pool.submit(scratch, "one", (4, 5), np.uint8).result()
+    assert not np.shares_memory(elsewhere, scratch("one", (4, 5), np.uint8))
 
 
 @pytest.mark.parametrize("stride", [1, 4])

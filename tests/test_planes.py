@@ -13,12 +13,13 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
 from streamseg.background import open_background
+from streamseg.blend import blend_planes
 from streamseg.composite import finish, refine
 from streamseg.config import CompositeSettings, InferSettings, Settings
 from streamseg.decode import open_source
 from streamseg.frames import Frame, Pixels
 from streamseg.pipeline import run
-from streamseg.planes import LAYOUT, Planes, blend
+from streamseg.planes import LAYOUT, LUMA_SHARES, Planes
 from streamseg.sink import open_sink
 from streamseg.smooth import CutDetector
 from tests.synthetic import DiscEngine, picture, write_clip
@@ -50,10 +51,11 @@ def stored(rgb: Pixels, matrix: Colorspace) -> Planes:
 
 @pytest.mark.parametrize("matrix", [Colorspace.ITU709, Colorspace.ITU601])
 def test_within_two_levels_of_the_reference_in_float_rgb(matrix: Colorspace) -> None:
-    front, back, alpha = stored(texture(1), matrix), Planes.of(texture(2)), soft_alpha()
-    share = alpha[..., None].astype(np.float64)
+    front, back = stored(texture(1), matrix), Planes.of(texture(2))
+    matte = np.rint(soft_alpha() * 255).astype(np.uint8)
+    share = matte[..., None] / 255
     reference = np.rint(share * front.rgb + (1 - share) * back.rgb).astype(np.uint8)
-    for found, meant in zip(blend(front, back, alpha).values, Planes.of(reference).values, strict=True):
+    for found, meant in zip(blend_planes(front, back, matte).values, Planes.of(reference).values, strict=True):
         difference = np.abs(found.astype(int) - meant)
         assert difference.max() <= 2
         assert difference.mean() < 0.5
@@ -76,7 +78,19 @@ def test_every_background_is_the_same_in_planes_and_in_rgb(bg: str, tmp_path: Pa
 def test_edges_are_drawn_alike() -> None:
     planes = stored(texture(5), Colorspace.ITU709)
     alpha = cv2.resize(soft_alpha(), (96, 72), interpolation=cv2.INTER_AREA)
-    assert np.abs(refine(planes, alpha) - refine(planes.rgb, alpha)).max() < 0.02
+    in_planes, in_rgb = (refine(picture, alpha).astype(int) for picture in (planes, planes.rgb))
+    assert np.abs(in_planes - in_rgb).max() <= 5
+
+
+@pytest.mark.parametrize("matrix", sorted(LUMA_SHARES))
+def test_another_matrix_is_exchanged_for_bt709(matrix: Colorspace) -> None:
+    """The picture stays: what is left is the half colours' own rounding."""
+    planes = stored(texture(6), matrix)
+    exchanged = planes.as_bt709()
+    assert exchanged.matrix == Colorspace.ITU709
+    difference = np.abs(exchanged.rgb.astype(int) - planes.rgb)
+    assert difference.mean() < 1
+    assert np.quantile(difference, 0.999) <= 4
 
 
 def test_reduced_is_the_mean() -> None:
