@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
 from typing import Self
 
 import cv2
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from streamseg.frames import Batch, Frame, Pixels
-from streamseg.infer import Engine, Inset, matte_of, small_pictures
+from streamseg.infer import Engine, Inset, matte_of, mattes_of, small_pictures
 from streamseg.smooth import CutDetector
 
 HALF = Fraction(1, 2)
@@ -81,7 +81,7 @@ def infer_some(
     carrier = Carrier()
     last: Key | None = None
     waiting: list[_Shot] = []
-    for shot in _keyed(frames, engine, input_size, stride, batch_size):
+    for shot in _keyed(_groups(_shots(frames, input_size), stride, batch_size), engine):
         if shot.key is None:
             waiting.append(shot)
             continue
@@ -109,42 +109,74 @@ class Stride:
 
 @dataclass(slots=True)
 class _Shot:
+    """A frame before its matte.
+
+    Attributes:
+        frame: the picture.
+        inset: where it lies in the network's input.
+        small: that input in RGB, `(1, input_height, input_width, 3)`.
+        grey: the frame's part of it, `(h, w)`.
+        is_cut: whether another scene begins with it.
+        key: its matte, once the network has run on it.
+    """
+
     frame: Frame
+    inset: Inset
+    small: Pixels
     grey: Pixels
     is_cut: bool
     key: Key | None = None
 
-
-def _keyed(
-    frames: Iterable[Frame], engine: Engine, input_size: int, stride: Stride, batch_size: int
-) -> Iterator[_Shot]:
-    """The frames in their order, with a matte where the network runs."""
-    cuts, rest, number = CutDetector(), iter(frames), None
-    for first in rest:
-        taken = tuple(chain((first,), islice(rest, batch_size * stride.frames - 1)))
-        inset = _inset(first, input_size)
-        small = small_pictures([frame.picture for frame in taken], inset)
-        shots = [_Shot(frame, *_seen(picture, inset, cuts)) for frame, picture in zip(taken, small, strict=True)]
-        numbers = [number, *(stride.number(frame) for frame in taken)]
-        keyed = [n for n, shot in enumerate(shots) if shot.is_cut or numbers[n] != numbers[n + 1]]
-        number = numbers[-1]
-        for some in (keyed[start : start + batch_size] for start in range(0, len(keyed), batch_size)):
-            mattes = inset.crop(matte_of(engine, small[some]))
-            for n, alpha in zip(some, mattes, strict=True):
-                shots[n].key = Key(shots[n].grey, alpha, float(shots[n].frame.time))
-        yield from shots
+    def key_of(self, alpha: Tensor) -> Key:
+        """From the network's `(1, input_height, input_width)`."""
+        return Key(self.grey, self.inset.crop(alpha), float(self.frame.time))
 
 
-def _inset(frame: Frame, input_size: int) -> Inset:
-    height, width, _ = frame.picture.shape
-    return Inset.of(height, width, input_size)
+def _shots(frames: Iterable[Frame], input_size: int) -> Iterator[_Shot]:
+    cuts = CutDetector()
+    for frame in frames:
+        height, width, _ = frame.picture.shape
+        inset = Inset.of(height, width, input_size)
+        small = small_pictures([frame.picture], inset)
+        inner = small[0, inset.top : inset.top + inset.height, inset.left : inset.left + inset.width]
+        grey = cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+        yield _Shot(frame, inset, small, grey, cuts.is_cut(inner))
 
 
-def _seen(small: Pixels, inset: Inset, cuts: CutDetector) -> tuple[Pixels, bool]:
-    """The frame's part of the network's input in grey, and whether another scene begins with it."""
-    inner = small[inset.top : inset.top + inset.height, inset.left : inset.left + inset.width]
-    grey = cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-    return grey, cuts.is_cut(inner)
+def _groups(shots: Iterable[_Shot], stride: Stride, batch_size: int) -> Iterator[tuple[list[_Shot], list[_Shot]]]:
+    """Frames in their order, and those of them on which the network runs in one call; the last group may have none."""
+    group: list[_Shot] = []
+    keyed: list[_Shot] = []
+    number = None
+    for shot in shots:
+        before, number = number, stride.number(shot.frame)
+        group.append(shot)
+        if shot.is_cut or number != before:
+            keyed.append(shot)
+        if len(keyed) == batch_size:
+            yield group, keyed
+            group, keyed = [], []
+    if group:
+        yield group, keyed
+
+
+def _keyed(groups: Iterable[tuple[list[_Shot], list[_Shot]]], engine: Engine) -> Iterator[_Shot]:
+    """The frames in their order, with a matte where the network ran; the engine may be batches ahead of them."""
+    waiting: deque[tuple[list[_Shot], list[_Shot]]] = deque()
+
+    def batches() -> Iterator[Pixels]:
+        for group, keyed in groups:
+            waiting.append((group, keyed))
+            if keyed:
+                yield np.concatenate([shot.small for shot in keyed])
+
+    for mattes in mattes_of(engine, batches()):
+        group, keyed = waiting.popleft()
+        for shot, alpha in zip(keyed, mattes, strict=True):
+            shot.key = shot.key_of(alpha)
+        yield from group
+    for group, _ in waiting:
+        yield from group
 
 
 def _between(last: Key, shots: Sequence[_Shot], following: Key | None, carrier: Carrier) -> Batch:
@@ -171,15 +203,12 @@ def infer_newest(frames: Iterable[Frame], engine: Engine, input_size: int, frame
         input_size: long side of the network's input in pixels; see `Inset.of`.
         frame_seconds: from one frame of the source to the next.
     """
-    carrier, cuts = Carrier(), CutDetector()
+    carrier = Carrier()
     with _Runner(engine, PATIENCE * frame_seconds) as runner:
-        for frame in frames:
-            inset = _inset(frame, input_size)
-            small = small_pictures([frame.picture], inset)
-            grey, is_cut = _seen(small[0], inset, cuts)
-            key = runner.newest(small, _Shot(frame, grey, is_cut), inset)
-            alpha = key.alpha if key.grey is grey else carrier.carry(key, grey)
-            yield Batch((frame,), alpha[None])
+        for shot in _shots(frames, input_size):
+            key = runner.newest(shot)
+            alpha = key.alpha if key.grey is shot.grey else carrier.carry(key, shot.grey)
+            yield Batch((shot.frame,), alpha[None])
 
 
 class _Runner:
@@ -198,12 +227,12 @@ class _Runner:
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown()
 
-    def newest(self, small: Pixels, shot: _Shot, inset: Inset) -> Key:
+    def newest(self, shot: _Shot) -> Key:
         """The newest matte that is there; starts the engine on this picture if it is free."""
         if self._running and (shot.is_cut or self._running.done()):
             self._finish()
         if not self._running:
-            self._running = self._pool.submit(self._run, small, shot, inset)
+            self._running = self._pool.submit(self._run, shot)
             if shot.is_cut or self._took_seconds <= self._patience_seconds:
                 self._finish()
         assert self._key
@@ -213,8 +242,8 @@ class _Runner:
         assert self._running
         self._key, self._running = self._running.result(), None
 
-    def _run(self, small: Pixels, shot: _Shot, inset: Inset) -> Key:
+    def _run(self, shot: _Shot) -> Key:
         started = time.perf_counter()
-        alpha = inset.crop(matte_of(self._engine, small))[0]
+        key = shot.key_of(matte_of(self._engine, shot.small)[0])
         self._took_seconds = time.perf_counter() - started
-        return Key(shot.grey, alpha, float(shot.frame.time))
+        return key

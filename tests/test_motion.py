@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from streamseg.errors import EngineError
-from streamseg.frames import Batch, Frame
-from streamseg.infer import infer
+from streamseg.frames import Batch, Frame, Pixels
+from streamseg.infer import infer, network_tensor
 from streamseg.motion import Stride, infer_newest, infer_some
 from tests.synthetic import DiscEngine, frames, picture
 
@@ -35,6 +35,25 @@ class Counting(DiscEngine):
     def alpha(self, frames: Tensor) -> Tensor:
         self.pictures.append(len(frames))
         return super().alpha(frames)
+
+
+class Ahead(DiscEngine):
+    """Takes two more batches before the first is asked for, as an engine on a GPU does."""
+
+    in_flight = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = self.most_waiting = 0
+
+    def submit(self, small: Pixels) -> Callable[[], Tensor]:
+        self.waiting += 1
+        self.most_waiting = max(self.most_waiting, self.waiting)
+        return lambda: self._matte(small)
+
+    def _matte(self, small: Pixels) -> Tensor:
+        self.waiting -= 1
+        return self.alpha(network_tensor(small))
 
 
 def mattes(batches: Iterable[Batch]) -> list[Tensor]:
@@ -101,6 +120,12 @@ class TestSome:
     def test_batch_size_does_not_show(self) -> None:
         alone, together = (mattes(infer_some(frames(11), DiscEngine(), SIZE, Stride(3, RATE), size)) for size in (1, 4))
         assert all(map(torch.equal, alone, together))
+
+    def test_an_engine_that_can_is_given_batches_ahead(self) -> None:
+        given, engine = frames(11), Ahead()
+        found = mattes(infer_some(given, engine, SIZE, Stride(3, RATE)))
+        assert engine.most_waiting == engine.in_flight + 1
+        assert all(map(torch.equal, found, mattes(infer_some(given, DiscEngine(), SIZE, Stride(3, RATE)))))
 
     def test_the_network_runs_where_another_scene_begins(self) -> None:
         given, engine = two_scenes(5), Counting()
