@@ -14,8 +14,9 @@ The files, in the order that a frame passes them:
                    `quantised.py` is its int8 form, `precision.py` chooses, `official.py` knows the authors'
                    checkpoints; `motion.py` runs it on some frames only and moves the mattes between
     smooth.py   3  temporal filters: alpha in, alpha out
-    composite.py 4 matte to full size and blend, `composite_gpu.py` on a GPU, `planes.py` in a decoder's own planes;
+    composite.py 4 matte to full size, `blend.py` before a background, `planes.py` in a decoder's own planes;
                    `background.py` is what stands behind, `foreground.py` finds the colour under soft pixels of cut-outs
+    gpu_line.py    stations 2 to 4 in one on a GPU, with `gpu_pixels.py`
     sink/       5  video files with or without alpha, picture sequences, preview window, virtual camera
     pipeline.py    wires them: threads, live or offline, statistics
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from streamseg.background import Background, chosen_background
 from streamseg.blend import blend, blend_planes
 from streamseg.config import CompositeSettings
-from streamseg.cuda import in_order
 from streamseg.foreground import foreground_colour
 from streamseg.frames import Batch, Frame, Pixels, colours
 from streamseg.planes import BLACK, WHITE, Planes
@@ -26,9 +23,7 @@ GUIDE_EPSILON = 1e-2
 """Variance of the guide, in [0, 1] squared, below which it is taken as flat."""
 
 
-def composite(
-    batches: Iterable[Batch], settings: CompositeSettings, device: str = "cpu", ahead: int = 0
-) -> Iterator[Frame]:
+def composite(batches: Iterable[Batch], settings: CompositeSettings) -> Iterator[Frame]:
     """Finished frames, one for each that came in.
 
     Their pixels are a picture before the background, `(H, W, 4)` with straight alpha when there is none, or the
@@ -37,35 +32,25 @@ def composite(
     Args:
         batches: frames and their mattes.
         settings: what stands behind the person.
-        device: that of the engine; a GPU composites too, where there is a background.
-        ahead: frames that may be on their way to the GPU and back behind one that is waited for.
     """
     with chosen_background(settings) as background:
-        pairs = ((frame, alpha[0].numpy()) for batch in batches for frame, alpha in _pairs(batch))
-        if background and not settings.matte_only and device != "cpu":
-            yield from in_order(pairs, _on_gpu(background, device), ahead)
-        else:
-            for frame, alpha in pairs:
-                yield replace(frame, picture=finish(frame, alpha, background, settings.matte_only))
-
-
-def _pairs(batch: Batch) -> Iterable[tuple[Frame, Tensor]]:
-    return zip(batch.frames, batch.alpha, strict=True)
-
-
-def _on_gpu(background: Background, device: str) -> Callable[[tuple[Frame, Alpha]], Callable[[], Frame]]:
-    from streamseg.composite_gpu import GpuCompositor
-
-    return GpuCompositor(background, torch.device(device)).submit
+        for batch in batches:
+            for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
+                yield replace(frame, picture=finish(frame, alpha[0].numpy(), background, settings.matte_only))
 
 
 def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> Pixels | Planes:
-    """One finished picture from a frame and its matte `(h, w)` at any size; the frame's own alpha holds too.
+    """One finished picture from a frame and its matte `(h, w)` in [0, 1] at any size; see `apply_matte`."""
+    kept = matte_only or not background
+    matte = refine(frame.picture, alpha, None if kept else scratch("matte", frame.picture.shape[:2], np.uint8))
+    return apply_matte(frame, matte, background, matte_only)
+
+
+def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matte_only: bool) -> Pixels | Planes:
+    """One finished picture from a frame and its matte `(H, W)` in levels of 255; the frame's own alpha holds too.
 
     A frame in planes stays in planes before a background.
     """
-    kept = matte_only or not background
-    matte = refine(frame.picture, alpha, None if kept else scratch("matte", frame.picture.shape[:2], np.uint8))
     if background and not matte_only and isinstance(frame.picture, Planes):
         return blend_planes(frame.picture, background.planes_behind(frame), matte)
     if frame.picture.shape[2] == 4:
@@ -95,7 +80,7 @@ def refine(picture: Pixels | Planes, alpha: Alpha, out: Pixels | None = None) ->
     Source: He and Sun, "Fast Guided Filter", arXiv:1505.00996, algorithm 2, with one change: the model passes through
     each matte pixel's own value, not through the window's mean, which would blur the matte by the window.
     """
-    guide, black, white = _guide(picture)
+    guide, black, white = guide_of(picture)
     size = guide.shape[::-1]
     reduced = _reduced(picture, guide, alpha.shape[::-1])
     small_guide = (reduced.astype(np.float32) - np.float32(black)) / np.float32(white - black)
@@ -110,7 +95,7 @@ def refine(picture: Pixels | Planes, alpha: Alpha, out: Pixels | None = None) ->
     return cv2.add(slope, offset, out, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
 
 
-def _guide(picture: Pixels | Planes) -> tuple[Pixels, int, int]:
+def guide_of(picture: Pixels | Planes) -> tuple[Pixels, int, int]:
     """The frame's luma `(H, W)`, and its levels of black and white."""
     if isinstance(picture, Planes):
         return picture.values[0], BLACK, WHITE

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import cv2
@@ -178,16 +178,20 @@ def infer(frames: Iterable[Frame], engine: Engine, input_size: int, batch_size: 
     waiting: deque[tuple[tuple[Frame, ...], Inset]] = deque()
 
     def batches() -> Iterator[Pixels]:
-        rest = iter(frames)
-        for first in rest:
-            taken = tuple(chain((first,), islice(rest, batch_size - 1)))
-            height, width, _ = first.picture.shape
+        for taken in in_batches(frames, batch_size):
+            height, width, _ = taken[0].picture.shape
             waiting.append((taken, Inset.of(height, width, input_size)))
             yield small_pictures([frame.picture for frame in taken], waiting[-1][1])
 
     for alpha in mattes_of(engine, batches()):
         taken, inset = waiting.popleft()
         yield Batch(taken, inset.crop(alpha))
+
+
+def in_batches(frames: Iterable[Frame], batch_size: int) -> Iterator[tuple[Frame, ...]]:
+    """So many at a time; the last may be fewer."""
+    rest = iter(frames)
+    return iter(lambda: tuple(islice(rest, batch_size)), ())
 
 
 def warm_up(engine: Engine, info: VideoInfo, input_size: int) -> None:

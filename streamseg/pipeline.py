@@ -19,7 +19,9 @@ from streamseg.composite import composite
 from streamseg.config import InferSettings, Settings
 from streamseg.cuda import SLOTS
 from streamseg.decode import Source
+from streamseg.engines.torch_engine import StreamedEngine, TorchEngine
 from streamseg.frames import Batch, Frame, VideoInfo
+from streamseg.gpu_line import on_gpu
 from streamseg.infer import Engine, infer, warm_up
 from streamseg.motion import Stride, infer_newest, infer_some
 from streamseg.sink import Sink
@@ -198,16 +200,13 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(_one_thread_in_libraries(engine))
         frames = Prefetch(islice(source, frame_limit), depth * taken, live, "decode")
-        batches = Prefetch(_inferred(frames, engine, settings.infer, source.info), depth, name="infer")
-        pictures = composite(
-            smooth(batches, settings.smooth), settings.composite, engine.device, 0 if live else SLOTS - 1
-        )
-        finished = Prefetch(pictures, depth, name="composite")
-        stations = (frames, batches, finished)
+        stations = (frames, *_work(frames, engine, settings, source.info, depth))
+        finished = stations[-1]
         for station in stations:
             stack.enter_context(station)
         # All are told before the first is waited for: a station may be waiting for its neighbour.
-        stack.callback(lambda: [station.stop() for station in stations])
+        for station in stations:
+            stack.callback(station.stop)
         sink_seconds = 0.0
         for frame in finished:
             started = time.perf_counter()
@@ -220,6 +219,18 @@ def run(
         statistics.dropped = frames.dropped
     statistics.stations = _station_times(stations) | {"sink": StationTime(sink_seconds, finished.starving_seconds)}
     return statistics
+
+
+def _work(
+    frames: Iterable[Frame], engine: Engine, settings: Settings, info: VideoInfo, depth: int
+) -> tuple[Prefetch[Any], ...]:
+    """The stations between the decoder and the sink; on a GPU they are one."""
+    if isinstance(engine, StreamedEngine) and (info.live or settings.infer.stride == 1):
+        batch_size, ahead = (1, 0) if info.live else (settings.infer.batch_size, SLOTS - 1)
+        return (Prefetch(on_gpu(frames, engine, settings, batch_size, ahead), depth, name="gpu"),)
+    batches = Prefetch(_inferred(frames, engine, settings.infer, info), depth, name="infer")
+    pictures = composite(smooth(batches, settings.smooth), settings.composite)
+    return batches, Prefetch(pictures, depth, name="composite")
 
 
 def _inferred(frames: Iterable[Frame], engine: Engine, settings: InferSettings, info: VideoInfo) -> Iterator[Batch]:
@@ -237,7 +248,7 @@ def _one_thread_in_libraries(engine: Engine) -> Iterator[None]:
     """Every station has its thread already; those of OpenCV and PyTorch would wait for cores that the network uses."""
     before = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(1)
-    if engine.name != "torch":
+    if not isinstance(engine, TorchEngine):
         torch.set_num_threads(1)
     try:
         yield

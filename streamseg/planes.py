@@ -33,6 +33,9 @@ LUMA_SHARES = {
 }
 """Shares of red and blue in luma; ITU-T H.273, table 4."""
 
+RGB_OF_BT709 = np.array([[1.164, 1.164, 1.164], [0.0, -0.213, 2.112], [1.793, -0.533, 0.0]], np.float32)
+"""Luma, blue and red difference of limited range -> red, green and blue (ITU-R BT.709-6, section 3)."""
+
 TO_RGB = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 SMALLER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 TO_PLANES = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP

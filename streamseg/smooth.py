@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -14,16 +14,15 @@ from torch import Tensor
 
 from streamseg.config import SmoothSettings
 from streamseg.frames import Batch, Frame, Pixels
-from streamseg.planes import Planes
+from streamseg.planes import RGB_OF_BT709, Planes
+
+Hertz = TypeVar("Hertz", float, Tensor)
 
 CUT_THRESHOLD = 30.0
 """Mean absolute change of the thumbnail, in levels of 255, from which on it is another scene."""
 
 THUMBNAIL_SIDE = 12
 """Sides of the thumbnail for finding cuts: coarse, so that a pan changes little of it."""
-
-TO_RGB = np.array([[1.164, 1.164, 1.164], [0.0, -0.213, 2.112], [1.793, -0.533, 0.0]], np.float32)
-"""Luma, blue and red difference of limited range -> red, green and blue (ITU-R BT.709-6, section 3)."""
 
 POINTS_PER_SIDE = 96
 """Points of the frame along each side that the thumbnail averages, so that noise does not show in it."""
@@ -83,7 +82,7 @@ class OneEuroFilter:
             self._last, self._speed = alpha, torch.zeros_like(alpha)
             return alpha
         speed = (alpha - self._last) / elapsed_seconds
-        share = _share(torch.tensor(self.DERIVATIVE_CUTOFF_HZ), elapsed_seconds)
+        share = _share(self.DERIVATIVE_CUTOFF_HZ, elapsed_seconds)
         self._speed = torch.lerp(self._speed, speed, share)
         cutoff_hz = self._min_cutoff_hz + self._beta * self._speed.abs()
         self._last = torch.lerp(self._last, alpha, _share(cutoff_hz, elapsed_seconds))
@@ -111,7 +110,7 @@ def _thumbnail(picture: Pixels | Planes) -> cv2.typing.MatLike:
     """RGB of a few coarse squares, up to a constant."""
     if isinstance(picture, np.ndarray):
         return _coarse(picture)
-    return np.dstack([_coarse(values) for values in picture.values]) @ TO_RGB
+    return np.dstack([_coarse(values) for values in picture.values]) @ RGB_OF_BT709
 
 
 def _coarse(values: Pixels) -> cv2.typing.MatLike:
@@ -120,23 +119,30 @@ def _coarse(values: Pixels) -> cv2.typing.MatLike:
     return cv2.resize(points, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
 
 
+class Steadied:
+    """Steadies the mattes of one stream, wherever they lie; without a filter they stay as they are."""
+
+    def __init__(self, settings: SmoothSettings) -> None:
+        self._temporal, self._cuts = open_filter(settings), CutDetector()
+        self._last: Frame | None = None
+
+    def step(self, frame: Frame, alpha: Tensor) -> Tensor:
+        """The matte `(1, h, w)` of the next frame -> the same, steadied."""
+        if self._temporal is None:
+            return alpha
+        elapsed_seconds = float(frame.time - self._last.time) if self._last else 0.0
+        if self._cuts.is_cut(frame.picture) or elapsed_seconds <= 0:
+            self._temporal.reset()
+        self._last = frame
+        return self._temporal.step(alpha, elapsed_seconds)
+
+
 def smooth(batches: Iterable[Batch], settings: SmoothSettings) -> Iterator[Batch]:
     """Steadies the mattes in the order of the frames; the result does not depend on the batches' size."""
-    temporal = open_filter(settings)
-    if temporal is None:
-        yield from batches
-        return
-    cuts = CutDetector()
-    last: Frame | None = None
+    steadied = Steadied(settings)
     for batch in batches:
-        smoothed: list[Tensor] = []
-        for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
-            elapsed_seconds = float(frame.time - last.time) if last else 0.0
-            if cuts.is_cut(frame.picture) or elapsed_seconds <= 0:
-                temporal.reset()
-            smoothed.append(temporal.step(alpha, elapsed_seconds))
-            last = frame
-        yield replace(batch, alpha=torch.stack(smoothed))
+        pairs = zip(batch.frames, batch.alpha, strict=True)
+        yield replace(batch, alpha=torch.stack([steadied.step(frame, alpha) for frame, alpha in pairs]))
 
 
 def open_filter(settings: SmoothSettings) -> Filter | None:
@@ -148,6 +154,6 @@ def open_filter(settings: SmoothSettings) -> Filter | None:
     return None
 
 
-def _share(cutoff_hz: Tensor, elapsed_seconds: float) -> Tensor:
+def _share(cutoff_hz: Hertz, elapsed_seconds: float) -> Hertz:
     """Weight of the new value in a first-order low-pass filter (equation 5 of the 1 € paper's appendix)."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff_hz * elapsed_seconds))

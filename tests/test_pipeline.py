@@ -16,12 +16,13 @@ from torch import Tensor
 
 from streamseg.config import Settings, load_settings
 from streamseg.decode import Source
+from streamseg.engines.torch_engine import TorchEngine
 from streamseg.errors import EngineError, InputError, OutputError, StreamsegError
 from streamseg.frames import Frame, Pixels
 from streamseg.infer import Engine
 from streamseg.pipeline import Prefetch, Statistics, run
 from streamseg.sink.base import CompletingSink
-from tests.synthetic import DiscEngine, ListSource, frames, true_alpha
+from tests.synthetic import DiscEngine, ListSource, frames, randomised, true_alpha
 
 MATTE = load_settings(overrides={"matte_only": True, "smooth": "none", "input_size": 128})
 
@@ -246,25 +247,32 @@ def _our_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("streamseg")]
 
 
-@pytest.mark.parametrize(("engine_name", "of_torch"), [("openvino", 1), ("torch", 3)])
-def test_libraries_have_one_thread_in_every_station(engine_name: str, of_torch: int) -> None:
+class Watching:
+    """Sees how many threads the libraries have in the network's station."""
+
+    def alpha(self, frames: Tensor) -> Tensor:
+        self.seen = cv2.getNumThreads(), torch.get_num_threads()
+        return torch.zeros(len(frames), 1, *frames.shape[2:])
+
+
+class Other(Watching, DiscEngine):
+    pass
+
+
+class InTorch(Watching, TorchEngine):
+    pass
+
+
+@pytest.mark.parametrize(("engine", "of_torch"), [(Other(), 1), (InTorch(randomised(), torch.device("cpu")), 3)])
+def test_libraries_have_one_thread_in_every_station(engine: Watching, of_torch: int) -> None:
     """But for PyTorch where it runs the network."""
-    seen: set[tuple[int, int]] = set()
-
-    class Watching(DiscEngine):
-        name = engine_name
-
-        def alpha(self, frames: Tensor) -> Tensor:
-            seen.add((cv2.getNumThreads(), torch.get_num_threads()))
-            return super().alpha(frames)
-
     before = cv2.getNumThreads(), torch.get_num_threads()
     torch.set_num_threads(3)
     try:
         with Collector() as sink:
-            run(ListSource(frames(3)), Watching(), sink, MATTE)
+            run(ListSource(frames(3)), engine, sink, MATTE)
         after = cv2.getNumThreads(), torch.get_num_threads()
     finally:
         torch.set_num_threads(before[1])
-    assert seen == {(1, of_torch)}
+    assert engine.seen == (1, of_torch)
     assert after == (before[0], 3)

@@ -195,7 +195,9 @@ def test_the_mattes_that_come_in_are_left_alone(chosen: SmoothSettings) -> None:
 
 def test_none_passes_batches_through() -> None:
     given_batches = list(batches(noise(4), [3, 1]))
-    assert list(smooth(given_batches, SmoothSettings(smooth="none"))) == given_batches
+    passed = list(smooth(given_batches, SmoothSettings(smooth="none")))
+    assert [batch.frames for batch in passed] == [batch.frames for batch in given_batches]
+    assert all(torch.equal(one.alpha, other.alpha) for one, other in zip(passed, given_batches, strict=True))
 
 
 @settings(max_examples=40, deadline=None)

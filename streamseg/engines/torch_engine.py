@@ -29,7 +29,7 @@ class TorchEngine:
             torch.set_num_threads(threads)  # of the whole process: PyTorch knows no others
         place = device or cuda.best_device()
         self.device = str(place)
-        self._place, self._dtype = place, cuda.inference_dtype(place)
+        self.place, self._dtype = place, cuda.inference_dtype(place)
         fused = FusedU2Net(net)
         self._net = fused.to(place, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -40,7 +40,7 @@ class TorchEngine:
     @torch.inference_mode()
     def alpha(self, frames: Tensor) -> Tensor:
         """Normalised `(N, 3, h, w)` -> alpha `(N, 1, h, w)` in [0, 1], float32 on the CPU."""
-        placed = frames.to(self._place, self._dtype, memory_format=torch.channels_last)
+        placed = frames.to(self.place, self._dtype, memory_format=torch.channels_last)
         result: Tensor = self._net(placed)
         return result.float().cpu()
 
@@ -52,12 +52,18 @@ class StreamedEngine(TorchEngine):
 
     def __init__(self, net: U2Net | QuantisedNet, device: torch.device | None = None) -> None:
         super().__init__(net, device)
-        self._lanes = cuda.Lanes(self._place)
+        self._lanes = cuda.Lanes(self.place)
         self._slots: deque[cuda.Slot] = deque()
         self._network: cuda.Network = self._matte
         self._mean, self._std = (
-            torch.tensor(values, device=self._place).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD)
+            torch.tensor(values, device=self.place).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD)
         )
+
+    def on_device(self, rgb: Tensor) -> Tensor:
+        """RGB `(N, 3, h, w)` in levels of 255 -> alpha `(N, 1, h, w)`, both float32 on the device."""
+        frames = (rgb - self._mean) / self._std
+        alpha: Tensor = self._net(frames.to(self._dtype, memory_format=torch.channels_last))
+        return alpha.float()
 
     @torch.inference_mode()
     def submit(self, small: Pixels) -> Callable[[], Tensor]:
@@ -89,7 +95,7 @@ class StreamedEngine(TorchEngine):
         lanes, matte = self._lanes, (shape[0], 1, *shape[1:3])
         given, alpha = (shape, torch.uint8), (matte, torch.float32)
         self._slots = deque(cuda.Slot(lanes, [given], alpha) for _ in range(cuda.SLOTS))
-        example = torch.zeros(shape, dtype=torch.uint8, device=self._place)
+        example = torch.zeros(shape, dtype=torch.uint8, device=self.place)
         lanes.settle()
         with lanes.on(lanes.compute, after=None, done=lanes.event()):
             self._network = cuda.captured(self._matte, example)
@@ -97,6 +103,4 @@ class StreamedEngine(TorchEngine):
 
     def _matte(self, pixels: Tensor) -> Tensor:
         """RGB uint8 `(N, h, w, 3)` -> alpha `(N, 1, h, w)`, both on the device."""
-        frames = pixels.permute(0, 3, 1, 2).float().sub_(self._mean).div_(self._std)
-        alpha: Tensor = self._net(frames.to(self._dtype, memory_format=torch.channels_last))
-        return alpha.float()
+        return self.on_device(pixels.permute(0, 3, 1, 2).float())

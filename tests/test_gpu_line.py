@@ -1,0 +1,266 @@
+"""The line of a GPU, on the CPU and on stand-ins for streams, against the CPU's own stations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from streamseg import cuda
+from streamseg.composite import composite
+from streamseg.config import Settings, load_settings
+from streamseg.engines.torch_engine import StreamedEngine
+from streamseg.frames import Frame, Pixels, VideoInfo
+from streamseg.gpu_line import on_gpu
+from streamseg.gpu_pixels import averaged, bordered, images, rgb_of
+from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD, Inset, infer, small_pictures
+from streamseg.pipeline import Statistics, run
+from streamseg.planes import Planes
+from streamseg.sink.base import CompletingSink
+from streamseg.smooth import smooth
+from tests.synthetic import ListSource, randomised, write_clip
+from tests.test_cuda import Recorder
+
+CPU = torch.device("cpu")
+WIDTH_PX, HEIGHT_PX = 384, 216
+
+
+class Greenness:
+    """In the network's place, on the device and off it: soft where the picture is."""
+
+    name, device, place = "greenness", "cpu", CPU
+
+    def on_device(self, rgb: Tensor) -> Tensor:
+        return torch.sigmoid((rgb[:, 1:2] - rgb[:, :1]) / 16)
+
+    def alpha(self, frames: Tensor) -> Tensor:
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        return self.on_device((frames * std + mean) * 255)
+
+
+class Collector(CompletingSink):
+    written = "collected"
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+    def write(self, frame: Frame, statistics: Statistics) -> None:
+        self.frames.append(frame)
+
+
+def texture(seed: int, width_px: int = WIDTH_PX, height_px: int = HEIGHT_PX) -> Pixels:
+    """Soft random colours."""
+    small = np.random.default_rng(seed).integers(0, 256, (9, 16, 3), np.uint8)
+    return cv2.resize(small, (width_px, height_px), interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
+
+
+def frame(n: int, width_px: int = WIDTH_PX, height_px: int = HEIGHT_PX) -> Frame:
+    """Five frames fade from one texture to the next; every tenth begins another scene."""
+    first, second = (texture(seed, width_px, height_px) for seed in (n // 10 * 7, n // 10 * 7 + 1))
+    rgb = cv2.addWeighted(first, 1 - n % 10 / 5, second, n % 10 / 5, 0).astype(np.uint8, copy=False)
+    return Frame(n, Fraction(n, 25), Planes.of(rgb))
+
+
+def settings(**knobs: Any) -> Settings:
+    return load_settings(overrides={"input_size": 160, **knobs})
+
+
+def done(frames: list[Frame], chosen: Settings, batch_size: int = 1) -> list[Frame]:
+    return list(on_gpu(frames, Greenness(), chosen, batch_size, cuda.SLOTS - 1))  # type: ignore[arg-type]
+
+
+def meant(frames: list[Frame], chosen: Settings) -> list[Frame]:
+    """By the stations of a CPU."""
+    batches = infer(frames, Greenness(), chosen.infer.input_size)
+    return list(composite(smooth(batches, chosen.smooth), chosen.composite))
+
+
+def assert_alike(found: list[Frame], expected: list[Frame]) -> None:
+    assert [(one.index, one.time) for one in found] == [(one.index, one.time) for one in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert type(one.picture) is type(other.picture)
+        assert one.picture.shape == other.picture.shape
+        error = np.abs(one.pixels.astype(int) - other.pixels)
+        assert error.mean() < 1
+        assert np.percentile(error, 99.5) <= 5
+
+
+@pytest.fixture
+def backgrounds(tmp_path: Path) -> dict[str, str]:
+    cv2.imwrite(str(tmp_path / "bg.png"), texture(50))
+    return {
+        "picture": str(tmp_path / "bg.png"),
+        "video": str(write_clip(tmp_path / "bg.mp4").path),
+        "blur": "blur",
+        "colour": "#3060a0",
+    }
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("kind", ["picture", "video", "blur", "colour"])
+def test_the_same_picture_as_on_a_cpu(kind: str, batch_size: int, backgrounds: dict[str, str]) -> None:
+    given, chosen = [frame(n) for n in range(7)], settings(bg=backgrounds[kind])
+    assert_alike(done(given, chosen, batch_size), meant(given, chosen))
+
+
+@pytest.mark.parametrize("knobs", [{}, {"matte_only": True}, {"bg": "green", "matte_only": True}])
+@pytest.mark.parametrize("smoothing", ["one-euro", "ema", "none"])
+def test_mattes_and_cut_outs(knobs: dict[str, Any], smoothing: str) -> None:
+    given, chosen = [frame(n) for n in range(7)], settings(smooth=smoothing, **knobs)
+    for one, other in zip(done(given, chosen, 2), meant(given, chosen), strict=True):
+        error = np.abs(one.pixels[..., -1].astype(int) - other.pixels[..., -1])
+        assert error.mean() < 1
+        assert np.percentile(error, 99.5) <= 5
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_pixels_may_come_between_and_have_alpha_of_their_own(batch_size: int) -> None:
+    rgb = replace(frame(1), picture=texture(1))
+    rgba = replace(frame(2), picture=np.dstack([texture(2), texture(3)[..., 0]]))
+    given, chosen = [frame(0), rgb, rgba, frame(3)], settings(bg="blur", smooth="none")
+    found = done(given, chosen, batch_size)
+    assert [isinstance(one.picture, Planes) for one in found] == [True, False, False, True]
+    assert_alike(found, meant(given, chosen))
+
+
+def test_a_scene_begins_without_the_last_one() -> None:
+    given, chosen = [frame(n) for n in (0, 1, 2, 10, 11)], settings(matte_only=True)
+    found = done(given, chosen, 2)
+    (alone,) = done(given[3:4], chosen)
+    assert np.abs(found[3].pixels.astype(int) - alone.pixels).max() <= 1
+
+
+def test_the_batch_does_not_show() -> None:
+    given, chosen = [frame(n) for n in range(8)], settings(bg="blur")
+    alone, together = done(given, chosen, 1), done(given, chosen, 3)
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(one.picture, Planes)
+        assert isinstance(other.picture, Planes)
+        for mine, theirs in zip(one.picture.values, other.picture.values, strict=True):
+            assert np.abs(mine.astype(int) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize(("size", "rare"), [((384, 216), 4), ((216, 384), 4), ((96, 64), 10), ((640, 360), 4)])
+def test_the_network_sees_what_it_sees_on_a_cpu(size: tuple[int, int], rare: float) -> None:
+    """Colours that have to grow, at the third size, are drawn a little otherwise."""
+    planes = Planes.of(texture(5, *size))
+    inset = Inset.of(size[1], size[0], 160)
+    small = [averaged(images(torch.from_numpy(values)[None]), (inset.height, inset.width)) for values in planes.values]
+    found = bordered(rgb_of(*small), inset)[0].permute(1, 2, 0).numpy()
+    error = np.abs(found - small_pictures([planes], inset)[0])
+    assert error.mean() < rare / 4
+    assert np.percentile(error, 99) <= rare
+
+
+def test_where_the_person_is_and_is_not_every_level_is_kept() -> None:
+    rgb = np.full((HEIGHT_PX, WIDTH_PX, 3), 240, np.uint8)
+    rgb[:, : WIDTH_PX // 2, 0] = rgb[:, WIDTH_PX // 2 :, 1] = 0
+    given = Frame(0, Fraction(0), Planes.of(rgb))
+    (found,) = done([given], settings(bg="#3060a0"))
+    assert isinstance(found.picture, Planes)
+    assert isinstance(given.picture, Planes)
+    back = Planes.of(np.full((HEIGHT_PX, WIDTH_PX, 3), (0x30, 0x60, 0xA0), np.uint8))
+    for mine, front, behind in zip(found.picture.values, given.picture.values, back.values, strict=True):
+        half, edge = mine.shape[1] // 2, mine.shape[1] // 16
+        np.testing.assert_array_equal(mine[:, : half - edge], front[:, : half - edge])
+        np.testing.assert_array_equal(mine[:, half + edge :], behind[:, half + edge :])
+
+
+def test_sizes_may_change() -> None:
+    given = [frame(n, *size) for n, size in enumerate([(384, 216), (216, 384), (384, 216)])]
+    chosen = settings(bg="blur", smooth="none")
+    assert_alike(done(given, chosen), [one for each in given for one in meant([each], chosen)])
+
+
+def test_a_strip_too_narrow_to_mirror_is_blurred_all_the_same() -> None:
+    given, chosen = [frame(1, 640, 16)], settings(bg="blur")
+    (found,), (expected,) = done(given, chosen), meant(given, chosen)
+    assert np.abs(found.pixels.astype(int) - expected.pixels).mean() < 4
+
+
+def test_streams_wait_for_each_other_and_the_host_for_finished_frames_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Recorder()
+    monkeypatch.setattr(torch, "get_device_module", lambda _: device)
+    done([frame(n) for n in range(4)], settings(bg="blur"))
+    capture_ends = len(device.log) - device.log[::-1].index("the host waits for everything")
+    batch = ["on upload", "on compute", "compute waits for upload", "on download", "download waits for compute"]
+    wait = "the host waits for download"
+    assert device.log[capture_ends:] == batch * 3 + [wait] + batch + [wait] * 3
+
+
+def test_a_background_that_stands_still_is_uploaded_once_for_every_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed: list[int | None] = []
+    original = cuda.Slot.run
+
+    def counted(slot: cuda.Slot, work: Any, **told: int) -> None:
+        changed.append(told["changed"])
+        original(slot, work, **told)
+
+    monkeypatch.setattr(cuda.Slot, "run", counted)
+    done([frame(n) for n in range(9)], settings(bg="#3060a0"))
+    assert changed == [6] * cuda.SLOTS + [3] * (9 - cuda.SLOTS)
+
+
+def test_buffers_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[cuda.Buffer] = []
+    original = cuda.Lanes.host_buffer
+
+    def counted(lanes: cuda.Lanes, buffer: cuda.Buffer) -> Tensor:
+        made.append(buffer)
+        return original(lanes, buffer)
+
+    monkeypatch.setattr(cuda.Lanes, "host_buffer", counted)
+    done([frame(n) for n in range(8)], settings(bg="blur"), 3)
+    planes_and_result = 4
+    assert len(made) == planes_and_result * cuda.SLOTS
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("bg", ["green", None])
+def test_the_line_gives_its_engine_whole_frames(bg: str | None, live: bool) -> None:
+    """A station for what would be three, and the mattes are those of the engine alone."""
+    engine = StreamedEngine(randomised(), CPU)
+    source = ListSource([frame(n) for n in range(5)])
+    source.info = VideoInfo(WIDTH_PX, HEIGHT_PX, Fraction(25), Fraction(1, 25), 5, live=live)
+    chosen = settings(bg=bg, batch_size=2)
+    with Collector() as sink:
+        statistics = run(source, engine, sink, chosen)
+    assert list(statistics.stations) == ["decode", "gpu", "sink"]
+    if not live:
+        batches = smooth(infer(source, engine, 160), chosen.smooth)
+        assert_alike(sink.frames, list(composite(batches, chosen.composite)))
+
+
+def test_with_a_stride_the_stations_are_those_of_a_cpu() -> None:
+    engine = StreamedEngine(randomised(), CPU)
+    with Collector() as sink:
+        statistics = run(ListSource([frame(n) for n in range(5)]), engine, sink, settings(bg="blur", stride=2))
+    assert list(statistics.stations) == ["decode", "infer", "composite", "sink"]
+    assert [one.index for one in sink.frames] == list(range(5))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("bg", ["blur", "green", None])
+def test_nothing_waits_in_secret(bg: str | None) -> None:
+    """Every wait for the GPU but that for a batch's own event is an error here."""
+    engine, given = StreamedEngine(randomised()), [frame(n) for n in range(8)]
+    list(on_gpu(given, engine, settings(bg=bg), 1, cuda.SLOTS - 1))  # libraries choose their kernels
+
+    def frames() -> Any:
+        for n, one in enumerate(given):
+            if n == 1:  # the graph is there
+                torch.cuda.set_sync_debug_mode("error")
+            yield one
+
+    try:
+        made = list(on_gpu(frames(), engine, settings(bg=bg), 1, cuda.SLOTS - 1))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(made) == len(given)
