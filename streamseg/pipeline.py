@@ -23,7 +23,7 @@ from streamseg.engines.torch_engine import StreamedEngine, TorchEngine
 from streamseg.frames import Batch, Frame, VideoInfo
 from streamseg.gpu_line import on_gpu
 from streamseg.infer import Engine, infer, warm_up
-from streamseg.motion import Stride, infer_newest, infer_some
+from streamseg.motion import PATIENCE, Stride, infer_newest, infer_some
 from streamseg.sink import Sink
 from streamseg.smooth import SETTLED_SECONDS, smooth
 
@@ -224,13 +224,22 @@ def run(
 def _work(
     frames: Iterable[Frame], engine: Engine, settings: Settings, info: VideoInfo, depth: int
 ) -> tuple[Prefetch[Any], ...]:
-    """The stations between the decoder and the sink; on a GPU they are one."""
-    if isinstance(engine, StreamedEngine) and (info.live or settings.infer.stride == 1):
+    """The stations between the decoder and the sink; on a GPU one, if the network is to run on every frame."""
+    if isinstance(engine, StreamedEngine) and _on_every_frame(engine, settings.infer, info):
         batch_size, ahead = (1, 0) if info.live else (settings.infer.batch_size, SLOTS - 1)
         return (Prefetch(on_gpu(frames, engine, settings, batch_size, ahead), depth, name="gpu"),)
     batches = Prefetch(_inferred(frames, engine, settings.infer, info), depth, name="infer")
     pictures = composite(smooth(batches, settings.smooth), settings.composite)
     return batches, Prefetch(pictures, depth, name="composite")
+
+
+def _on_every_frame(engine: Engine, settings: InferSettings, info: VideoInfo) -> bool:
+    """Whether the network is to run on each; live, whether it has a matte before the next frame is there."""
+    if not info.live:
+        return settings.stride == 1
+    started = time.perf_counter()
+    warm_up(engine, info, settings.input_size)
+    return time.perf_counter() - started <= PATIENCE / info.rate
 
 
 def _inferred(frames: Iterable[Frame], engine: Engine, settings: InferSettings, info: VideoInfo) -> Iterator[Batch]:

@@ -222,20 +222,30 @@ def test_buffers_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(made) == planes_and_result * cuda.SLOTS
 
 
-@pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("bg", ["green", None])
-def test_the_line_gives_its_engine_whole_frames(bg: str | None, live: bool) -> None:
+def test_the_line_gives_its_engine_whole_frames(bg: str | None) -> None:
     """A station for what would be three, and the mattes are those of the engine alone."""
-    engine = StreamedEngine(randomised(), CPU)
-    source = ListSource([frame(n) for n in range(5)])
-    source.info = VideoInfo(WIDTH_PX, HEIGHT_PX, Fraction(25), Fraction(1, 25), 5, live=live)
+    engine, source = StreamedEngine(randomised(), CPU), ListSource([frame(n) for n in range(5)])
     chosen = settings(bg=bg, batch_size=2)
     with Collector() as sink:
         statistics = run(source, engine, sink, chosen)
     assert list(statistics.stations) == ["decode", "gpu", "sink"]
-    if not live:
-        batches = smooth(infer(source, engine, 160), chosen.smooth)
-        assert_alike(sink.frames, list(composite(batches, chosen.composite)))
+    batches = smooth(infer(source, engine, 160), chosen.smooth)
+    assert_alike(sink.frames, list(composite(batches, chosen.composite)))
+
+
+@pytest.mark.parametrize(
+    ("rate", "stations"),
+    [(Fraction(1, 10**9), ["decode", "gpu", "sink"]), (Fraction(10**9), ["decode", "infer", "composite", "sink"])],
+)
+def test_live_it_is_one_station_if_the_engine_keeps_pace(rate: Fraction, stations: list[str]) -> None:
+    """No frame waits for one that does not."""
+    source = ListSource([frame(n) for n in range(5)], live=True)
+    source.info = VideoInfo(WIDTH_PX, HEIGHT_PX, rate, 1 / rate, 5, live=True)
+    with Collector() as sink:
+        statistics = run(source, StreamedEngine(randomised(), CPU), sink, settings(bg="green"))
+    assert list(statistics.stations) == stations
+    assert sink.frames[-1].index == 4
 
 
 def test_with_a_stride_the_stations_are_those_of_a_cpu() -> None:
