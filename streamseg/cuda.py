@@ -122,11 +122,19 @@ def in_order(items: Iterable[Given], submit: Callable[[Given], Callable[[], Resu
     yield from (result() for result in waiting)
 
 
-def captured(network: Network, example: Tensor) -> Network:
+def captured(lanes: Lanes, network: Network, example: Tensor) -> Network:
     """The same network for inputs like `example`, as one CUDA graph: queued at once, not kernel by kernel.
 
-    Its result is overwritten by the next call. On a CPU it is the network as it is.
+    Its result is overwritten by the next call. On a CPU it is the network as it is. Waits for the device.
     """
+    lanes.settle()
+    with lanes.on(lanes.compute, after=None, done=lanes.event()):
+        graph = _graph(network, example)
+    lanes.settle()
+    return graph
+
+
+def _graph(network: Network, example: Tensor) -> Network:
     if example.device.type != "cuda":
         return network
     for _ in range(RUNS_BEFORE_CAPTURE):

@@ -19,7 +19,7 @@ from streamseg.composite import apply_matte, guide_of
 from streamseg.config import Settings
 from streamseg.engines.torch_engine import StreamedEngine
 from streamseg.frames import Frame, Pixels
-from streamseg.infer import Inset, in_batches, small_pictures
+from streamseg.infer import Inset, in_batches, inset_of, small_pictures
 from streamseg.planes import BLACK, WHITE, Planes
 from streamseg.smooth import Steadied
 
@@ -81,8 +81,7 @@ class GpuLine:
         Returns:
             What waits for the finished frames; to be called while fewer than `cuda.SLOTS` batches were queued after it.
         """
-        height, width, _ = frames[0].picture.shape
-        inset = Inset.of(height, width, self._settings.infer.input_size)
+        inset = inset_of(frames[0], self._settings.infer.input_size)
         pictures = [frame.picture for frame in frames if isinstance(frame.picture, Planes)]
         if self._background and len(pictures) == len(frames):
             job = self._in_planes(frames, pictures, inset, self._background)
@@ -135,24 +134,17 @@ class GpuLine:
 
     def _next_slot(self, job: _Job, inset: Inset) -> _Slot:
         """The one that was used longest ago; new ones when the sizes change."""
-        backs = _by_plane(job.backs)
-        sizes = [arrays[0].shape for arrays in (*job.given, *backs)]
+        sizes = [arrays[0].shape for arrays in (*job.given, *_by_plane(job.backs[:1]))]
         if sizes != self._sizes:
             self._sizes = sizes
             self._slots = deque(
                 _Slot(self._lanes, self._batch_size, sizes, job.result_shape) for _ in range(cuda.SLOTS)
             )
-            self._capture(inset)
+            shape = self._batch_size, 3, inset.input_height, inset.input_width
+            example = torch.zeros(shape, device=self._engine.place)
+            self._network = cuda.captured(self._lanes, self._engine.on_device, example)
         self._slots.rotate(-1)
         return self._slots[-1]
-
-    def _capture(self, inset: Inset) -> None:
-        shape = self._batch_size, 3, inset.input_height, inset.input_width
-        example = torch.zeros(shape, device=self._engine.place)
-        self._lanes.settle()
-        with self._lanes.on(self._lanes.compute, after=None, done=self._lanes.event()):
-            self._network = cuda.captured(self._engine.on_device, example)
-        self._lanes.settle()
 
 
 class _Slot:

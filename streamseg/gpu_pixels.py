@@ -47,9 +47,7 @@ def rgb_of(luma: Tensor, blue: Tensor, red: Tensor) -> Tensor:
 
 def bordered(rgb: Tensor, inset: Inset) -> Tensor:
     """What `Inset.fill` does: the frame's edges are repeated around it up to the network's size."""
-    bottom = inset.input_height - inset.height - inset.top
-    right = inset.input_width - inset.width - inset.left
-    return F.pad(rgb, (inset.left, right, inset.top, bottom), mode="replicate")
+    return F.pad(rgb, (inset.left, inset.right, inset.top, inset.bottom), mode="replicate")
 
 
 def matte(luma: Tensor, alpha: Tensor) -> Tensor:

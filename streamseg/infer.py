@@ -145,6 +145,16 @@ class Inset:
         top, left = (input_height - inner_height) // 2, (input_width - inner_width) // 2
         return cls(top, left, inner_height, inner_width, input_height, input_width)
 
+    @property
+    def bottom(self) -> int:
+        """Rows below the frame."""
+        return self.input_height - self.height - self.top
+
+    @property
+    def right(self) -> int:
+        """Columns to the right of the frame."""
+        return self.input_width - self.width - self.left
+
     def crop(self, alpha: Tensor) -> Tensor:
         """The frame's part of `(N, 1, input_height, input_width)`, as a view `(N, 1, height, width)`."""
         return alpha[..., self.top : self.top + self.height, self.left : self.left + self.width]
@@ -152,8 +162,7 @@ class Inset:
     def fill(self, picture: Pixels | Planes, target: Pixels) -> None:
         """Resizes a picture into `target` in RGB, averaged over the pixels when shrunk, and repeats its edges."""
         small = self._resized(picture)
-        bottom, right = self.input_height - self.height - self.top, self.input_width - self.width - self.left
-        cv2.copyMakeBorder(small, self.top, bottom, self.left, right, cv2.BORDER_REPLICATE, dst=target)
+        cv2.copyMakeBorder(small, self.top, self.bottom, self.left, self.right, cv2.BORDER_REPLICATE, dst=target)
 
     def _resized(self, picture: Pixels | Planes) -> Pixels:
         shrinks = self.height <= picture.shape[0] and self.width <= picture.shape[1]
@@ -179,13 +188,18 @@ def infer(frames: Iterable[Frame], engine: Engine, input_size: int, batch_size: 
 
     def batches() -> Iterator[Pixels]:
         for taken in in_batches(frames, batch_size):
-            height, width, _ = taken[0].picture.shape
-            waiting.append((taken, Inset.of(height, width, input_size)))
+            waiting.append((taken, inset_of(taken[0], input_size)))
             yield small_pictures([frame.picture for frame in taken], waiting[-1][1])
 
     for alpha in mattes_of(engine, batches()):
         taken, inset = waiting.popleft()
         yield Batch(taken, inset.crop(alpha))
+
+
+def inset_of(frame: Frame, input_size: int) -> Inset:
+    """Where the frame lies in the network's input."""
+    height, width, _ = frame.picture.shape
+    return Inset.of(height, width, input_size)
 
 
 def in_batches(frames: Iterable[Frame], batch_size: int) -> Iterator[tuple[Frame, ...]]:

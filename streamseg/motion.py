@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from streamseg.frames import Batch, Frame, Pixels
-from streamseg.infer import Engine, Inset, matte_of, mattes_of, small_pictures
+from streamseg.infer import Engine, Inset, inset_of, matte_of, mattes_of, small_pictures
 from streamseg.smooth import CutDetector
 
 HALF = Fraction(1, 2)
@@ -135,8 +135,7 @@ class _Shot:
 def _shots(frames: Iterable[Frame], input_size: int) -> Iterator[_Shot]:
     cuts = CutDetector()
     for frame in frames:
-        height, width, _ = frame.picture.shape
-        inset = Inset.of(height, width, input_size)
+        inset = inset_of(frame, input_size)
         small = small_pictures([frame.picture], inset)
         inner = small[0, inset.top : inset.top + inset.height, inset.left : inset.left + inset.width]
         grey = cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)

@@ -19,8 +19,8 @@ Number = TypeVar("Number", bound=np.generic)
 
 def scratch(purpose: str, shape: tuple[int, ...], kind: type[Number]) -> npt.NDArray[Number]:
     """An array of any content, which is this thread's until it asks for the same purpose again."""
-    kept: dict[str, npt.NDArray[Number]] = _own.__dict__.setdefault("arrays", {})
-    size = math.prod(shape)
-    if purpose not in kept or kept[purpose].size < size:
-        kept[purpose] = np.empty(size, kind)
-    return kept[purpose][:size].reshape(shape)
+    kept: dict[tuple[str, type[Number]], npt.NDArray[Number]] = _own.__dict__.setdefault("arrays", {})
+    key, size = (purpose, kind), math.prod(shape)
+    if key not in kept or kept[key].size < size:
+        kept[key] = np.empty(size, kind)
+    return kept[key][:size].reshape(shape)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from streamseg import cuda
 from tests.synthetic import Clip, write_clip
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -43,6 +44,20 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no development data in ../shared")
     return SHARED
+
+
+@pytest.fixture
+def buffers_made(monkeypatch: pytest.MonkeyPatch) -> list[cuda.Buffer]:
+    """What memory the test had made on the host for a GPU."""
+    made: list[cuda.Buffer] = []
+    original = cuda.Lanes.host_buffer
+
+    def counted(lanes: cuda.Lanes, buffer: cuda.Buffer) -> torch.Tensor:
+        made.append(buffer)
+        return original(lanes, buffer)
+
+    monkeypatch.setattr(cuda.Lanes, "host_buffer", counted)
+    return made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""Clips with known alpha: a green disc that moves over a grey wall; and an engine that finds the disc exactly."""
+"""Clips with known alpha: a green disc that moves over a grey wall; an engine that finds it exactly; ends of a line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from streamseg.frames import Frame, Pixels, VideoInfo
 from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD
+from streamseg.pipeline import Statistics
+from streamseg.sink.base import CompletingSink
 from streamseg.u2net import LITE, U2Net, U2NetConfig
 
 RATE = Fraction(24000, 1001)
@@ -79,6 +81,25 @@ class DiscEngine:
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         rgb = frames * std + mean
         return ((rgb[:, 1:2] - rgb[:, 0:1]) * 255 / (DISC[1] - DISC[0])).clamp(0, 1)
+
+
+class Collector(CompletingSink):
+    """Keeps what it is given."""
+
+    written = "collected"
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.ended: str | None = None
+
+    def write(self, frame: Frame, statistics: Statistics) -> None:
+        self.frames.append(frame)
+
+    def complete(self) -> None:
+        self.ended = "complete"
+
+    def discard(self) -> None:
+        self.ended = "discarded"
 
 
 class ListSource:

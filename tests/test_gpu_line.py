@@ -21,11 +21,10 @@ from streamseg.frames import Frame, Pixels, VideoInfo
 from streamseg.gpu_line import on_gpu
 from streamseg.gpu_pixels import averaged, bordered, images, rgb_of
 from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD, Inset, infer, small_pictures
-from streamseg.pipeline import Statistics, run
+from streamseg.pipeline import run
 from streamseg.planes import Planes
-from streamseg.sink.base import CompletingSink
 from streamseg.smooth import smooth
-from tests.synthetic import ListSource, randomised, write_clip
+from tests.synthetic import Collector, ListSource, randomised, write_clip
 from tests.test_cuda import Recorder
 
 CPU = torch.device("cpu")
@@ -43,16 +42,6 @@ class Greenness:
     def alpha(self, frames: Tensor) -> Tensor:
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         return self.on_device((frames * std + mean) * 255)
-
-
-class Collector(CompletingSink):
-    written = "collected"
-
-    def __init__(self) -> None:
-        self.frames: list[Frame] = []
-
-    def write(self, frame: Frame, statistics: Statistics) -> None:
-        self.frames.append(frame)
 
 
 def texture(seed: int, width_px: int = WIDTH_PX, height_px: int = HEIGHT_PX) -> Pixels:
@@ -208,18 +197,10 @@ def test_a_background_that_stands_still_is_uploaded_once_for_every_slot(monkeypa
     assert changed == [6] * cuda.SLOTS + [3] * (9 - cuda.SLOTS)
 
 
-def test_buffers_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[cuda.Buffer] = []
-    original = cuda.Lanes.host_buffer
-
-    def counted(lanes: cuda.Lanes, buffer: cuda.Buffer) -> Tensor:
-        made.append(buffer)
-        return original(lanes, buffer)
-
-    monkeypatch.setattr(cuda.Lanes, "host_buffer", counted)
+def test_buffers_are_made_once(buffers_made: list[cuda.Buffer]) -> None:
     done([frame(n) for n in range(8)], settings(bg="blur"), 3)
     planes_and_result = 4
-    assert len(made) == planes_and_result * cuda.SLOTS
+    assert len(buffers_made) == planes_and_result * cuda.SLOTS
 
 
 @pytest.mark.parametrize("bg", ["green", None])

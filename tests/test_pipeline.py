@@ -21,29 +21,9 @@ from streamseg.errors import EngineError, InputError, OutputError, StreamsegErro
 from streamseg.frames import Frame, Pixels
 from streamseg.infer import Engine
 from streamseg.pipeline import Prefetch, Statistics, run
-from streamseg.sink.base import CompletingSink
-from tests.synthetic import DiscEngine, ListSource, frames, randomised, true_alpha
+from tests.synthetic import Collector, DiscEngine, ListSource, frames, randomised, true_alpha
 
 MATTE = load_settings(overrides={"matte_only": True, "smooth": "none", "input_size": 128})
-
-
-class Collector(CompletingSink):
-    """Keeps what it is given."""
-
-    written = "collected"
-
-    def __init__(self) -> None:
-        self.frames: list[Frame] = []
-        self.ended: str | None = None
-
-    def write(self, frame: Frame, statistics: Statistics) -> None:
-        self.frames.append(frame)
-
-    def complete(self) -> None:
-        self.ended = "complete"
-
-    def discard(self) -> None:
-        self.ended = "discarded"
 
 
 def collect(

@@ -96,10 +96,7 @@ class StreamedEngine(TorchEngine):
         given, alpha = (shape, torch.uint8), (matte, torch.float32)
         self._slots = deque(cuda.Slot(lanes, [given], alpha) for _ in range(cuda.SLOTS))
         example = torch.zeros(shape, dtype=torch.uint8, device=self.place)
-        lanes.settle()
-        with lanes.on(lanes.compute, after=None, done=lanes.event()):
-            self._network = cuda.captured(self._matte, example)
-        lanes.settle()
+        self._network = cuda.captured(lanes, self._matte, example)
 
     def _matte(self, pixels: Tensor) -> Tensor:
         """RGB uint8 `(N, h, w, 3)` -> alpha `(N, 1, h, w)`, both on the device."""
