@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,31 +13,44 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from streamseg.errors import DataError
-from train.augment import augment, phase_at
+from train.augment import augment, crop_shape, phase_at
 from train.cache import cached, reduced
 from train.composites import Composites
 from train.config import Config
-from train.data import LoadablePair, Pixels, check_pairs, find_matches, find_pairs
+from train.data import LoadablePair, Pair, Pixels, check_pairs, empty_pairs, find_matches, find_pairs
 from train.resident import ResidentSet
 from train.schedule import Key, Plan, batches
+from train.webcam import WebcamFrames
 
 Sample = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a run reads: the pairs of its passes, and the people and rooms of webcam frames."""
+
+    pairs: Sequence[LoadablePair]
+    people: Sequence[LoadablePair] = ()
+    rooms: Sequence[LoadablePair] = ()
 
 
 class TrainingSet(Dataset[Sample]):
     """Pairs augmented by a generator that depends on seed, step and pair alone, so that resuming is exact."""
 
-    def __init__(self, pairs: Sequence[LoadablePair], config: Config, plan: Plan) -> None:
+    def __init__(self, sources: Sources, config: Config, plan: Plan) -> None:
         """Lists the composites' pictures where the configuration has any; raises DataError where they are missing."""
-        self.pairs, self.config, self.plan = pairs, config, plan
+        self.pairs, self.config, self.plan = sources.pairs, config, plan
         self.composites = _composites(config)
+        self.webcam = WebcamFrames(sources.people, sources.rooms) if config.data.webcam_share else None
 
     def __getitem__(self, key: Key) -> Sample:
-        """The pair of `key` (step, index): image `(3, c, c)`, normalised, and alpha `(1, c, c)` in [0, 1]."""
+        """The pair of `key` (step, index): image `(3, h, w)`, normalised, and alpha `(1, h, w)` in [0, 1]."""
         step, index = key
-        rng = np.random.default_rng((self.config.seed, step, index))
-        phase = phase_at(self.config.augment, step / self.plan.total_steps)
-        return augment(*self._pixels(index, rng), self.config.augment, phase, rng)
+        settings, seed = self.config.augment, self.config.seed
+        rng = np.random.default_rng((seed, step, index))
+        phase = phase_at(settings, step / self.plan.total_steps)
+        shape = crop_shape(settings, phase, seed, step)
+        return augment(*self._pixels(index, rng), settings, phase, rng, shape)
 
     def __getitems__(self, keys: list[Key]) -> list[Sample] | DataError:
         """The samples of a batch, or what is wrong with one: raised in a worker, it would arrive as a traceback."""
@@ -46,7 +60,9 @@ class TrainingSet(Dataset[Sample]):
             return error
 
     def _pixels(self, index: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-        """The pair itself, or a composite in its place: over a background, or over the pair."""
+        """The pair itself, or in its place a webcam's frame or a composite: over a background, or over the pair."""
+        if self.webcam and rng.random() < self.config.data.webcam_share:
+            return self.webcam.frame(self.config.data.cache_px, rng)
         if self.composites is None or rng.random() >= self.config.data.composite_share:
             return self.pairs[index].load()
         if rng.random() < 0.5:
@@ -54,15 +70,32 @@ class TrainingSet(Dataset[Sample]):
         return self.composites.onto(*reduced(*self.pairs[index].load(), self.config.data.cache_px), rng)
 
 
-def training_pairs(config: Config) -> Sequence[LoadablePair]:
-    """The training pairs, from the cache where the configuration names one.
+def training_sources(config: Config) -> Sources:
+    """What the configuration names, from the cache where it names one.
 
     Raises:
         DataError: a source is missing or damaged; making the cache also finds every pair that does not load.
         OutputError: the cache cannot be written.
     """
-    pairs = find_pairs(config.data.root, config.data.train)
-    return cached(pairs, config.data.cache, config.data.cache_px) if config.data.cache else pairs
+    data = config.data
+    rooms = _rooms(config)
+    people = find_pairs(data.root, data.people) if data.webcam_share else []
+    found = [*find_pairs(data.root, data.train), *rooms, *people]
+    # One cache for all, in which people who are trained on anyway are kept once.
+    pairs: Sequence[LoadablePair] = cached(found, data.cache, data.cache_px) if data.cache else found
+    first_person = len(found) - len(people)
+    return Sources(pairs[:first_person], pairs[first_person:], pairs[first_person - len(rooms) : first_person])
+
+
+def _rooms(config: Config) -> list[Pair]:
+    """The images without anybody, less those that are left for evaluation."""
+    rooms: list[Pair] = []
+    for source in config.data.empty:
+        for path in find_matches(config.data.root, source):
+            found = empty_pairs(path)
+            held_out = set(found[:: config.data.empty_held_out]) if config.data.empty_held_out else set()
+            rooms += [pair for pair in found if pair not in held_out]
+    return rooms
 
 
 def check_training_set(data: TrainingSet, validation: Sequence[LoadablePair]) -> None:
@@ -87,7 +120,7 @@ def training_batches(
         ranks: how many processes share each step.
 
     Yields:
-        Images `(n, 3, c, c)`, normalised, and alphas `(n, 1, c, c)` in [0, 1].
+        Images `(n, 3, h, w)`, normalised, and alphas `(n, 1, h, w)` in [0, 1].
 
     Raises:
         DataError: an image or mask does not decode, or their sizes differ.

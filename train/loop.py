@@ -22,7 +22,7 @@ from train.evaluate import judged, predict
 from train.interrupt import stop_as_event
 from train.journal import Journal, Silence, evaluation_line
 from train.learner import Learner
-from train.loader import Sample, TrainingSet, check_training_set, training_batches, training_pairs
+from train.loader import Sample, TrainingSet, check_training_set, training_batches, training_sources
 from train.metrics import Scores, summarise
 from train.pictures import Tile, contact_sheet
 from train.provenance import write_run_facts
@@ -56,9 +56,9 @@ class Trainer:
         torch.backends.cudnn.benchmark = True  # a phase's crops share one shape
         self.config, self.run, self.device, self.ranks = config, run, device, ranks or Ranks()
         self.validation = find_pairs(config.data.root, config.data.validate_on)
-        pairs = training_pairs(config)
-        self.plan = Plan.of(config, len(pairs), self.ranks.count)
-        self.data = TrainingSet(pairs, config, self.plan)
+        sources = training_sources(config)
+        self.plan = Plan.of(config, len(sources.pairs), self.ranks.count)
+        self.data = TrainingSet(sources, config, self.plan)
         self.learner = Learner(config, device, self.ranks.count)
         self.journal = Journal(run, self.plan.total_steps) if self.ranks.is_main else Silence()
         self.step, self.best_max_f = 0, -1.0

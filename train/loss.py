@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,18 +14,23 @@ from train.config import Loss
 EDGE_WINDOW = 11
 """The window that looks for edges is this fraction of the picture's short side: 31 px at 352 px, as published."""
 
+HAZE_DISTANCE = 0.05
+"""What lies further from the foreground than this share of the diagonal must be empty."""
+
 
 def training_loss(logits: Sequence[Tensor], alpha: Tensor, config: Loss, teacher: Tensor | None = None) -> Tensor:
     """The sum of the terms that the configuration asks for.
 
     Args:
-        logits: the fused map and the six side maps, each `(N, 1, H, W)`, before the sigmoid.
+        logits: the fused map `(N, 1, H, W)` and the six side maps, of that size or smaller, before the sigmoid.
         alpha: the target `(N, 1, H, W)` in [0, 1].
         config: the weights of the terms.
         teacher: alpha `(N, 1, H, W)` of the network to distil from, where there is one.
     """
     weights = edge_weights(alpha, config.edge_weight) if config.edge_weight else None
     loss = deep_supervision_loss(logits, alpha, weights)
+    if config.haze_weight:
+        loss = loss + config.haze_weight * haze_loss(torch.sigmoid(logits[0].float()), alpha)
     if config.l1_weight:
         loss = loss + config.l1_weight * F.l1_loss(torch.sigmoid(logits[0].float()), alpha)
     if teacher is not None:
@@ -36,12 +42,35 @@ def deep_supervision_loss(logits: Sequence[Tensor], alpha: Tensor, weights: Tens
     """Binary cross entropy summed over the fused map and the six side maps (paper, section 3.3, equation 1).
 
     Args:
-        logits: seven maps `(N, 1, H, W)`, before the sigmoid.
-        alpha: the target `(N, 1, H, W)` in [0, 1].
+        logits: seven maps `(N, 1, h, w)`, before the sigmoid; each is judged at its own size.
+        alpha: the target `(N, 1, H, W)` in [0, 1], averaged over what a pixel of a smaller map covers.
         weights: how much each pixel counts, `(N, 1, H, W)`, with mean 1 over the batch.
     """
-    losses = [F.binary_cross_entropy_with_logits(logit.float(), alpha, weights) for logit in logits]
+    at_size = {logit.shape[-2:]: [_averaged(maps, logit.shape[-2:]) for maps in (alpha, weights)] for logit in logits}
+    losses = [F.binary_cross_entropy_with_logits(logit.float(), *at_size[logit.shape[-2:]]) for logit in logits]
     return sum(losses[1:], start=losses[0])
+
+
+def _averaged(maps: Tensor | None, size: torch.Size) -> Tensor | None:
+    if maps is None or maps.shape[-2:] == size:
+        return maps
+    return F.adaptive_avg_pool2d(maps, tuple(size))
+
+
+def haze_loss(alpha: Tensor, target: Tensor) -> Tensor:
+    """Mean of alpha further than `HAZE_DISTANCE` of the diagonal from where the target is foreground.
+
+    Args:
+        alpha: what the network gives, `(N, 1, H, W)` in [0, 1].
+        target: the true alpha `(N, 1, H, W)`; any of it above zero counts as foreground.
+    """
+    height, width = target.shape[-2:]
+    window = 2 * round(HAZE_DISTANCE * math.hypot(height, width)) + 1
+    # The square window is applied as a column and a row, which is far cheaper.
+    near = F.max_pool2d(target, (window, 1), stride=1, padding=(window // 2, 0))
+    near = F.max_pool2d(near, (1, window), stride=1, padding=(0, window // 2))
+    far = near == 0
+    return (alpha * far).sum() / far.sum().clamp(min=1)
 
 
 def edge_weights(alpha: Tensor, strength: float) -> Tensor:

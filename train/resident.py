@@ -94,7 +94,7 @@ def shown(picture: Tensor, view: View, antialias: bool) -> Tensor:
         resized = _mirrored(resized, 2, top, bottom)
         resized = _mirrored(resized, 3, left, right)
     y, x = view.corner
-    crop = resized[0, :, y : y + view.side, x : x + view.side]
+    crop = resized[0, :, y : y + view.shape[0], x : x + view.shape[1]]
     flips = [axis for axis, flipped in ((1, view.upside_down), (2, view.mirrored)) if flipped]
     return crop.flip(flips).round().clamp(0, 255)
 

@@ -10,7 +10,7 @@ from streamseg.errors import DataError
 from train.composites import Composites
 from train.config import Augment, Config
 from train.data import find_pairs
-from train.loader import TrainingSet, training_batches
+from train.loader import Sources, TrainingSet, training_batches
 from train.resident import ResidentSet
 from train.schedule import Plan
 
@@ -26,7 +26,7 @@ def sets(config: Config, **augment: object) -> tuple[TrainingSet, TrainingSet]:
     config = config.model_copy(update={"augment": settings})
     on_device = config.model_copy(update={"data": data.model_copy(update={"on_gpu": True})})
     pairs = find_pairs(data.root, data.train)
-    return tuple(TrainingSet(pairs, each, Plan.of(each, len(pairs))) for each in (config, on_device))  # type: ignore[return-value]
+    return tuple(TrainingSet(Sources(pairs), each, Plan.of(each, len(pairs))) for each in (config, on_device))  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("augment", [{}, PERSON])
