@@ -28,7 +28,8 @@ class Model(Section):
     architecture: Architecture = "lite"
     """U²-Net's size; see `streamseg.u2net`."""
     start_from: str | None = None
-    """Packaged weights or a weights file to train on from, instead of random ones; a run that resumes ignores it."""
+    """Packaged weights or a weights file to train on from, instead of random ones; a run that resumes ignores it.
+    Weights without batch norms, as exports have them, get theirs back; see `train.norms`."""
 
 
 class Data(Section):
@@ -159,6 +160,8 @@ class Optim(Section):
     where it has no AVX-512."""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the averaged weights that are judged and exported; 0 keeps no average."""
+    frozen_statistics: bool = False
+    """Keep the batch norms' statistics as they came with `model.start_from`, for careful training on."""
     compile: bool = False
     """Compile the network with torch.compile; worth its minutes in long runs on a GPU."""
 

@@ -18,6 +18,7 @@ from train.config import Config, Model, Optim
 from train.loader import Sample
 from train.loss import training_loss
 from train.muon import Muon
+from train.norms import are_folded, unfold
 
 
 class Learner:
@@ -50,6 +51,8 @@ class Learner:
             The mean loss, still on the device, so that nothing waits for it.
         """
         self.net.train()
+        if self.config.optim.frozen_statistics:
+            freeze_statistics(self.net)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -59,6 +62,17 @@ class Learner:
         if self.averaged:
             self.averaged.update_parameters(self.net)
         return torch.stack(losses).sum()
+
+    @property
+    def lacks_norms(self) -> bool:
+        """Whether it starts from weights whose batch norms were folded away, which a first step would ruin."""
+        return are_folded(self.net)
+
+    def restore_norms(self, images: Tensor) -> None:
+        """Gives such weights batch norms again, from training images `(N, 3, H, W)`, normalised."""
+        unfold(self.net, images.to(self.device))
+        if self.averaged:
+            self.judged.load_state_dict(self.net.state_dict())
 
     def is_finite(self) -> bool:
         """Whether every weight is; one step can ruin them although its own loss was finite."""
@@ -103,6 +117,13 @@ class Learner:
             return None
         with torch.no_grad():
             return cast(Tensor, self.teacher(images)).float()
+
+
+def freeze_statistics(net: nn.Module) -> None:
+    """Lets batch norms use the statistics that they have instead of each batch's own, and keep them."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def _network(model: Model) -> U2Net:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from streamseg.errors import ConfigError, DataError, OutputError
+from train import norms
 from train.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from train.config import Config
 from train.data import find_pairs
@@ -104,6 +106,8 @@ class Trainer:
             write_run_facts(self.run, self.config)
         deadline = time.monotonic() + 60 * max_minutes
         saved = time.monotonic()
+        if not self.step and self.learner.lacks_norms:
+            self.learner.restore_norms(self._first_images())
         data = training_batches(self.data, self.step, self.device, self.ranks.rank, self.ranks.count)
         with self.journal, stop_as_event() as asked, closing(data):
             self._open()
@@ -119,6 +123,12 @@ class Trainer:
                     break
             self._close()
         return self.step >= self.plan.total_steps
+
+    def _first_images(self) -> Tensor:
+        """Images for the norms of folded weights, the same for every process: `(N, 3, H, W)`."""
+        keys = [key for part in islice(batches(self.plan, self.config.seed, 0), norms.IMAGES) for key in part]
+        by_step = [(keys[0][0], index) for _, index in keys[: norms.IMAGES]]  # a step's crops have one shape
+        return torch.stack([self.data[key][0] for key in by_step])
 
     def _open(self) -> None:
         self.journal.resume_at(self.step)

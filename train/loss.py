@@ -46,15 +46,15 @@ def deep_supervision_loss(logits: Sequence[Tensor], alpha: Tensor, weights: Tens
         alpha: the target `(N, 1, H, W)` in [0, 1], averaged over what a pixel of a smaller map covers.
         weights: how much each pixel counts, `(N, 1, H, W)`, with mean 1 over the batch.
     """
-    at_size = {logit.shape[-2:]: [_averaged(maps, logit.shape[-2:]) for maps in (alpha, weights)] for logit in logits}
-    losses = [F.binary_cross_entropy_with_logits(logit.float(), *at_size[logit.shape[-2:]]) for logit in logits]
+    at_size = {tuple(alpha.shape[-2:]): (alpha, weights)}
+    losses = []
+    for logit in logits:
+        size = (logit.shape[-2], logit.shape[-1])
+        if size not in at_size:
+            pooled = F.adaptive_avg_pool2d(weights, size) if weights is not None else None
+            at_size[size] = F.adaptive_avg_pool2d(alpha, size), pooled
+        losses.append(F.binary_cross_entropy_with_logits(logit.float(), *at_size[size]))
     return sum(losses[1:], start=losses[0])
-
-
-def _averaged(maps: Tensor | None, size: torch.Size) -> Tensor | None:
-    if maps is None or maps.shape[-2:] == size:
-        return maps
-    return F.adaptive_avg_pool2d(maps, tuple(size))
 
 
 def haze_loss(alpha: Tensor, target: Tensor) -> Tensor:

@@ -43,16 +43,19 @@ class WebcamFrames:
         Raises:
             DataError: a picture does not load.
         """
-        image = camera_view(self.rooms[rng.integers(len(self.rooms))].load()[0], short_side_px, rng)
+        image = camera_view(_any_of(self.rooms, rng).load()[0], short_side_px, rng)
         if rng.random() < DEFOCUS_SHARE:
-            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 0.015 * short_side_px)).astype(
-                np.uint8, copy=False
-            )
+            sigma_px = rng.uniform(0.5, 0.015 * short_side_px)
+            image = cv2.GaussianBlur(image, (0, 0), sigma_px).astype(np.uint8, copy=False)
         mask = np.zeros(image.shape[:2], np.uint8)
         for _ in range(rng.choice(len(PEOPLE), p=PEOPLE)):
-            person = self.people[rng.integers(len(self.people))]
-            image, mask = laid_over(image, mask, _seated(*person.load(), image.shape[:2], rng))
+            person, alpha = _any_of(self.people, rng).load()
+            image, mask = laid_over(image, mask, _seated(person, alpha, mask.shape, rng))
         return image, mask
+
+
+def _any_of(pairs: Sequence[LoadablePair], rng: np.random.Generator) -> LoadablePair:
+    return pairs[int(rng.integers(len(pairs)))]
 
 
 def _seated(image: Pixels, mask: Pixels, shape: tuple[int, ...], rng: np.random.Generator) -> Pixels:
@@ -78,7 +81,7 @@ def _seated(image: Pixels, mask: Pixels, shape: tuple[int, ...], rng: np.random.
 
 
 def _cut_out(image: Pixels, mask: Pixels, rng: np.random.Generator) -> Pixels:
-    """Premultiplied RGBA, the mask softened and drawn in by a pixel, so that no rim of the old background comes along."""
+    """Premultiplied RGBA; the mask is softened and drawn in by a pixel, against a rim of the old background."""
     soft = cv2.GaussianBlur(np.ascontiguousarray(mask), (5, 5), 1.0, borderType=cv2.BORDER_REPLICATE)
     alpha = cv2.addWeighted(soft, 2, soft, 0, -255)
     lit = cv2.LUT(np.ascontiguousarray(image), photometric(LIGHT, rng)[None])
