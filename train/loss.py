@@ -80,6 +80,10 @@ def edge_weights(alpha: Tensor, strength: float) -> Tensor:
     with the absolute difference, so that soft alpha is weighted like hard masks. Scaled to mean 1 over the batch.
     """
     window = min(alpha.shape[-2:]) // EDGE_WINDOW | 1
-    mean = F.avg_pool2d(alpha, window, stride=1, padding=window // 2, count_include_pad=False)
+    # The mean over a square is the mean over columns of the means over rows, also where the border cuts it.
+    mean = alpha
+    for kernel in ((window, 1), (1, window)):
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        mean = F.avg_pool2d(mean, kernel, stride=1, padding=padding, count_include_pad=False)
     weights = 1 + strength * (mean - alpha).abs()
     return weights / weights.mean()
