@@ -54,6 +54,14 @@ def test_the_person_recipe_loads() -> None:
     assert (config.data.composites, config.optim.ema, config.loss.edge_weight) == ("composites.tar", 0.999, 4)
 
 
+def test_the_nano_recipe_sees_empty_rooms_and_webcam_frames() -> None:
+    config = load_config(CONFIGS / "train_nano.toml")
+    assert config.model.architecture == "nano"
+    assert config.data.empty == ("empty_rooms.tar",) * 2
+    assert config.data.empty_held_out == 10
+    assert config.data.webcam_share > 0 and config.augment.wide_share > 0 and config.loss.haze_weight > 0
+
+
 def test_overrides_are_toml_or_plain_text(tmp_path: Path) -> None:
     changes = ["optim.epochs=2.5", "data.root=/some/where", 'data.train=["a", "b"]', "name=plain words", "seed=3"]
     config = load_config(write(tmp_path, 'name = "x"'), changes)
