@@ -191,7 +191,7 @@ def test_the_architecture_is_what_the_file_says(tmp_path: Path, net: U2Net) -> N
     save_weights(path, U2Net(NANO), {})
     assert (load_weights(path).config.name, read_info(path).architecture) == ("nano", "nano")
     safetensors.torch.save_file(net.state_dict(), path, {"format": "streamseg-1", "architecture": "nano"})
-    with pytest.raises(WeightsError, match="does not fit the nano network"):
+    with pytest.raises(WeightsError, match="is not U²-Net nano: missing tensors: none; extra tensors"):
         load_weights(path)
     torch.save({"model": net.state_dict(), "architecture": "full"}, tmp_path / "run.pt")
     with pytest.raises(WeightsError, match="does not fit the full network"):
