@@ -11,6 +11,9 @@ import typer
 from streamseg.errors import StreamsegError
 
 USER_ERROR = 2
+DAMAGED = 3
+"""Written, but the source was damaged."""
+
 INTERRUPTED = 130
 
 

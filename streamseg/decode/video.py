@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -17,10 +19,13 @@ from av.video.stream import VideoStream
 
 from streamseg import cuda
 from streamseg.decode.base import ClosingSource, check_size
+from streamseg.decode.damage import Damage
 from streamseg.decode.filters import Filters
 from streamseg.decode.layers import Decode, WithAlphaLayer, has_alpha_layer
 from streamseg.decode.pixels import ToPixels
+from streamseg.decode.reading import is_broadcast, packets_of
 from streamseg.decode.stretch import WHOLE, Stretch
+from streamseg.decode.times import in_order
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.stacked import STACKED_TAG
@@ -43,6 +48,7 @@ class VideoFile(ClosingSource):
     """Whatever FFmpeg demuxes and decodes: a file, or its test pattern through `lavfi`."""
 
     _begin: Fraction | None = None
+    _missing_end: str | None = None
 
     def __init__(self, url: str, format_name: str | None = None, stretch: Stretch = WHOLE) -> None:
         """Opens the file and decodes its first frame.
@@ -55,7 +61,7 @@ class VideoFile(ClosingSource):
         Raises:
             InputError: it cannot be read, or holds no picture in that stretch.
         """
-        self._url = url
+        self._url, self._format_name = url, format_name
         self._container = _open_container(url, format_name)
         try:
             self._open_stream()
@@ -97,6 +103,11 @@ class VideoFile(ClosingSource):
         self._rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
         self._to_pixels = ToPixels(stacked=self._container.metadata.get("comment") == STACKED_TAG)
 
+    def _forget(self) -> None:
+        """What was found damaged before does not count."""
+        self.damage, self._missing_end = None, None
+        self._damage = Damage(self._time_base, self._rate, is_broadcast(self._container))
+
     def _seek(self, time: Fraction) -> None:
         """To a picture before `time` that decodes by itself; those between are decoded and passed over.
 
@@ -105,6 +116,7 @@ class VideoFile(ClosingSource):
         self._begin = time
         for target in (time, time - STEP_BACK_SECONDS, ZERO):
             with suppress(av.FFmpegError):
+                self._forget()
                 self._container.seek(int(target / self._time_base), stream=self._stream)
                 first = next(self._pictures(), None)
                 if first is not None and first.pts is not None and first.pts * self._time_base <= time:
@@ -113,6 +125,7 @@ class VideoFile(ClosingSource):
         self._container.seek(0)
 
     def _start_over(self) -> None:
+        self._forget()
         self._frames = self._decode()
         first = next(self._frames, None)
         if first is None:
@@ -126,7 +139,7 @@ class VideoFile(ClosingSource):
         return f" between {float(self._begin or 0):g} s and {end}"
 
     def _decode(self) -> Generator[Frame]:
-        """Frames until the end or an error; that, and what the decoder had to make up, is noted as damage."""
+        """Frames until the end; what could not be decoded is told as damage."""
         index, next_time = 0, self._begin or ZERO
         try:
             for picture in self._pictures():
@@ -140,47 +153,90 @@ class VideoFile(ClosingSource):
                     self._origin = moment
                 yield Frame(index, moment - self._origin, self._to_pixels(picture), time.monotonic())
                 index += 1
-        except av.FFmpegError as error:
-            self.damage = f"{self._url} is damaged after frame {index}: {_reason(error)}"
+        finally:
+            self.damage = self._told()
 
     def _pictures(self) -> Iterator[av.VideoFrame]:
-        """Every picture as it is decoded and filtered."""
-        packets, frames, end = 0, 0, ZERO
-        decode, filters = self._decoder(), Filters(self._time_base)
-        for packet in self._container.demux(self._stream):
-            packets += packet.size > 0
-            if packet.pts is not None:
-                end = max(end, (packet.pts + (packet.duration or 0)) * self._time_base)
-            for decoded in decode(packet):
-                if packet.is_corrupt or decoded.is_corrupt:
-                    self._note_made_up(frames)
-                frames += 1
-                yield from filters(decoded)
+        """Every picture in its order, filtered."""
+        filters = Filters(self._time_base)
+        for picture in in_order(self._decoded(), lambda: self._damage.is_likely):
+            self._damage.shown(picture.pts)
+            yield from filters(picture)
         yield from filters.flush()
-        self.damage = self._cut_short(packets, frames, end) or self.damage
+        self._damage.ended()
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """Every picture as the decoder gives it; a packet that does not decode costs its own."""
+        decode = self._decoder()
+        for packet in self._packets():
+            self._damage.sent(packet)
+            yield from self._tried(decode, packet)
+        yield from self._tried(decode, None)
+        yield from self._tried_again(self._damage.due)
+
+    def _tried(self, decode: Decode, packet: Packet[Any] | None) -> Iterator[av.VideoFrame]:
+        try:
+            pictures = decode(packet)
+        except av.FFmpegError:
+            self._damage.failed()
+            return
+        for picture in pictures:
+            self._damage.came(picture)
+            yield picture
+
+    def _tried_again(self, due: set[int]) -> Iterator[av.VideoFrame]:
+        """Those at the end that one thread finds: an error there makes several lose what they have begun."""
+        if not due or self._reads_layers:
+            return
+        with suppress(av.FFmpegError, InputError), closing(_open_container(self._url, self._format_name)) as again:
+            stream = picture_stream(again, self._url)
+            stream.thread_type = "SLICE"
+            again.seek(min(due), stream=stream)
+            for packet in chain(packets_of(again, [stream]), [None]):
+                for picture in self._tried(stream.codec_context.decode, packet):
+                    if picture.pts in due:
+                        yield picture
+
+    def _packets(self) -> Iterator[Packet[Any]]:
+        count, end, stopped = 0, ZERO, None
+        try:
+            for packet in packets_of(self._container, [self._stream]):
+                count += 1
+                if packet.pts is not None:
+                    end = max(end, (packet.pts + (packet.duration or 0)) * self._time_base)
+                yield packet
+        except av.FFmpegError as error:
+            stopped = f"it cannot be read after {float(end - self._origin):.2f} s: {_reason(error)}"
+        self._missing_end = self._cut_short(count, end) or stopped
+
+    @property
+    def _reads_layers(self) -> bool:
+        """Whether the stream has an alpha layer that its own decoder does not read."""
+        return self._stream.codec_context.name in WITH_ALPHA_LAYER and holds_alpha(self._stream)
 
     def _decoder(self) -> Decode:
         """The stream's own decoder, or one that reads the alpha layer of VP8, VP9 and HEVC."""
         context = self._stream.codec_context
-        if context.name not in WITH_ALPHA_LAYER or not holds_alpha(self._stream):
-            return Packet.decode
-        return WITH_ALPHA_LAYER[context.name](context.extradata or b"")
+        return WITH_ALPHA_LAYER[context.name](context.extradata or b"") if self._reads_layers else context.decode
 
-    def _note_made_up(self, index: int) -> None:
-        self.damage = self.damage or f"{self._url} is damaged near frame {index}: pictures there are missing or wrong"
+    def _told(self) -> str | None:
+        """One line on what is missing, or None."""
+        found = filter(None, (self._missing_end, self._damage.told(self._origin, self._begin, self._end)))
+        told = "; ".join(found)
+        return f"{self._url} is damaged: {told}" if told else None
 
-    def _cut_short(self, packets: int, frames: int, end: Fraction) -> str | None:
+    def _cut_short(self, packets: int, end: Fraction) -> str | None:
         """One line if the file ends before its header says so."""
         stream = self._stream
         if stream.frames:
             # AVI counts a repeated picture without storing it, but its duration is right.
             length = ((stream.start_time or 0) + (stream.duration or 0)) * self._time_base
             if packets < stream.frames and not 0 < length <= end:
-                return f"{self._url} is cut short: {frames} of {stream.frames} frames could be read"
+                return f"it is cut short, with {packets} of {stream.frames} frames"
         # Matroska counts no frames; its tag is rounded and may hold a long last picture.
         stated = _seconds(stream.metadata.get("DURATION", ""))
         if end + 1 < stated:
-            return f"{self._url} is cut short: the pictures end at {float(end):.1f} s of {stated:.1f} s"
+            return f"it is cut short, the pictures end at {float(end):.1f} s of {stated:.1f} s"
         return None
 
     def _describe(self, shape: tuple[int, ...], is_file: bool) -> VideoInfo:
