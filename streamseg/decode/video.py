@@ -23,9 +23,9 @@ from streamseg.decode.damage import Damage
 from streamseg.decode.filters import Filters
 from streamseg.decode.layers import Decode, WithAlphaLayer, has_alpha_layer
 from streamseg.decode.pixels import ToPixels
-from streamseg.decode.reading import is_broadcast, packets_of
+from streamseg.decode.reading import beginning, from_group_before, is_broadcast, read
 from streamseg.decode.stretch import WHOLE, Stretch
-from streamseg.decode.times import in_order
+from streamseg.decode.times import InPacketOrder, at_their_places, in_order
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.stacked import STACKED_TAG
@@ -65,9 +65,10 @@ class VideoFile(ClosingSource):
         self._container = _open_container(url, format_name)
         try:
             self._open_stream()
-            beginning = Fraction(self._container.start_time or 0, av.time_base)
-            self._origin = beginning + stretch.start if stretch.start else ZERO
-            self._end = None if stretch.end is None else beginning + stretch.end
+            self._to_pixels = ToPixels(stacked=self._container.metadata.get("comment") == STACKED_TAG)
+            self._zero = self._beginning()
+            self._origin = self._zero + stretch.start if stretch.start or is_broadcast(self._container) else ZERO
+            self._end = None if stretch.end is None else self._zero + stretch.end
             if stretch.start:
                 self._seek(self._origin)
             self._start_over()
@@ -101,7 +102,12 @@ class VideoFile(ClosingSource):
         self._stream.thread_type = "AUTO"
         self._time_base = self._stream.time_base or DEFAULT_TIME_BASE
         self._rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
-        self._to_pixels = ToPixels(stacked=self._container.metadata.get("comment") == STACKED_TAG)
+
+    def _beginning(self) -> Fraction:
+        """What the file's clock shows at its beginning."""
+        if is_broadcast(self._container):
+            return beginning(self._container, self._stream)
+        return Fraction(self._container.start_time or 0, av.time_base)
 
     def _forget(self) -> None:
         """What was found damaged before does not count."""
@@ -114,6 +120,11 @@ class VideoFile(ClosingSource):
         Some containers land amid pictures that lean on earlier ones, or cannot seek: then from further back.
         """
         self._begin = time
+        if is_broadcast(self._container):  # Only from its beginning, its clock is known.
+            self._container.close()
+            self._container = _open_container(self._url, self._format_name)
+            self._open_stream()
+            return
         for target in (time, time - STEP_BACK_SECONDS, ZERO):
             with suppress(av.FFmpegError):
                 self._forget()
@@ -135,23 +146,28 @@ class VideoFile(ClosingSource):
     def _stretch(self) -> str:
         if self._begin is None and self._end is None:
             return ""
-        end = "its end" if self._end is None else f"{float(self._end):g} s"
-        return f" between {float(self._begin or 0):g} s and {end}"
+        begin = ZERO if self._begin is None else self._begin - self._zero
+        end = "its end" if self._end is None else f"{float(self._end - self._zero):g} s"
+        return f" between {float(begin):g} s and {end}"
 
     def _decode(self) -> Generator[Frame]:
         """Frames until the end; what could not be decoded is told as damage."""
-        index, next_time = 0, self._begin or ZERO
+        index, next_time, last = 0, self._begin or ZERO, None
         try:
             for picture in self._pictures():
                 moment = next_time if picture.pts is None else picture.pts * (picture.time_base or self._time_base)
-                next_time = moment + 1 / self._rate
+                if last is not None and moment <= last:  # A clock that stands still or goes back.
+                    moment = last + max(1, round(1 / (2 * self._rate * self._time_base))) * self._time_base
+                next_time, last = moment + 1 / self._rate, moment
                 if self._end is not None and moment >= self._end:
                     return
                 if self._begin is not None and moment < self._begin:
                     continue
                 if moment < self._origin:  # A file that begins before 0.
                     self._origin = moment
-                yield Frame(index, moment - self._origin, self._to_pixels(picture), time.monotonic())
+                duration = picture.duration * (picture.time_base or self._time_base) or None
+                pixels = self._to_pixels(picture)
+                yield Frame(index, moment - self._origin, pixels, time.monotonic(), duration=duration)
                 index += 1
         finally:
             self.damage = self._told()
@@ -172,7 +188,9 @@ class VideoFile(ClosingSource):
             self._damage.sent(packet)
             yield from self._tried(decode, packet)
         yield from self._tried(decode, None)
-        yield from self._tried_again(self._damage.due)
+        for picture in self._tried_again(self._damage.due):
+            self._damage.came(picture)
+            yield picture
 
     def _tried(self, decode: Decode, packet: Packet[Any] | None) -> Iterator[av.VideoFrame]:
         try:
@@ -186,21 +204,24 @@ class VideoFile(ClosingSource):
 
     def _tried_again(self, due: set[int]) -> Iterator[av.VideoFrame]:
         """Those at the end that one thread finds: an error there makes several lose what they have begun."""
-        if not due or self._reads_layers:
+        if not due or self._reads_layers or self._has_no_times:
             return
         with suppress(av.FFmpegError, InputError), closing(_open_container(self._url, self._format_name)) as again:
             stream = picture_stream(again, self._url)
             stream.thread_type = "SLICE"
-            again.seek(min(due), stream=stream)
-            for packet in chain(packets_of(again, [stream]), [None]):
-                for picture in self._tried(stream.codec_context.decode, packet):
-                    if picture.pts in due:
-                        yield picture
+            packets = read(again, stream, [stream])
+            if is_broadcast(again):
+                packets = from_group_before(packets, min(due) * self._time_base)
+            else:
+                again.seek(min(due), stream=stream)
+            for packet in chain(packets, [None]):
+                with suppress(av.FFmpegError):
+                    yield from (one for one in stream.codec_context.decode(packet) if one.pts in due)
 
     def _packets(self) -> Iterator[Packet[Any]]:
         count, end, stopped = 0, ZERO, None
         try:
-            for packet in packets_of(self._container, [self._stream]):
+            for packet in self._wanted_packets():
                 count += 1
                 if packet.pts is not None:
                     end = max(end, (packet.pts + (packet.duration or 0)) * self._time_base)
@@ -208,6 +229,12 @@ class VideoFile(ClosingSource):
         except av.FFmpegError as error:
             stopped = f"it cannot be read after {float(end - self._origin):.2f} s: {_reason(error)}"
         self._missing_end = self._cut_short(count, end) or stopped
+
+    def _wanted_packets(self) -> Iterator[Packet[Any]]:
+        packets = read(self._container, self._stream, [self._stream])
+        if self._begin is not None and is_broadcast(self._container):
+            return from_group_before(packets, self._begin)
+        return at_their_places(packets) if self._has_no_times else packets
 
     @property
     def _reads_layers(self) -> bool:
@@ -217,7 +244,14 @@ class VideoFile(ClosingSource):
     def _decoder(self) -> Decode:
         """The stream's own decoder, or one that reads the alpha layer of VP8, VP9 and HEVC."""
         context = self._stream.codec_context
-        return WITH_ALPHA_LAYER[context.name](context.extradata or b"") if self._reads_layers else context.decode
+        if self._reads_layers:
+            return WITH_ALPHA_LAYER[context.name](context.extradata or b"")
+        return InPacketOrder(context.decode) if self._has_no_times else context.decode
+
+    @property
+    def _has_no_times(self) -> bool:
+        """Whether the container knows the order of packets, but not when their pictures are seen."""
+        return self._container.format.name == "avi"
 
     def _told(self) -> str | None:
         """One line on what is missing, or None."""
@@ -267,10 +301,10 @@ class VideoFile(ClosingSource):
 
 
 def picture_stream(container: InputContainer, url: str) -> VideoStream:
-    """The first stream of moving pictures.
+    """The stream of moving pictures that players show: the one marked as default, or else the first.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none that can be decoded.
     """
     streams = container.streams
     # The cover picture of a song is a video stream to FFmpeg.
@@ -278,7 +312,10 @@ def picture_stream(container: InputContainer, url: str) -> VideoStream:
     if not moving:
         found = "only sound" if streams.audio else "and no sound either"
         raise InputError(f"{url} has no video stream, {found}; give a file with pictures")
-    return moving[0]
+    known = [stream for stream in moving if stream.codec_context]
+    if not known:
+        raise InputError(f"{url} holds pictures of a codec that is not known; convert it to H.264 first")
+    return next((stream for stream in known if stream.disposition & Disposition.default), known[0])
 
 
 def holds_alpha(stream: VideoStream) -> bool:
