@@ -250,3 +250,65 @@ class TestDurations:
         assert [frame.time * 1000 for frame in found] == times
         if suffix == ".mp4":
             assert found[-1].duration == 3
+
+
+MOVIE_HZ, PICTURE_TICKS, DELAY_TICKS = 1000, 512, 1024
+"""Units of edit lists in what `write` writes: the film's clock; a picture, and what B-frames delay it, on its own."""
+
+
+def with_edits(path: Path, *edits: list[tuple[int, int]]) -> Path:
+    """A copy whose tracks show stretches: of so many of the film's ticks, from so many of their own.
+
+    A stretch from -1 shows nothing. ISO/IEC 14496-12:2022, 8.6.6.
+    """
+    data, at = bytearray(path.read_bytes()), -1
+    for entries in edits:
+        at = data.index(b"elst", at + 1) - 4
+        size = struct.unpack_from(">I", data, at)[0]
+        rows = b"".join(struct.pack(">IiI", length, begin, 1 << 16) for length, begin in entries)
+        box = struct.pack(">I4sII", 16 + len(rows), b"elst", 0, len(entries)) + rows
+        for outer in (b"edts", b"trak", b"moov"):
+            head = data.rindex(outer, 0, at) - 4
+            struct.pack_into(">I", data, head, struct.unpack_from(">I", data, head)[0] + len(box) - size)
+        data[at : at + size] = box
+        at += 4
+    copy = path.with_name("edited.mp4")
+    copy.write_bytes(data)
+    return copy
+
+
+class TestEditLists:
+    @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+    def test_a_beginning_that_was_cut_off(self, suffix: str, tmp_path: Path) -> None:
+        whole = write(tmp_path / "whole.mp4")
+        begin = (DELAY_TICKS + 13 * PICTURE_TICKS, AAC + int(HZ * 13 / RATE))
+        path = with_edits(whole, *([(600, ticks)] for ticks in begin))
+        found = read(path)
+        assert [frame.time for frame in found] == [n / RATE for n in range(15)]
+        assert np.array_equal(found[0].pixels, read(whole)[13].pixels)
+        seen, heard = copied(path, tmp_path / f"out{suffix}")
+        assert seen[0] < Fraction(AAC, HZ)
+        offset = seen[0] - 13 / RATE
+        for what, when in sounds(whole).items():
+            if what in heard:
+                assert abs(heard[what] - when - offset) < Fraction(2, 1000)
+        assert len(heard) == pytest.approx(0.6 * HZ / AAC, abs=2)
+
+    def test_pictures_that_begin_later_than_the_sound(self, tmp_path: Path) -> None:
+        path = with_edits(write(tmp_path / "whole.mp4"), [(500, -1), (1200, DELAY_TICKS)])
+        assert [frame.time for frame in read(path)] == [Fraction(1, 2) + n / RATE for n in range(COUNT)]
+
+    def test_parts_in_another_order(self, tmp_path: Path) -> None:
+        whole = write(tmp_path / "whole.mp4")
+        half = MOVIE_HZ * COUNT / RATE / 2
+        path = with_edits(
+            whole,
+            [(int(half), DELAY_TICKS + COUNT // 2 * PICTURE_TICKS), (int(half), DELAY_TICKS)],
+            [(int(half), AAC + int(HZ * COUNT / RATE / 2)), (int(half), AAC)],
+        )
+        found, expected = read(path), read(whole)
+        assert [frame.time for frame in found] == [n / RATE for n in range(COUNT)]
+        for frame, same in zip(found, expected[COUNT // 2 :] + expected[: COUNT // 2], strict=True):
+            assert np.array_equal(frame.pixels, same.pixels)
+        _, heard = copied(path, tmp_path / "out.mkv")
+        assert len(heard) == pytest.approx(COUNT / RATE * HZ / AAC, abs=3)

@@ -82,7 +82,14 @@ def read_from(
     """
     if origin > 0 and not is_broadcast(container):
         container.seek(int(origin * av.time_base))
-    return read(container, pictures, wanted)
+    return (packet for packet in read(container, pictures, wanted) if not _is_cut_out(packet))
+
+
+def _is_cut_out(packet: Packet[Any]) -> bool:
+    """Whether an edit list leaves a packet out; the one just before 0 is kept, which sets up a decoder of sound."""
+    if not packet.is_discard or packet.pts is None:
+        return packet.is_discard
+    return not packet.pts < 0 <= packet.pts + (packet.duration or 0)
 
 
 def beginning(container: InputContainer, pictures: VideoStream) -> Fraction:

@@ -263,9 +263,10 @@ class VideoFile(ClosingSource):
         """One line if the file ends before its header says so."""
         stream = self._stream
         if stream.frames:
-            # AVI counts a repeated picture without storing it, but its duration is right.
+            # AVI counts a repeated picture without storing it, and MP4 those that its edit list leaves out, but their
+            # duration is right, or ends amid the last picture.
             length = ((stream.start_time or 0) + (stream.duration or 0)) * self._time_base
-            if packets < stream.frames and not 0 < length <= end:
+            if packets < stream.frames and not 0 < length <= end + 1 / self._rate:
                 return f"it is cut short, with {packets} of {stream.frames} frames"
         # Matroska counts no frames; its tag is rounded and may hold a long last picture.
         stated = _seconds(stream.metadata.get("DURATION", ""))
