@@ -64,7 +64,7 @@ def read(container: InputContainer, pictures: VideoStream, wanted: Iterable[Stre
         av.FFmpegError: nothing more can be read.
     """
     streams = list(wanted)
-    if not is_broadcast(container):
+    if not streams or not is_broadcast(container):
         return packets_of(container, streams)
     everything = [pictures, *container.streams.audio, *container.streams.subtitles]
     rate = pictures.average_rate or pictures.guessed_rate
