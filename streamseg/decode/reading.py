@@ -36,6 +36,8 @@ def packets_of(container: InputContainer, streams: Iterable[Stream]) -> Iterator
                 if packet.size:
                     yield packet
             return
+        except IndexError:  # PyAV at the end of a file in which more streams began than it was opened with.
+            return
         except av.InvalidDataError:
             failed += 1
             if failed > UNREADABLE_IN_A_ROW:
