@@ -1,23 +1,33 @@
-"""A training set that lies on the GPU as bytes and is augmented there, so that no CPU core is waited for."""
+"""A training set that lies on the GPU as bytes and is augmented there, so that no CPU core is waited for.
+
+Pictures are resized and cropped one by one, in three operations each; all else is done to a whole batch. Nothing waits
+for the device, so that a GPU gets its next step while it still works on the last.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from streamseg.cuda import in_order, sent
 from streamseg.errors import DataError
-from streamseg.infer import normalise
+from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD
 from train.augment import View, phase_at
-from train.cache import reduced
-from train.camera import draw_changes, on_device
+from train.cache import AT_ONCE, reduced
+from train.camera import Change, draw_changes, on_device
 from train.composites import Composites
 from train.config import Config
 from train.data import LoadablePair, Pixels
 from train.schedule import Key
+
+Item = TypeVar("Item")
 
 RENDERED = 2000
 """Composites that are made once, at the start; crops, flips and cameras make them different each time."""
@@ -32,50 +42,55 @@ class ResidentSet:
     def __init__(
         self, pairs: Sequence[LoadablePair], composites: Composites | None, config: Config, device: torch.device
     ) -> None:
-        """Decodes everything.
+        """Decodes everything, on all cores; a pair that is named twice is held once.
 
         Raises:
             DataError: a pair does not load, or the device has no room for the set.
         """
         self.config, self.device = config, device
         short_side_px = config.data.cache_px
-        self.pictures = self._moved(reduced(*pair.load(), short_side_px) for pair in pairs)
-        rng = np.random.default_rng(config.seed)
-        frames = (composites.frame(short_side_px, rng) for _ in range(RENDERED)) if composites else ()
-        self.composites = self._moved(frames)
+        unique = list(dict.fromkeys(pairs))
+        held = dict(zip(unique, self._moved(unique, lambda pair: reduced(*pair.load(), short_side_px)), strict=True))
+        self.pictures = [held[pair] for pair in pairs]
 
-    def batch(self, keys: Sequence[Key], total_steps: int) -> tuple[Tensor, Tensor]:
-        """Images `(n, 3, c, c)`, normalised, and alphas `(n, 1, c, c)` in [0, 1] of the keys (step, index)."""
-        samples = [self._sample(step, index, total_steps) for step, index in keys]
-        pictures = torch.stack(samples)
-        return normalise(pictures[:, :3]), pictures[:, 3:] / 255
+        def composed(number: int) -> tuple[Pixels, Pixels]:
+            assert composites
+            return composites.frame(short_side_px, np.random.default_rng((config.seed, number)))
 
-    def _sample(self, step: int, index: int, total_steps: int) -> Tensor:
-        """One augmented picture `(4, c, c)`, float32 in 0..255."""
-        rng = np.random.default_rng((self.config.seed, step, index))
-        generator = torch.Generator(self.device).manual_seed(self._noise_seed(step, index))
-        phase = phase_at(self.config.augment, step / total_steps)
-        picture = self._picture(index, rng)
-        view = View.draw(picture.shape[1], picture.shape[2], self.config.augment, phase, rng)
-        seen = shown(picture, view, self.config.augment.antialias)
-        image = seen[:3]
-        for change in draw_changes(self.config.augment, phase.crop_px, rng):
-            image = on_device(image, change, generator)
-        return torch.cat((image, seen[3:]))
+        self.composites = self._moved(range(RENDERED) if composites else (), composed)
+        mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
+        self._mean, self._std = mean.to(device), std.to(device)
 
-    def _noise_seed(self, step: int, index: int) -> int:
-        """A seed of its own, so that the draws from the sample's generator stay those of `TrainingSet`."""
-        return int(np.random.SeedSequence((self.config.seed, step, index)).generate_state(1, np.uint64)[0] >> 1)
+    @torch.no_grad()
+    def batch(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
+        """Images `(n, 3, c, c)`, normalised, and alphas `(n, 1, c, c)` in [0, 1]; all keys must be of one step."""
+        pictures, views, changes = zip(*(self._drawn(key) for key in keys), strict=True)
+        seen = shown(pictures, views, self.config.augment.antialias)
+        images = on_device(seen[:, :3], changes, lambda n: self._generator(keys[n]))
+        return (images - self._mean) / self._std, seen[:, 3:] / 255
+
+    def _drawn(self, key: Key) -> tuple[Tensor, View, list[Change]]:
+        """A picture, what is seen of it, and what the camera does to that; in the order of `TrainingSet`'s draws."""
+        augment = self.config.augment
+        rng = np.random.default_rng((self.config.seed, key.step, key.pair))
+        picture, phase = self._picture(key.pair, rng), phase_at(augment, key.progress)
+        view = View.draw(picture.shape[1], picture.shape[2], augment, phase, rng)
+        return picture, view, list(draw_changes(augment, phase.crop_px, rng))
+
+    def _generator(self, key: Key) -> torch.Generator:
+        """Has a seed of its own, so that the draws from the sample's generator stay those of `TrainingSet`."""
+        seed = np.random.SeedSequence((self.config.seed, key.step, key.pair)).generate_state(1, np.uint64)[0] >> 1
+        return torch.Generator(self.device).manual_seed(int(seed))
 
     def _picture(self, index: int, rng: np.random.Generator) -> Tensor:
         if self.composites and rng.random() < self.config.data.composite_share:
             return self.composites[rng.integers(len(self.composites))]
         return self.pictures[index]
 
-    def _moved(self, pictures: Iterable[tuple[Pixels, Pixels]]) -> list[Tensor]:
-        moved = []
+    def _moved(self, items: Iterable[Item], load: Callable[[Item], tuple[Pixels, Pixels]]) -> list[Tensor]:
+        moved: list[Tensor] = []
         try:
-            for image, mask in pictures:
+            for image, mask in _loaded(items, load):
                 planes = np.concatenate((image, mask[..., None]), axis=2).transpose(2, 0, 1)
                 moved.append(torch.from_numpy(np.ascontiguousarray(planes)).to(self.device))
         except torch.OutOfMemoryError as error:
@@ -86,21 +101,27 @@ class ResidentSet:
         return moved
 
 
-def shown(picture: Tensor, view: View, antialias: bool) -> Tensor:
-    """A view of uint8 `(C, H, W)`: float32 `(C, c, c)` of whole levels in 0..255."""
-    resized = F.interpolate(picture[None].float(), view.size, mode="bilinear", align_corners=False, antialias=antialias)
-    top, bottom, left, right = view.border
-    if any(view.border):
-        resized = _mirrored(resized, 2, top, bottom)
-        resized = _mirrored(resized, 3, left, right)
-    y, x = view.corner
-    crop = resized[0, :, y : y + view.side, x : x + view.side]
-    flips = [axis for axis, flipped in ((1, view.upside_down), (2, view.mirrored)) if flipped]
-    return crop.flip(flips).round().clamp(0, 255)
+def _loaded(items: Iterable[Item], load: Callable[[Item], tuple[Pixels, Pixels]]) -> Iterator[tuple[Pixels, Pixels]]:
+    with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
+        yield from in_order(items, lambda item: pool.submit(load, item).result, AT_ONCE)
 
 
-def _mirrored(pictures: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """Rows or columns mirrored at the edges, as often as it takes; `F.pad` mirrors at most once."""
-    length = pictures.shape[axis]
+def shown(pictures: Sequence[Tensor], views: Sequence[View], antialias: bool) -> Tensor:
+    """Views of uint8 `(C, H, W)` of any sizes: float32 `(n, C, c, c)` of whole levels in 0..255."""
+    places = sent(np.stack([[_places(view, axis) for axis in (0, 1)] for view in views]), pictures[0].device)
+    crops = []
+    for picture, view, (rows, columns) in zip(pictures, views, places, strict=True):
+        whole = F.interpolate(
+            picture[None].float(), view.size, mode="bilinear", align_corners=False, antialias=antialias
+        )
+        crops.append(whole[0][:, rows[:, None], columns])
+    return torch.stack(crops).round().clamp(0, 255)
+
+
+def _places(view: View, axis: int) -> npt.NDArray[np.int64]:
+    """The rows (axis 0) or columns (1) of the resized picture that the view shows, in its order: `(c,)`."""
+    length, first = view.size[axis], view.corner[axis]
+    before, after = view.border[2 * axis : 2 * axis + 2]
     places = np.pad(np.arange(length), (before, after), mode="reflect" if length > 1 else "edge")
-    return pictures.index_select(axis, torch.from_numpy(places).to(pictures.device))
+    seen = places[first : first + view.side]
+    return seen[::-1] if (view.upside_down, view.mirrored)[axis] else seen
