@@ -17,14 +17,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from streamseg.bench_overlap import GpuWatch, Overlap
 from streamseg.config import InferSettings, Settings
 from streamseg.decode import Source, open_camera, open_source
+from streamseg.engines.torch_engine import StreamedEngine
 from streamseg.frames import Frame, VideoInfo
 from streamseg.infer import Engine, black_pictures, matte_of
 from streamseg.pipeline import StationTime, Statistics, run
@@ -33,6 +35,8 @@ from streamseg.sink.base import CompletingSink
 
 ENGINE_CALLS = 5
 FRAMES_BETWEEN_LOOKS = 10
+FRAMES_BEFORE_WATCHING = 10
+FRAMES_WATCHED = 60
 LOOKS_FOR_A_SLOPE = 20
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6 if hasattr(os, "sysconf") else 0.0
 
@@ -61,6 +65,7 @@ class Measured:
         engine_ms: a call of the engine alone, on a batch.
         share_of_engine: fps as a share of what the engine alone would give; None live, where it runs when it is free.
         memory_mb: what the process held, every ten frames; empty where the system does not tell.
+        overlap: how much a GPU does at a time, in a short run of its own, since watching costs time; None on a CPU.
     """
 
     frames: int
@@ -73,6 +78,7 @@ class Measured:
     engine_ms: float
     share_of_engine: float | None
     memory_mb: list[float] = field(default_factory=list)
+    overlap: Overlap | None = None
 
     @property
     def latency_ms(self) -> dict[str, float]:
@@ -95,7 +101,8 @@ class Measured:
     def as_json(self) -> dict[str, Any]:
         """All figures, for a file."""
         names = ("latency_ms", "peak_memory_mb", "mb_per_1000_frames")
-        return asdict(self) | {name: getattr(self, name) for name in names}
+        overlap = self.overlap.as_json() if self.overlap else None
+        return asdict(self) | {name: getattr(self, name) for name in names} | {"overlap": overlap}
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,7 @@ def measure(work: Work, engine: Engine) -> Measured:
         engine_ms=engine_ms,
         share_of_engine=None if work.live else done.fps * engine_ms / 1000 / infer.batch_size / infer.stride,
         memory_mb=memory_mb,
+        overlap=_overlap(work, engine) if isinstance(engine, StreamedEngine) and not work.live else None,
     )
 
 
@@ -191,6 +199,18 @@ def _run(work: Work, engine: Engine, on_frame: Callable[[Statistics], None]) -> 
             matte_of(engine, black_pictures(source.info, infer.input_size, infer.batch_size))
         with _sink(work, source, Path(folder)) as sink:
             return run(source, engine, sink, work.settings, work.frames, on_frame)
+
+
+def _overlap(work: Work, engine: Engine) -> Overlap | None:
+    """What the GPU does on some frames, once the line is full."""
+    watch = GpuWatch()
+
+    def on_frame(so_far: Statistics) -> None:
+        if so_far.frames == FRAMES_BEFORE_WATCHING:
+            watch.start()
+
+    _run(replace(work, frames=min(work.frames, FRAMES_BEFORE_WATCHING + FRAMES_WATCHED)), engine, on_frame)
+    return watch.stop()
 
 
 def _sink(work: Work, source: Source, folder: Path) -> Sink:
