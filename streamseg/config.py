@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from streamseg.frames import Kind
 
 
+AUTO = "auto"
+
+
 class Section(BaseModel):
     """A frozen table that refuses unknown keys."""
 
@@ -32,8 +35,9 @@ class Section(BaseModel):
 class InferSettings(Section):
     """The network and what it sees."""
 
-    model: str = "lite"
-    """Packaged weights (`streamseg weights list`) or a weights file."""
+    model: str = AUTO
+    """Packaged weights (`streamseg weights list`), a weights file, or `auto`: `lite` for files and photos, and for live
+    sources the best that has a matte of its own for every frame on this machine, which is measured at the start."""
     engine: Literal["auto", "openvino", "onnx", "torch", "torch-compile"] = "auto"
     """What runs the network; auto takes CUDA where there is one, else OpenVINO, else ONNX Runtime, else PyTorch.
     `torch-compile` is PyTorch after a minute of compilation."""

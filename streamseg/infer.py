@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
+from statistics import median
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import cv2
@@ -41,6 +43,9 @@ narrower picture networks tend to lose the body."""
 
 TALL_GROWTH = Fraction(13, 10)
 """How many times the input size a tall frame may reach for that width."""
+
+TIMED_CALLS = 5
+"""Calls of an engine that its time is the median of."""
 
 
 class Engine(Protocol):
@@ -111,6 +116,8 @@ def open_engine(name: str, net: U2Net | QuantisedNet, threads: int | None = None
 
 def engine_of(settings: InferSettings, live: bool = False) -> Engine:
     """Opens the engine that the settings name, with their weights; raises as `open_engine` and `load_model`.
+
+    The model `auto` is that of files and photos; `select.engine_for` chooses one for a live source.
 
     For a live source it leaves a core to the other stations, which have to keep the camera's pace. On two cores that
     are busy anyway it is hardly slower for it.
@@ -211,6 +218,23 @@ def in_batches(frames: Iterable[Frame], batch_size: int) -> Iterator[tuple[Frame
 def warm_up(engine: Engine, info: VideoInfo, input_size: int) -> None:
     """Runs `engine` once on a black frame, so that a live source need not wait while it compiles."""
     matte_of(engine, black_pictures(info, input_size))
+
+
+def call_seconds(engine: Engine, small: Pixels, clock: Callable[[], float] = time.perf_counter) -> float:
+    """The time of a call of the engine alone on what `small_pictures` made: the median of a few, when it is warm.
+
+    Args:
+        engine: what `open_engine` returned.
+        small: its batch.
+        clock: tells the time in seconds.
+    """
+    matte_of(engine, small)
+    calls = []
+    for _ in range(TIMED_CALLS):
+        started = clock()
+        matte_of(engine, small)
+        calls.append(clock() - started)
+    return median(calls)
 
 
 def black_pictures(info: VideoInfo, input_size: int, batch_size: int = 1) -> Pixels:

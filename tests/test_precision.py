@@ -24,6 +24,8 @@ def made_for_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     ("knobs", "chosen"),
     [
         ({}, "lite-int8"),
+        ({"model": "auto"}, "lite-int8"),
+        ({"model": "lite"}, "lite-int8"),
         ({"model": "lite-duts"}, "lite-duts-int8"),
         ({"engine": "openvino"}, "lite-int8"),
         ({"precision": "fp32"}, "lite"),
