@@ -118,8 +118,7 @@ def _against(work: Work, pair: list[Settings], turns: int) -> Ratio:
 
 def _against_seed(work: Work, engine: Engine, turns: int) -> Ratio:
     from streamseg.bench import in_turns, line_fps
-    from streamseg.bench_seed import seeds_fps
+    from streamseg.bench_seed import SEEDS_MODEL, seeds_fps
     from streamseg.weights import load_weights
 
-    net = load_weights(work.settings.infer.model).eval()
-    return in_turns(partial(line_fps, work, engine), partial(seeds_fps, work, net), turns)
+    return in_turns(partial(line_fps, work, engine), partial(seeds_fps, work, load_weights(SEEDS_MODEL)), turns)
