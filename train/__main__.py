@@ -18,13 +18,13 @@ from streamseg.infer import open_engine
 from streamseg.weights import load_model
 from train.charts import draw_comparison
 from train.config import load_config
-from train.data import pairs_at
+from train.data import empty_pairs, pairs_at
 from train.distributed import Ranks, process_group
 from train.evaluate import judged
 from train.export import export, read_trained
 from train.loop import Trainer
-from train.metrics import summarise
-from train.report import Worst, print_table, write_report
+from train.metrics import by_prefix, summarise
+from train.report import Worst, print_prefix_table, print_table, write_report
 
 COMMANDS = ("train", "eval", "curves", "export")
 
@@ -55,22 +55,31 @@ def train_command(
 def eval_command(
     weights: Annotated[str, typer.Option(help="A packaged name, a weights file or a run's .pt checkpoint.")],
     data: Annotated[Path, typer.Option(help="Folder or tar shard of images and masks.")],
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Nobody is in the images: alpha is 0, MAE its mean; F says nothing.")
+    ] = False,
+    every: Annotated[int, typer.Option(min=1, help="Take every N-th image by name, from the first one on.")] = 1,
     size: Annotated[int, typer.Option(min=32, help="Network input, px: the square's side, or the long side.")] = 320,
     keep_aspect: Annotated[bool, typer.Option("--keep-aspect", help="Do not squash images to a square.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the report [default: eval/WEIGHTS-DATA].")] = None,
 ) -> None:
     """Scores weights on a set of images and masks, each at its own size.
 
-    Prints a table; the report is scores.json, scores.csv with a line an image, and worst.png with the 16 worst mattes.
+    Prints a table, and one by sets where the stems name several, as in voc07__000123; the report is scores.json,
+    scores.csv with a line an image, and worst.png with the 16 worst mattes.
     """
-    pairs, engine = pairs_at(data), open_engine("auto", load_model(weights))
+    pairs, engine = (empty_pairs if empty else pairs_at)(data)[::every], open_engine("auto", load_model(weights))
     worst, settings = Worst(), {"weights": weights, "data": str(data), "size_px": size, "squash": not keep_aspect}
+    settings |= {"empty": empty, "every": every}
     done = judged(engine.alpha, enumerate(pairs), size, not keep_aspect, torch.device("cpu"))
     records = list(track(worst.watched(done), "images", len(pairs), console=Console(stderr=True), transient=True))
     scores, folder = summarise(records), out or Path("eval", f"{Path(weights).stem}-{data.stem}")
     named = [(pair.stem, record) for pair, record in zip(pairs, records, strict=True)]
     write_report(folder, settings, scores, named, worst.tiles())
-    print_table(scores, f"{weights} on {data}, {size} px" + (", proportions kept" if keep_aspect else ""))
+    how = (", proportions kept" if keep_aspect else "") + (f", one image in {every}" if every > 1 else "")
+    print_table(scores, f"{weights} on {data}, {size} px{how}")
+    if len(sets := by_prefix(named)) > 1:
+        print_prefix_table(sets)
     print(f"wrote scores.json, scores.csv and worst.png to {folder}")
 
 

@@ -53,11 +53,11 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An image and the mask of what stands out in it."""
+    """An image and the mask of what stands out in it; without a mask, nothing does."""
 
     stem: str
     image: Blob
-    mask: Blob
+    mask: Blob | None
 
     def load(self) -> tuple[Pixels, Pixels]:
         """Decodes to RGB `(H, W, 3)` and alpha `(H, W)`, both uint8.
@@ -67,7 +67,8 @@ class Pair:
         Raises:
             DataError: one of the two does not decode, their sizes differ, or the mask has colours.
         """
-        bgr, mask = decode(self.image, cv2.IMREAD_COLOR).astype(np.uint8, copy=False), _mask(self.mask)
+        bgr = decode(self.image, cv2.IMREAD_COLOR).astype(np.uint8, copy=False)
+        mask = _mask(self.mask) if self.mask else np.zeros(bgr.shape[:2], np.uint8)
         if bgr.shape[:2] != mask.shape:
             raise DataError(f"{self.stem}: image is {bgr.shape[:2]} px and its mask {mask.shape} px (height, width)")
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False), mask
@@ -99,6 +100,28 @@ def pairs_at(path: Path) -> list[Pair]:
     Raises:
         DataError: it is neither of the two or empty, or an image or mask lacks its partner.
     """
+    images, masks = _listed(path)
+    lonely = sorted(images.keys() ^ masks.keys())
+    if lonely or not images:
+        what = f"{len(lonely)} files lack a partner: {', '.join(lonely[:5])}" if lonely else "no images and masks"
+        raise DataError(f"{path}: {what}; it must hold images/STEM.* and masks/STEM.* (or the DUTS folders)")
+    return [Pair(stem, images[stem], masks[stem]) for stem in sorted(images)]
+
+
+def empty_pairs(path: Path) -> list[Pair]:
+    """The images of one folder or tar shard as pairs whose alpha is 0 everywhere, sorted by stem.
+
+    Raises:
+        DataError: it is neither of the two or holds no images.
+    """
+    images, _ = _listed(path)
+    if not images:
+        raise DataError(f"{path}: no images; it must hold images/STEM.*")
+    return [Pair(stem, images[stem], None) for stem in sorted(images)]
+
+
+def _listed(path: Path) -> tuple[dict[str, Blob], dict[str, Blob]]:
+    """The images and the masks of one source by their stems; raises DataError where a stem is there twice."""
     images: dict[str, Blob] = {}
     masks: dict[str, Blob] = {}
     for name, blob in members(path):
@@ -109,11 +132,7 @@ def pairs_at(path: Path) -> list[Pair]:
         if name.stem in found:
             raise DataError(f"{path}: {name.parent.name} holds {name.stem} twice; give each set as its own source")
         found[name.stem] = blob
-    lonely = sorted(images.keys() ^ masks.keys())
-    if lonely or not images:
-        what = f"{len(lonely)} files lack a partner: {', '.join(lonely[:5])}" if lonely else "no images and masks"
-        raise DataError(f"{path}: {what}; it must hold images/STEM.* and masks/STEM.* (or the DUTS folders)")
-    return [Pair(stem, images[stem], masks[stem]) for stem in sorted(images)]
+    return images, masks
 
 
 def check_pairs(pairs: Iterable[LoadablePair]) -> None:
