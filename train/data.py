@@ -59,6 +59,11 @@ class Pair:
     image: Blob
     mask: Blob | None
 
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """The files that it is read from."""
+        return (self.image, self.mask) if self.mask else (self.image,)
+
     def load(self) -> tuple[Pixels, Pixels]:
         """Decodes to RGB `(H, W, 3)` and alpha `(H, W)`, both uint8.
 
@@ -100,7 +105,16 @@ def pairs_at(path: Path) -> list[Pair]:
     Raises:
         DataError: it is neither of the two or empty, or an image or mask lacks its partner.
     """
-    images, masks = _listed(path)
+    images: dict[str, Blob] = {}
+    masks: dict[str, Blob] = {}
+    for name, blob in members(path):
+        found = images if name.parent.name in IMAGE_FOLDERS else masks if name.parent.name in MASK_FOLDERS else None
+        # macOS leaves files such as ._STEM.jpg beside the real ones.
+        if found is None or name.suffix.lower() not in SUFFIXES or name.name.startswith("."):
+            continue
+        if name.stem in found:
+            raise DataError(f"{path}: {name.parent.name} holds {name.stem} twice; give each set as its own source")
+        found[name.stem] = blob
     lonely = sorted(images.keys() ^ masks.keys())
     if lonely or not images:
         what = f"{len(lonely)} files lack a partner: {', '.join(lonely[:5])}" if lonely else "no images and masks"
@@ -112,27 +126,16 @@ def empty_pairs(path: Path) -> list[Pair]:
     """The images of one folder or tar shard as pairs whose alpha is 0 everywhere, sorted by stem.
 
     Raises:
-        DataError: it is neither of the two or holds no images.
+        DataError: it is neither of the two, or holds no images.
     """
-    images, _ = _listed(path)
+    images = {
+        name.stem: blob
+        for name, blob in members(path)
+        if name.suffix.lower() in SUFFIXES and name.parent.name not in MASK_FOLDERS and not name.name.startswith(".")
+    }
     if not images:
-        raise DataError(f"{path}: no images; it must hold images/STEM.*")
+        raise DataError(f"{path} holds no images")
     return [Pair(stem, images[stem], None) for stem in sorted(images)]
-
-
-def _listed(path: Path) -> tuple[dict[str, Blob], dict[str, Blob]]:
-    """The images and the masks of one source by their stems; raises DataError where a stem is there twice."""
-    images: dict[str, Blob] = {}
-    masks: dict[str, Blob] = {}
-    for name, blob in members(path):
-        found = images if name.parent.name in IMAGE_FOLDERS else masks if name.parent.name in MASK_FOLDERS else None
-        # macOS leaves files such as ._STEM.jpg beside the real ones.
-        if found is None or name.suffix.lower() not in SUFFIXES or name.name.startswith("."):
-            continue
-        if name.stem in found:
-            raise DataError(f"{path}: {name.parent.name} holds {name.stem} twice; give each set as its own source")
-        found[name.stem] = blob
-    return images, masks
 
 
 def check_pairs(pairs: Iterable[LoadablePair]) -> None:

@@ -14,21 +14,18 @@ EDGE_WINDOW = 11
 """The window that looks for edges is this fraction of the picture's short side: 31 px at 352 px, as published."""
 
 
-def training_loss(logits: Sequence[Tensor], alpha: Tensor, config: Loss, teacher: Tensor | None = None) -> Tensor:
+def training_loss(logits: Sequence[Tensor], alpha: Tensor, config: Loss) -> Tensor:
     """The sum of the terms that the configuration asks for.
 
     Args:
         logits: the fused map and the six side maps, each `(N, 1, H, W)`, before the sigmoid.
         alpha: the target `(N, 1, H, W)` in [0, 1].
         config: the weights of the terms.
-        teacher: alpha `(N, 1, H, W)` of the network to distil from, where there is one.
     """
     weights = edge_weights(alpha, config.edge_weight) if config.edge_weight else None
     loss = deep_supervision_loss(logits, alpha, weights)
     if config.l1_weight:
         loss = loss + config.l1_weight * F.l1_loss(torch.sigmoid(logits[0].float()), alpha)
-    if teacher is not None:
-        loss = loss + config.distill_weight * deep_supervision_loss(logits, teacher)
     return loss
 
 

@@ -166,7 +166,7 @@ def test_images_without_masks_are_pairs_with_empty_alpha(root: Path) -> None:
         assert not mask.any()
     assert [pair.stem for pair in empty_pairs(root / "set.tar")] == [pair.stem for pair in pairs]
     (root / "empty").mkdir()
-    with pytest.raises(DataError, match="empty: no images; it must hold"):
+    with pytest.raises(DataError, match="empty holds no images"):
         empty_pairs(root / "empty")
 
 
