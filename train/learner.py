@@ -1,4 +1,4 @@
-"""The network and everything that changes with it: optimiser, averaged weights, loss scaling, teacher."""
+"""The network and everything that changes with it: optimiser, averaged weights, loss scaling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from streamseg.errors import ConfigError
-from streamseg.u2net import CONFIGS, FusedU2Net, U2Net
+from streamseg.u2net import CONFIGS, U2Net
 from streamseg.weights import load_weights
 from train.config import Config, Model, Optim
 from train.loader import Sample
@@ -32,7 +32,6 @@ class Learner:
         self.optimizer = _optimizer(self.net, config.optim)
         self.amp_dtype = _amp_dtype(config.optim.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp_dtype == torch.float16)
-        self.teacher = _teacher(config, device)
         self.forward = _wrapped(self.net, config.optim.compile, ranks)
 
     @property
@@ -107,16 +106,9 @@ class Learner:
         with exchange:
             with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
                 logits = self.forward(images)
-                taught = self._taught(images)
-            loss = training_loss(logits, alphas, self.config.loss, taught) * share
+            loss = training_loss(logits, alphas, self.config.loss) * share
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
-
-    def _taught(self, images: Tensor) -> Tensor | None:
-        if self.teacher is None:
-            return None
-        with torch.no_grad():
-            return cast(Tensor, self.teacher(images)).float()
 
 
 def freeze_statistics(net: nn.Module) -> None:
@@ -158,14 +150,6 @@ def _optimizer(net: U2Net, optim: Optim) -> torch.optim.Optimizer:
         return Muon(net, optim.learning_rate, optim.weight_decay)
     kind: type[torch.optim.Adam] = torch.optim.Adam if optim.optimizer == "adam" else torch.optim.AdamW
     return kind(net.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
-
-
-def _teacher(config: Config, device: torch.device) -> nn.Module | None:
-    if not config.loss.distill_from:
-        return None
-    teacher = FusedU2Net(load_weights(config.loss.distill_from))
-    _to_channels_last(teacher, device)
-    return teacher
 
 
 def _wrapped(net: U2Net, compiled: bool, ranks: int) -> nn.Module:
