@@ -158,7 +158,7 @@ class ForeignNet:
         steps = "" if image.size_px else f" in multiples of {image.multiple_of_px} px"
         batches = ", one at a time" if image.one_at_a_time else ""
         norm = image.normalisation
-        return {
+        facts = {
             "file": str(self.path),
             "size": f"{self.path.stat().st_size / 1e6:.1f} MB",
             "input": f"{image.layout}, {image.type}, {size}{steps}{batches}",
@@ -167,8 +167,8 @@ class ForeignNet:
             else "ImageNet's mean and deviation",
             "output": f"{alpha.name}, {alpha.layout or 'NHW'}, {'logits' if alpha.are_logits else 'alpha in [0, 1]'}",
             "description": str(beside) if beside.exists() else f"none; {beside} can change the above",
-            **self.metadata,
         }
+        return facts | {key: text for key, text in self.metadata.items() if key not in facts}
 
 
 def description_path(path: Path) -> Path:
