@@ -25,8 +25,8 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="auto|NAME|FILE",
-        help="Packaged weights or a weights file; auto: lite, live the best that keeps the camera's pace "
-        "(default: auto).",
+        help="Packaged weights, a weights file or any matting network as .onnx; auto: lite, live the best that keeps "
+        "the camera's pace (default: auto).",
     ),
 ]
 EngineName = Annotated[

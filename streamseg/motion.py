@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from streamseg.frames import Batch, Frame, Pixels
-from streamseg.infer import Engine, Inset, inset_of, matte_of, mattes_of, small_pictures
+from streamseg.infer import Engine, Inset, inset_of, long_side, matte_of, mattes_of, small_pictures
 from streamseg.smooth import CutDetector
 
 HALF = Fraction(1, 2)
@@ -87,7 +87,7 @@ def infer_some(
     carrier = Carrier()
     last: Key | None = None
     waiting: list[_Shot] = []
-    for shot in _keyed(_groups(_shots(frames, input_size), stride, batch_size), engine):
+    for shot in _keyed(_groups(_shots(frames, long_side(engine, input_size)), stride, batch_size), engine):
         if shot.key is None:
             waiting.append(shot)
             continue
@@ -218,7 +218,7 @@ def infer_newest(
     """
     carrier = Carrier()
     with _Runner(engine, PATIENCE * frame_seconds, clock) as runner:
-        for shot in _shots(frames, input_size):
+        for shot in _shots(frames, long_side(engine, input_size)):
             key = runner.newest(shot)
             alpha = key.alpha if key.grey is shot.grey else carrier.carry(key, shot.grey)
             age_seconds = shot.frame.captured_seconds - key.captured_seconds

@@ -40,6 +40,8 @@ def chosen_model(settings: InferSettings) -> str:
         if wanted == "fp32":
             raise WeightsError(f"{model} is int8; for --precision fp32 name float32 weights, such as lite")
         return model
+    if wanted != "auto" and model.lower().endswith(".onnx"):
+        raise WeightsError(f"{model} runs in the precision that it was exported in; leave --precision {wanted} out")
     form = _packaged_int8(model)
     if wanted == "int8" and not form:
         raise WeightsError(

@@ -9,6 +9,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor
 
 from streamseg.atomic import write_whole
-from streamseg.errors import OutputError, WeightsError
+from streamseg.errors import MissingExtraError, OutputError, WeightsError
+from streamseg.foreign import ForeignNet, description_path, read_foreign
 from streamseg.official import State, official_names, own_state, read_onnx
 from streamseg.quantised import QuantisedNet, is_quantised
 from streamseg.u2net import CONFIGS, Architecture, U2Net
@@ -27,6 +29,9 @@ OFFICIAL: tuple[Architecture, ...] = ("lite", "full")
 
 FORMAT = "streamseg-1"
 """Value of the metadata key `format` in the files that `save_weights` writes."""
+
+Model = U2Net | QuantisedNet | ForeignNet
+"""What an engine runs."""
 
 MODELS = Path(__file__).parent / "models"
 
@@ -78,15 +83,24 @@ def load_weights(name_or_path: str | Path) -> U2Net:
     return _load(path)[0]
 
 
-def load_model(name_or_path: str | Path) -> U2Net | QuantisedNet:
-    """What an engine runs: a network from its weights, or an int8 one, named *.int8.onnx.
+def load_model(name_or_path: str | Path) -> Model:
+    """What an engine runs: a network from its weights, an int8 one, named *.int8.onnx, or any other ONNX graph.
 
     Raises:
-        WeightsError: as `load_weights`; a damaged int8 network is found when an engine opens it.
-        MissingExtraError: as `load_weights`.
+        WeightsError: as `load_weights` and `read_foreign`; a damaged int8 network is found when an engine opens it.
     """
     path = _resolve(name_or_path)
-    return QuantisedNet(path) if is_quantised(path) else _load(path)[0]
+    if is_quantised(path):
+        return QuantisedNet(path)
+    return _from_onnx(path) if path.suffix.lower() == ".onnx" else _load(path)[0]
+
+
+def _from_onnx(path: Path) -> U2Net | ForeignNet:
+    """The official U²-Net in our own form, if the file is that and can be read; else, or if described, as it is."""
+    if not description_path(path).exists():
+        with suppress(WeightsError, MissingExtraError):
+            return _load(path)[0]
+    return read_foreign(path)
 
 
 def read_info(name_or_path: str | Path) -> WeightsInfo:
