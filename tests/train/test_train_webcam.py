@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,11 @@ def test_a_source_of_rooms_must_hold_images(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match="holds no images"):
         empty_pairs(tmp_path / "nothing")
+    write_pair(tmp_path / "rooms" / "more", "a", seed=1)
     write_pair(tmp_path / "rooms", "a", seed=1)
+    with pytest.raises(DataError, match="holds two images named a"):
+        empty_pairs(tmp_path / "rooms")
+    shutil.rmtree(tmp_path / "rooms" / "more")
     (pair,) = empty_pairs(tmp_path / "rooms")
     assert pair.load()[0].shape == (40, 56, 3)
     assert not pair.load()[1].any()
