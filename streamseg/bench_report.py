@@ -22,9 +22,11 @@ def show(measured: Measured, console: Console) -> None:
         parts = (station.busy, station.starved, station.blocked)
         table.add_row(name, *(f"{seconds / measured.frames * 1000:.1f}" for seconds in parts))
     console.print(table)
-    latency = ", ".join(f"{name} {milliseconds:.0f}" for name, milliseconds in measured.latency_ms.items())
     console.print(f"{measured.fps:.1f} fps over {measured.frames} frames, {measured.dropped} dropped", soft_wrap=True)
-    console.print(f"latency {latency} ms", soft_wrap=True)
+    console.print(f"latency {_shares(measured.latency_ms)}", soft_wrap=True)
+    if measured.matte_age_ms:
+        ages = f"age of the mattes {_shares(measured.matte_age_ms)}"
+        console.print(f"{ages}; fresh ones for {measured.fresh_share:.1%} of the frames", soft_wrap=True)
     share = f"{measured.share_of_bottleneck:.0%} of what it alone would give"
     console.print(f"held up by {measured.bottleneck}; the line reaches {share}", soft_wrap=True)
     share_of_engine = measured.share_of_engine
@@ -44,6 +46,10 @@ def _told(overlap: Overlap) -> str:
         f"GPU, over {overlap.elapsed_ms:.0f} ms: computes {overlap.computing_share:.0%} of the time; {copies}, "
         f"{overlap.hidden_share:.0%} of that while it computes"
     )
+
+
+def _shares(values_ms: dict[str, float]) -> str:
+    return ", ".join(f"{name} {milliseconds:.0f}" for name, milliseconds in values_ms.items()) + " ms"
 
 
 def show_ratio(ratio: Ratio, what: str, console: Console) -> None:

@@ -220,17 +220,19 @@ def _batch_suffix(to: str | None, settings: Settings) -> str:
 def _run(
     source: Source, out: str, settings: Settings, frame_limit: int | None = None, resume: bool = False
 ) -> Statistics:
-    from streamseg.infer import engine_of
     from streamseg.pipeline import run
     from streamseg.progress import RunProgress
+    from streamseg.select import engine_for
     from streamseg.sink import open_sink
 
-    engine = engine_of(settings.infer, source.info.live)
+    chosen = engine_for(settings.infer, source.info)
+    if chosen.reason:
+        print(chosen.reason)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
     sink = open_sink(out, source.info, settings.composite.kind, settings.output, resume)
     try:
         with sink, RunProgress(total) as progress:
-            statistics = run(source, engine, sink, settings, frame_limit, progress.update)
+            statistics = run(source, chosen.engine, sink, settings, frame_limit, progress.update)
     except KeyboardInterrupt:
         print(f"stopped by Ctrl-C; {sink.written}", file=sys.stderr)
         raise
@@ -249,7 +251,9 @@ def _refuse_overwriting(out: str, *inputs: str | None) -> None:
 def _live_summary(statistics: Statistics) -> str:
     dropped = f"{statistics.dropped} dropped to keep the camera's pace" if statistics.dropped else "none dropped"
     latency = f"latency {statistics.latency_ms():.0f} ms (95 %: {statistics.latency_ms(0.95):.0f} ms)"
-    return f"{_speed(statistics)}, {dropped}, {latency}"
+    age = f"age of the mattes {statistics.matte_age_ms():.0f} ms (95 %: {statistics.matte_age_ms(0.95):.0f} ms)"
+    fresh = f"fresh ones for {100 * statistics.fresh_share:.1f} % of the frames"
+    return f"{_speed(statistics)}, {dropped}, {latency}, {age}, {fresh}"
 
 
 def _speed(statistics: Statistics) -> str:

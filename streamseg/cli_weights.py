@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streamseg.cli_errors import errors_reported
+
+if TYPE_CHECKING:
+    from streamseg.weights import WeightsInfo
 
 weights_app = typer.Typer(help="List, describe and import network weights.", no_args_is_help=True)
 
@@ -25,17 +28,29 @@ def list_command() -> None:
 
 @weights_app.command("info")
 def info_command(
-    weights: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Packaged weights or a weights file.")],
+    weights: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="Packaged weights, a weights file or an ONNX graph.")
+    ],
 ) -> None:
-    """Describes weights: architecture, training data, metrics, licence."""
+    """Describes weights: architecture, training data, metrics, licence; of ONNX graphs, what they take and give."""
     with errors_reported():
-        from streamseg.weights import read_info
+        from streamseg.foreign import ForeignNet
+        from streamseg.weights import load_model, read_info
 
-        info = read_info(weights)
-        print(f"{'name':14} {info.name}\n{'file':14} {info.path}\n{'architecture':14} {info.architecture}")
-        print(f"{'parameters':14} {info.parameters:,}\n{'size':14} {info.size_bytes / 1e6:.1f} MB")
-        for key, value in info.metadata.items():
+        net = load_model(weights)
+        for key, value in (net.facts() if isinstance(net, ForeignNet) else _facts(read_info(weights))).items():
             print(f"{key:14} {value}")
+
+
+def _facts(info: WeightsInfo) -> dict[str, str]:
+    return {
+        "name": info.name,
+        "file": str(info.path),
+        "architecture": info.architecture,
+        "parameters": f"{info.parameters:,}",
+        "size": f"{info.size_bytes / 1e6:.1f} MB",
+        **info.metadata,
+    }
 
 
 @weights_app.command("import")

@@ -81,12 +81,15 @@ class Frame:
         time: exact presentation time in seconds, as the source states it, less the source's `origin`.
         picture: upright, as pixels or in planes.
         captured_seconds: monotonic clock when the frame reached us; what latency is measured from.
+        matte_age_seconds: live, how long before this one the picture was captured that the matte was computed on; 0 if
+            it is this one's own.
     """
 
     index: int
     time: Fraction
     picture: Pixels | Planes
     captured_seconds: float = 0.0
+    matte_age_seconds: float = 0.0
 
     @property
     def pixels(self) -> Pixels:

@@ -25,20 +25,23 @@ def read_onnx(path: Path) -> tuple[State, dict[str, str]]:
         raise MissingExtraError("importing an ONNX file", "onnx", "onnx") from error
     try:
         graph = load(path).graph
-        tensors = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
     except Exception as error:  # protobuf and external data raise their own types
         raise WeightsError(f"{path} is not an ONNX file, or a damaged one") from error
+    stored = {tensor.name: tensor for tensor in graph.initializer}
     # With batch norm folded, every convolution has a bias; the trace lists them in the order of the modules.
     convs = [node.input[1:] for node in graph.node if node.op_type == "Conv"]
-    convs = [names for names in convs if len(names) == 2 and tensors.keys() >= set(names)]
+    convs = [names for names in convs if len(names) == 2 and stored.keys() >= set(names)]
     layers = [theirs for theirs, _ in _official_blocks()] + [f"side{n}" for n in range(1, 7)] + ["outconv"]
     norms = sum(node.op_type == "BatchNormalization" for node in graph.node)
     if len(convs) != len(layers) or norms:
         found = f"{len(convs)} convolutions with weights and biases, not {len(layers)}, and {norms} batch norms, not 0"
         raise WeightsError(f"{path} is not the official U²-Net with batch norm folded: {found}")
     state: State = {}
-    for layer, (weight, bias) in zip(layers, convs, strict=True):
-        state |= _folded_layer(layer, tensors[weight], tensors[bias])
+    try:
+        for layer, names in zip(layers, convs, strict=True):
+            state |= _folded_layer(layer, *(torch.tensor(numpy_helper.to_array(stored[name])) for name in names))
+    except Exception as error:  # so do tensors
+        raise WeightsError(f"{path} is not an ONNX file, or a damaged one") from error
     return state, {}
 
 

@@ -1,7 +1,8 @@
-"""The U²-Net salient object network, full and lite.
+"""The U²-Net salient object network: full, lite and nano.
 
 Source: Qin et al., "U²-Net: Going Deeper with Nested U-Structure for Salient Object Detection",
-Pattern Recognition 2020 (arXiv:2005.09007), section 3.1 (the residual U-block) and table 1 (the stages).
+Pattern Recognition 2020 (arXiv:2005.09007), section 3.1 (the residual U-block) and table 1 (the stages). nano is ours:
+the same blocks at half the input's height and width, narrow where maps are large and wide where they are small.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ STRIDE_PX = 32
 TRACE_SIZE_PX = 64
 """For tracing: big enough that no stage pools a single pixel, which would freeze a shape into the graph."""
 
-Architecture = Literal["lite", "full"]
+Architecture = Literal["nano", "lite", "full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,16 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class U2NetConfig:
-    """Six encoder stages from the top down, five decoder stages from the bottom up (table 1 of the paper)."""
+    """Six encoder stages from the top down, five decoder stages from the bottom up (table 1 of the paper).
+
+    `stride` is that of the first convolution: at 2, every map has half the height and width that it has at 1.
+    """
 
     name: Architecture
     encoder: tuple[Stage, ...]
     decoder: tuple[Stage, ...]
     out_channels: int = 1
+    stride: int = 1
 
     def side_channels(self) -> tuple[int, ...]:
         """Channels under each of the six side outputs: En6, then the decoder from the bottom up."""
@@ -101,7 +106,27 @@ LITE = U2NetConfig(
     ),
 )
 
-CONFIGS: dict[str, U2NetConfig] = {"lite": LITE, "full": FULL}
+NANO = U2NetConfig(
+    name="nano",
+    encoder=(
+        Stage(5, 3, 8, 16),
+        Stage(5, 16, 16, 32),
+        Stage(4, 32, 16, 64),
+        Stage(4, 64, 32, 64),
+        Stage(4, 64, 32, 96, dilated=True),
+        Stage(4, 96, 32, 96, dilated=True),
+    ),
+    decoder=(
+        Stage(4, 192, 32, 64, dilated=True),
+        Stage(4, 128, 32, 64),
+        Stage(4, 128, 16, 32),
+        Stage(5, 64, 16, 16),
+        Stage(5, 32, 8, 16),
+    ),
+    stride=2,
+)
+
+CONFIGS: dict[str, U2NetConfig] = {"nano": NANO, "lite": LITE, "full": FULL}
 
 
 def resize_like(x: Tensor, like: Tensor) -> Tensor:
@@ -119,15 +144,17 @@ def halve(x: Tensor) -> Tensor:
 
 
 class ConvBlock(nn.Module):
-    """A 3x3 convolution, batch norm and ReLU that keep the height and width."""
+    """A 3x3 convolution, batch norm and ReLU; height and width are kept, or divided by the stride and rounded up."""
 
-    def __init__(self, in_channels: int, out_channels: int, dilation: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, dilation: int = 1, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, 3, stride=stride, padding=dilation, dilation=dilation, bias=False
+        )
         self.bn: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, in, h, w)` -> `(N, out, h, w)`."""
+        """`(N, in, h, w)` -> `(N, out, h / stride, w / stride)`."""
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
     def fold(self) -> None:
@@ -140,11 +167,11 @@ class ConvBlock(nn.Module):
 class ResidualUBlock(nn.Module):
     """RSU-L, or RSU-4F when the stage is dilated (section 3.1, figure 2e)."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, stride: int = 1) -> None:
         super().__init__()
         mid, out = stage.mid_channels, stage.out_channels
         self.dilated = stage.dilated
-        self.input = ConvBlock(stage.in_channels, out)
+        self.input = ConvBlock(stage.in_channels, out, stride=stride)
         self.encoder = nn.ModuleList(
             ConvBlock(out if level == 0 else mid, mid, dilation)
             for level, dilation in enumerate(stage.encoder_dilations())
@@ -156,7 +183,7 @@ class ResidualUBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, in, h, w)` -> `(N, out, h, w)`."""
+        """`(N, in, h, w)` -> `(N, out, h / stride, w / stride)`."""
         residual = self.input(x)
         skips = self._down(residual)
         x = skips.pop()
@@ -183,11 +210,12 @@ class U2NetBody(nn.Module):
 
     def __init__(self, config: U2NetConfig) -> None:
         super().__init__()
-        self.encoder = nn.ModuleList(ResidualUBlock(stage) for stage in config.encoder)
+        first, *rest = config.encoder
+        self.encoder = nn.ModuleList((ResidualUBlock(first, config.stride), *(ResidualUBlock(stage) for stage in rest)))
         self.decoder = nn.ModuleList(ResidualUBlock(stage) for stage in config.decoder)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """`(N, 3, H, W)` -> the six maps under the side outputs, the smallest (En6) first."""
+        """`(N, 3, H, W)` -> the six maps under the side outputs, the smallest (En6) first, De1's at H / stride last."""
         _check_input(x)
         skips: list[Tensor] = []
         for level, stage in enumerate(self.encoder):
@@ -203,8 +231,9 @@ class U2NetBody(nn.Module):
 class U2Net(nn.Module):
     """U²-Net in its training form.
 
-    Training mode returns the seven logit maps `(N, out_channels, H, W)`: the fused one, then the six side
-    outputs, the smallest stage first. Evaluation mode returns the sigmoid of the fused map, in [0, 1].
+    Training mode returns the seven logit maps: the fused one `(N, out_channels, H, W)`, then the six side outputs
+    `(N, out_channels, H / stride, W / stride)`, the smallest stage first. Evaluation mode returns the sigmoid of the
+    fused map, in [0, 1].
     Inputs are RGB, normalised with the ImageNet mean and deviation, at least 32 px on each side.
     """
 
@@ -224,8 +253,8 @@ class U2Net(nn.Module):
             ValueError: the input is not `(N, 3, H, W)` with both sides at least 32 px.
         """
         maps = self.body(x)
-        sides = [resize_like(side(m), x) for side, m in zip(self.sides, maps, strict=True)]
-        fused = self.fuse(torch.cat(sides, dim=1))
+        sides = [resize_like(side(m), maps[-1]) for side, m in zip(self.sides, maps, strict=True)]
+        fused = resize_like(self.fuse(torch.cat(sides, dim=1)), x)
         return (fused, *sides) if self.training else torch.sigmoid(fused)
 
 
@@ -233,7 +262,7 @@ class FusedU2Net(nn.Module):
     """The same network for inference: batch norm folded, only the fused map computed.
 
     Both steps are exact. The 1x1 fusion is linear and so is resizing, so each side convolution is multiplied
-    by its share of the fusion and the six results are summed at the input's size.
+    by its share of the fusion and the six results are summed at the size of De1's map.
     """
 
     def __init__(self, trained: U2Net) -> None:
@@ -253,8 +282,8 @@ class FusedU2Net(nn.Module):
         maps = self.body(x)
         fused = self.sides[-1](maps[-1])
         for side, m in zip(self.sides[:-1], maps[:-1], strict=True):
-            fused = fused + resize_like(side(m), x)
-        return torch.sigmoid(fused)
+            fused = fused + resize_like(side(m), fused)
+        return torch.sigmoid(resize_like(fused, x))
 
 
 def _fused_sides(sides: Iterable[nn.Module], fuse: nn.Conv2d) -> list[nn.Conv2d]:

@@ -9,6 +9,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,20 @@ import torch
 from torch import Tensor
 
 from streamseg.atomic import write_whole
-from streamseg.errors import OutputError, WeightsError
+from streamseg.errors import MissingExtraError, OutputError, WeightsError
+from streamseg.foreign import ForeignNet, description_path, read_foreign
 from streamseg.official import State, official_names, own_state, read_onnx
 from streamseg.quantised import QuantisedNet, is_quantised
 from streamseg.u2net import CONFIGS, Architecture, U2Net
 
+OFFICIAL: tuple[Architecture, ...] = ("lite", "full")
+"""The architectures of the official checkpoints."""
+
 FORMAT = "streamseg-1"
 """Value of the metadata key `format` in the files that `save_weights` writes."""
+
+Model = U2Net | QuantisedNet | ForeignNet
+"""What an engine runs."""
 
 MODELS = Path(__file__).parent / "models"
 
@@ -75,15 +83,24 @@ def load_weights(name_or_path: str | Path) -> U2Net:
     return _load(path)[0]
 
 
-def load_model(name_or_path: str | Path) -> U2Net | QuantisedNet:
-    """What an engine runs: a network from its weights, or an int8 one, named *.int8.onnx.
+def load_model(name_or_path: str | Path) -> Model:
+    """What an engine runs: a network from its weights, an int8 one, named *.int8.onnx, or any other ONNX graph.
 
     Raises:
-        WeightsError: as `load_weights`; a damaged int8 network is found when an engine opens it.
-        MissingExtraError: as `load_weights`.
+        WeightsError: as `load_weights` and `read_foreign`; a damaged int8 network is found when an engine opens it.
     """
     path = _resolve(name_or_path)
-    return QuantisedNet(path) if is_quantised(path) else _load(path)[0]
+    if is_quantised(path):
+        return QuantisedNet(path)
+    return _from_onnx(path) if path.suffix.lower() == ".onnx" else _load(path)[0]
+
+
+def _from_onnx(path: Path) -> U2Net | ForeignNet:
+    """The official U²-Net in our own form, if the file is that and can be read; else, or if described, as it is."""
+    if not description_path(path).exists():
+        with suppress(WeightsError, MissingExtraError):
+            return _load(path)[0]
+    return read_foreign(path)
 
 
 def read_info(name_or_path: str | Path) -> WeightsInfo:
@@ -94,7 +111,7 @@ def read_info(name_or_path: str | Path) -> WeightsInfo:
     return WeightsInfo(
         name=metadata.get("name", path.stem),
         path=path,
-        architecture="full" if metadata["architecture"] == "full" else "lite",
+        architecture=CONFIGS[metadata["architecture"]].name,
         out_channels=int(metadata["out_channels"]),
         parameters=int(metadata["parameters"]),
         size_bytes=path.stat().st_size,
@@ -155,7 +172,7 @@ def import_weights(source: Path, out: Path) -> WeightsInfo:
     net, metadata = _load(_resolve(source))
     recipe = f"imported from {source.name}, sha256 {_sha256(source)}"
     licence = "as the source states (the official U²-Net weights are Apache-2.0)"
-    save_weights(out, net, metadata or {"recipe": recipe, "licence": licence})
+    save_weights(out, net, metadata if "format" in metadata else {"recipe": recipe, "licence": licence})
     return read_info(out)
 
 
@@ -182,7 +199,7 @@ def _load(path: Path) -> tuple[U2Net, dict[str, str]]:
     if (reader := _READERS.get(path.suffix.lower())) is None:
         raise WeightsError(f"{path} has an unknown ending; weights end in {', '.join(_READERS)}")
     state, metadata = reader(path)
-    return _network(path, state), metadata
+    return _network(path, state, metadata), metadata
 
 
 def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
@@ -202,42 +219,56 @@ def _read_torch(path: Path) -> tuple[State, dict[str, str]]:
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise WeightsError(f"{path} is refused: it would run {code[1]}; only state dicts are loaded") from error
         raise WeightsError(f"{path} is not a PyTorch checkpoint, or a damaged one") from error
+    named = state.get("architecture") if isinstance(state, dict) else None
     for wrapper in ("ema", "model", "state_dict"):  # the averaged weights, where a run keeps them
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise WeightsError(f"{path} holds no state dict, neither bare nor under model or state_dict")
-    return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}, {}
+    tensors = {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
+    return tensors, {"architecture": named} if isinstance(named, str) else {}
 
 
 _READERS = {".safetensors": _read_safetensors, ".pth": _read_torch, ".pt": _read_torch, ".onnx": read_onnx}
 
 
-def _network(path: Path, state: State) -> U2Net:
+def _network(path: Path, state: State, metadata: Mapping[str, str]) -> U2Net:
     """The network that the tensors fit, in evaluation mode."""
     official = not any(key.startswith("body.") for key in state)
-    names = official_names() if official else {own: own for own in official_names().values()}
+    net = _without_memory(state, official, metadata)
+    names = official_names() if official else {key: key for key in net.state_dict()}
     # Files from before PyTorch 0.4.1 lack the batch norms' counters, which evaluation does not use.
     state = {key: torch.tensor(0) for key in names if key.endswith(".num_batches_tracked")} | state
     if state.keys() != names.keys():
         missing, extra = ([key for key in one if key not in other] for one, other in ((names, state), (state, names)))
-        raise WeightsError(f"{path} is not U²-Net: missing tensors: {_few(missing)}; extra tensors: {_few(extra)}")
-    net = _fitting(path, state, names).to_empty(device="cpu")
+        raise WeightsError(
+            f"{path} is not U²-Net {net.config.name}: missing tensors: {_few(missing)}; extra tensors: {_few(extra)}"
+        )
+    if misfits := _misfits(state, names, net):
+        raise WeightsError(f"{path} does not fit the {net.config.name} network; shapes: {_few(misfits)}")
+    net = net.to_empty(device="cpu")
     net.load_state_dict(own_state(state, names) if official else state)
     return net.eval()
 
 
-def _fitting(path: Path, state: State, names: Mapping[str, str]) -> U2Net:
-    """The network, still without memory, whose shapes the tensors have."""
-    theirs = {own: key for key, own in names.items()}
-    keys = ("body.encoder.0.encoder.0.conv.weight", "fuse.weight")
-    width, out_channels = (max((1, *state[theirs[key]].shape[:1])) for key in keys)
-    config = min(CONFIGS.values(), key=lambda config: abs(config.encoder[0].mid_channels - width))
+def _without_memory(state: State, official: bool, metadata: Mapping[str, str]) -> U2Net:
+    """The network that the metadata names; without it, the one that shares most of its shapes with the tensors."""
+    fuse = state.get("outconv.weight" if official else "fuse.weight", torch.empty(1))
+    out_channels = max((1, *fuse.shape[:1]))
+    names = (
+        (metadata["architecture"],) if metadata.get("architecture") in CONFIGS else OFFICIAL if official else CONFIGS
+    )
     with torch.device("meta"):
-        net = U2Net(config, out_channels)
-    if misfits := _misfits(state, names, net):
-        raise WeightsError(f"{path} does not fit the {config.name} network; shapes: {_few(misfits)}")
-    return net
+        nets = [U2Net(CONFIGS[name], out_channels) for name in names]
+    if len(nets) == 1:
+        return nets[0]
+    theirs = {own: key for key, own in official_names().items()} if official else {}
+
+    def shared(net: U2Net) -> int:
+        tensors = net.state_dict().items()
+        return sum(state.get(theirs.get(key, key), torch.empty(0)).shape == tensor.shape for key, tensor in tensors)
+
+    return max(nets, key=shared)
 
 
 def _misfits(state: State, names: Mapping[str, str], net: U2Net) -> list[str]:

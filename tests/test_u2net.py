@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamseg.u2net import CONFIGS, FULL, LITE, FusedU2Net, U2Net, U2NetConfig
+from streamseg.u2net import CONFIGS, FULL, LITE, NANO, FusedU2Net, U2Net, U2NetConfig
 from tests.synthetic import randomised
 
 ODD_SIZES = [(32, 32), (33, 47), (100, 75)]
@@ -56,6 +56,34 @@ def test_stages_are_the_papers(config: U2NetConfig, table: list[tuple[int, ...]]
     assert stages == table
 
 
+def test_nano_takes_at_most_one_giga_multiplications_of_a_webcam_frame() -> None:
+    """lite takes 11.9 at the same size; convolutions alone are counted, as in the papers."""
+    assert multiplications(LITE, 192, 320) == pytest.approx(11.9e9, rel=0.01)
+    assert multiplications(NANO, 192, 320) <= 1.0e9
+
+
+def multiplications(config: U2NetConfig, height: int, width: int) -> int:
+    counted = 0
+
+    def count(conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal counted
+        assert isinstance(conv, nn.Conv2d)
+        counted += output.numel() * conv.in_channels * math.prod(conv.kernel_size)
+
+    net = U2Net(config).eval()
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    run(net, height, width)
+    return counted
+
+
+def test_the_first_convolution_of_nano_halves_the_maps_and_its_output_is_enlarged() -> None:
+    fused, *sides = run(U2Net(NANO).train(), 66, 97, batch=2)
+    assert fused.shape == (2, 1, 66, 97)
+    assert [tuple(side.shape) for side in sides] == [(2, 1, 33, 49)] * 6
+
+
 def test_dilations() -> None:
     pooled, dilated = LITE.encoder[0], LITE.encoder[4]
     assert pooled.encoder_dilations() == (1, 1, 1, 1, 1, 1, 2)
@@ -105,7 +133,8 @@ def test_out_channels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "out_channels", "sizes"), [(LITE, 1, ODD_SIZES), (LITE, 3, [(33, 47)]), (FULL, 1, [(33, 47)])]
+    ("config", "out_channels", "sizes"),
+    [(LITE, 1, ODD_SIZES), (LITE, 3, [(33, 47)]), (FULL, 1, [(33, 47)]), (NANO, 1, ODD_SIZES)],
 )
 def test_fused_network_equals_the_evaluation_form(
     config: U2NetConfig, out_channels: int, sizes: list[tuple[int, int]]

@@ -21,7 +21,7 @@ from torch import Tensor
 from streamseg import weights
 from streamseg.errors import MissingExtraError, OutputError, WeightsError
 from streamseg.quantised import is_quantised
-from streamseg.u2net import FULL, LITE, U2Net
+from streamseg.u2net import FULL, LITE, NANO, U2Net, U2NetConfig
 from streamseg.weights import import_weights, list_weights, load_weights, read_info, save_weights
 
 # Official stages in their order: name, height (0: RSU4F), then (in, mid, out) of u2net.pth.
@@ -184,6 +184,24 @@ def test_info(tmp_path: Path) -> None:
     assert info.size_bytes == path.stat().st_size
     save_weights(path, U2Net(LITE), {"name": "better"})
     assert (read_info(path).name, read_info(path).parameters) == ("better", 1_128_333)
+
+
+def test_the_architecture_is_what_the_file_says(tmp_path: Path, net: U2Net) -> None:
+    path = tmp_path / "n.safetensors"
+    save_weights(path, U2Net(NANO), {})
+    assert (load_weights(path).config.name, read_info(path).architecture) == ("nano", "nano")
+    safetensors.torch.save_file(net.state_dict(), path, {"format": "streamseg-1", "architecture": "nano"})
+    with pytest.raises(WeightsError, match="is not U²-Net nano: missing tensors: none; extra tensors"):
+        load_weights(path)
+    torch.save({"model": net.state_dict(), "architecture": "full"}, tmp_path / "run.pt")
+    with pytest.raises(WeightsError, match="does not fit the full network"):
+        load_weights(tmp_path / "run.pt")
+
+
+@pytest.mark.parametrize("config", [NANO, LITE])
+def test_a_bare_state_dict_tells_its_architecture_by_its_shapes(tmp_path: Path, config: U2NetConfig) -> None:
+    torch.save(U2Net(config).state_dict(), tmp_path / "bare.pth")
+    assert load_weights(tmp_path / "bare.pth").config.name == config.name
 
 
 def test_metadata_is_in_the_files_header(tmp_path: Path, net: U2Net) -> None:

@@ -1,4 +1,4 @@
-"""U²-Net training: `python -m train CONFIG [section.key=value ...]`; `eval`, `curves` and `export` use what it made.
+"""U²-Net training: `python -m train CONFIG [section.key=value ...]`; eval, curves, export and teach use what it made.
 
 The files, in the order that an image passes them:
 
@@ -13,5 +13,6 @@ The files, in the order that an image passes them:
     loop.py         the run: steps, evaluations, checkpoints, stops; distributed.py where there are several processes
     evaluate.py     mattes over a set of pairs; metrics/ scores them, report.py tells
     journal.py      log, JSON lines, TensorBoard; charts.py and pictures.py draw, provenance.py says with what
+    teach.py        a network's alpha as the masks of further training
     export.py       checkpoint -> safetensors with a model card; graphs.py -> ONNX and int8
 """

@@ -122,10 +122,10 @@ def _loaded(pairs: Sequence[Pair], short_side_px: int) -> Iterator[tuple[Pixels,
 
 def _key(pairs: Sequence[Pair], short_side_px: int) -> str:
     """A name that changes with the files, their places and times, and the size."""
-    paths = {blob.path for pair in pairs for blob in (pair.image, pair.mask)}
+    paths = {blob.path for pair in pairs for blob in pair.blobs}
     identity = {str(path): (str(path.resolve()), path.stat().st_mtime_ns, path.stat().st_size) for path in paths}
     blobs = [
-        (pair.stem, *(part for blob in (pair.image, pair.mask) for part in (identity[str(blob.path)], blob.offset)))
+        (pair.stem, *(part for blob in pair.blobs for part in (identity[str(blob.path)], blob.offset)))
         for pair in pairs
     ]
     return hashlib.sha256(repr((short_side_px, blobs)).encode()).hexdigest()[:16]

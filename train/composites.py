@@ -63,27 +63,31 @@ class Composites:
         factor = rng.uniform(*HEIGHTS) * height / rgba.shape[0]
         if rng.random() < 0.5:
             rgba = rgba[:, ::-1]
-        placed = _placed(resize(rgba, _scaled(rgba, factor), antialias=True), height, width, rng)
-        alpha = placed[..., 3:].astype(np.float32) / 255
-        # The colours came premultiplied, so that the transparent pixels' own do not bleed into the edge.
-        over = placed[..., :3] + image * (1 - alpha)
-        joined = placed[..., 3] + mask * (1 - alpha[..., 0])
-        return over.round().clip(0, 255).astype(np.uint8), joined.round().clip(0, 255).astype(np.uint8)
+        # The colours come premultiplied, so that the transparent pixels' own do not bleed into the edge.
+        return laid_over(image, mask, _placed(resize(rgba, _scaled(rgba, factor), antialias=True), height, width, rng))
 
     def _background(self, short_side_px: int, rng: np.random.Generator) -> Pixels:
-        """A random part of a background in the proportions of a camera."""
-        picture = cv2.cvtColor(
-            decode(self.backgrounds[rng.integers(len(self.backgrounds))], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
-        )
-        across, down = FRAMES[rng.integers(len(FRAMES))]
-        unit = min(picture.shape[1] / across, picture.shape[0] / down) * rng.uniform(0.6, 1.0)
-        width, height = max(1, int(across * unit)), max(1, int(down * unit))
-        y, x = (
-            int(rng.integers(whole - part + 1)) for whole, part in zip(picture.shape, (height, width), strict=False)
-        )
-        factor = short_side_px / min(width, height)
-        size = (round(height * factor), round(width * factor))
-        return resize(picture[y : y + height, x : x + width].astype(np.uint8, copy=False), size, antialias=True)
+        picture = decode(self.backgrounds[rng.integers(len(self.backgrounds))], cv2.IMREAD_COLOR)
+        return camera_view(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False), short_side_px, rng)
+
+
+def camera_view(picture: Pixels, short_side_px: int, rng: np.random.Generator) -> Pixels:
+    """A random part of a picture in the proportions of a camera."""
+    across, down = FRAMES[rng.integers(len(FRAMES))]
+    unit = min(picture.shape[1] / across, picture.shape[0] / down) * rng.uniform(0.6, 1.0)
+    width, height = max(1, int(across * unit)), max(1, int(down * unit))
+    y, x = (int(rng.integers(whole - part + 1)) for whole, part in zip(picture.shape, (height, width), strict=False))
+    factor = short_side_px / min(width, height)
+    size = (round(height * factor), round(width * factor))
+    return resize(picture[y : y + height, x : x + width], size, antialias=True)
+
+
+def laid_over(image: Pixels, mask: Pixels, placed: Pixels) -> tuple[Pixels, Pixels]:
+    """Premultiplied RGBA over a picture that may have a foreground already; the two alphas are joined."""
+    rest = cv2.bitwise_not(placed[..., 3])
+    behind = cv2.merge((image, mask))
+    whole = cv2.add(placed, cv2.multiply(behind, cv2.merge((rest,) * 4), scale=1 / 255)).astype(np.uint8, copy=False)
+    return whole[..., :3], whole[..., 3]
 
 
 def _scaled(rgba: Pixels, factor: float) -> tuple[int, int]:

@@ -28,7 +28,8 @@ class Model(Section):
     architecture: Architecture = "lite"
     """U²-Net's size; see `streamseg.u2net`."""
     start_from: str | None = None
-    """Packaged weights or a weights file to train on from, instead of random ones; a run that resumes ignores it."""
+    """Packaged weights or a weights file to train on from, instead of random ones; a run that resumes ignores it.
+    Weights without batch norms, as exports have them, get theirs back; see `train.norms`."""
 
 
 class Data(Section):
@@ -52,6 +53,20 @@ class Data(Section):
     """Shard or folder of `cutouts_rgba/` and `backgrounds/` for synthetic pairs with exact alpha."""
     composite_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the samples that are such composites; cut-outs also land on training images at random places."""
+    empty: tuple[str, ...] = ()
+    """Shards or folders of images with nobody in them, rooms above all: masks are not asked for, alpha is 0."""
+    empty_held_out: int = Field(default=0, ge=0)
+    """Every so many of each of these, by name and from the first on, are left for evaluation; 0 leaves none."""
+    people: tuple[str, ...] = ()
+    """Sources whose foreground is cut out and set before the empty images, framed as by a webcam."""
+    webcam_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the samples that are such frames; see `train.webcam`."""
+
+    @model_validator(mode="after")
+    def _webcam_frames_have_both_halves(self) -> Self:
+        if self.webcam_share and not (self.people and self.empty):
+            raise ValueError("webcam_share needs people (sources with masks) and empty (rooms to set them in)")
+        return self
 
 
 class Phase(Section):
@@ -62,7 +77,7 @@ class Phase(Section):
     resize_px: int = Field(default=320, ge=32)
     """Size that images are resized to before the crop: both sides if squashed, else the short side."""
     crop_px: int = Field(default=288, ge=32)
-    """Side of the square crop."""
+    """Side of the square crop; see `Augment.wide_share` for others."""
 
 
 class Augment(Section):
@@ -90,6 +105,8 @@ class Augment(Section):
     """Probability of JPEG compression at a random quality."""
     low_light: float = Field(default=0.0, ge=0, le=1)
     """Probability of a dim room: dark, tinted and noisy."""
+    wide_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the steps whose crops are about 16:9, as a webcam's frames, instead of square; their area stays."""
     phases: tuple[Phase, ...] = Field(default=(Phase(),), min_length=1)
     """Crop sizes in the order of the run; the last one also covers what is left of it."""
 
@@ -108,12 +125,10 @@ class Loss(Section):
 
     edge_weight: float = Field(default=0.0, ge=0)
     """Extra weight of pixels near the alpha's edges; see `train.loss.edge_weights`."""
+    haze_weight: float = Field(default=0.0, ge=0)
+    """Weight of the mean alpha far from the foreground, where cross entropy hardly minds a little."""
     l1_weight: float = Field(default=0.0, ge=0)
     """Weight of the mean absolute error of the fused alpha, which wants soft edges exact."""
-    distill_from: str | None = None
-    """Packaged weights or a weights file, usually of a larger network, whose alpha is a second target."""
-    distill_weight: float = Field(default=1.0, ge=0)
-    """Weight of the cross entropy against that alpha."""
 
 
 class Optim(Section):
@@ -141,6 +156,8 @@ class Optim(Section):
     where it has no AVX-512."""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the averaged weights that are judged and exported; 0 keeps no average."""
+    frozen_statistics: bool = False
+    """Keep the batch norms' statistics as they came with `model.start_from`, for careful training on."""
     compile: bool = False
     """Compile the network with torch.compile; worth its minutes in long runs on a GPU."""
 

@@ -53,11 +53,16 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An image and the mask of what stands out in it."""
+    """An image and the mask of what stands out in it; without a mask, nothing does."""
 
     stem: str
     image: Blob
-    mask: Blob
+    mask: Blob | None
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """The files that it is read from."""
+        return (self.image, self.mask) if self.mask else (self.image,)
 
     def load(self) -> tuple[Pixels, Pixels]:
         """Decodes to RGB `(H, W, 3)` and alpha `(H, W)`, both uint8.
@@ -67,7 +72,8 @@ class Pair:
         Raises:
             DataError: one of the two does not decode, their sizes differ, or the mask has colours.
         """
-        bgr, mask = decode(self.image, cv2.IMREAD_COLOR).astype(np.uint8, copy=False), _mask(self.mask)
+        bgr = decode(self.image, cv2.IMREAD_COLOR).astype(np.uint8, copy=False)
+        mask = _mask(self.mask) if self.mask else np.zeros(bgr.shape[:2], np.uint8)
         if bgr.shape[:2] != mask.shape:
             raise DataError(f"{self.stem}: image is {bgr.shape[:2]} px and its mask {mask.shape} px (height, width)")
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False), mask
@@ -114,6 +120,24 @@ def pairs_at(path: Path) -> list[Pair]:
         what = f"{len(lonely)} files lack a partner: {', '.join(lonely[:5])}" if lonely else "no images and masks"
         raise DataError(f"{path}: {what}; it must hold images/STEM.* and masks/STEM.* (or the DUTS folders)")
     return [Pair(stem, images[stem], masks[stem]) for stem in sorted(images)]
+
+
+def empty_pairs(path: Path) -> list[Pair]:
+    """The images of one folder or tar shard as pairs whose alpha is 0 everywhere, sorted by stem.
+
+    Raises:
+        DataError: it is neither of the two, holds no images, or two of one stem.
+    """
+    images: dict[str, Blob] = {}
+    for name, blob in members(path):
+        if name.suffix.lower() not in SUFFIXES or name.parent.name in MASK_FOLDERS or name.name.startswith("."):
+            continue
+        if name.stem in images:
+            raise DataError(f"{path} holds two images named {name.stem}; give each set as its own source")
+        images[name.stem] = blob
+    if not images:
+        raise DataError(f"{path} holds no images")
+    return [Pair(stem, images[stem], None) for stem in sorted(images)]
 
 
 def check_pairs(pairs: Iterable[LoadablePair]) -> None:

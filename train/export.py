@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -151,5 +152,5 @@ def _origin(model: Model) -> Card:
 def _metrics(state: dict[str, Any], data: Data) -> str:
     if "scores" not in state:
         return "not measured"
-    scores = ", ".join(f"{name} {value:.4g}" for name, value in state["scores"].items())
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in state["scores"].items() if not math.isnan(value))
     return f"{scores} (on {', '.join(data.validate_on)})"

@@ -1,4 +1,4 @@
-"""The network and everything that changes with it: optimiser, averaged weights, loss scaling, teacher."""
+"""The network and everything that changes with it: optimiser, averaged weights, loss scaling."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from streamseg.errors import ConfigError
-from streamseg.u2net import CONFIGS, FusedU2Net, U2Net
+from streamseg.u2net import CONFIGS, U2Net
 from streamseg.weights import load_weights
 from train.config import Config, Model, Optim
 from train.loader import Sample
 from train.loss import training_loss
 from train.muon import Muon
+from train.norms import are_folded, unfold
 
 
 class Learner:
@@ -31,7 +32,6 @@ class Learner:
         self.optimizer = _optimizer(self.net, config.optim)
         self.amp_dtype = _amp_dtype(config.optim.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp_dtype == torch.float16)
-        self.teacher = _teacher(config, device)
         self.forward = _wrapped(self.net, config.optim.compile, ranks)
 
     @property
@@ -50,6 +50,8 @@ class Learner:
             The mean loss, still on the device, so that nothing waits for it.
         """
         self.net.train()
+        if self.config.optim.frozen_statistics:
+            freeze_statistics(self.net)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -59,6 +61,17 @@ class Learner:
         if self.averaged:
             self.averaged.update(self.net)
         return torch.stack(losses).sum()
+
+    @property
+    def lacks_norms(self) -> bool:
+        """Whether it starts from weights whose batch norms were folded away, which a first step would ruin."""
+        return are_folded(self.net)
+
+    def restore_norms(self, images: Tensor) -> None:
+        """Gives such weights batch norms again, from training images `(N, 3, H, W)`, normalised."""
+        unfold(self.net, images.to(self.device))
+        if self.averaged:
+            self.judged.load_state_dict(self.net.state_dict())
 
     def is_finite(self) -> bool:
         """Whether every weight is; one step can ruin them although its own loss was finite."""
@@ -93,16 +106,16 @@ class Learner:
         with exchange:
             with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
                 logits = self.forward(images)
-                taught = self._taught(images)
-            loss = training_loss(logits, alphas, self.config.loss, taught) * share
+            loss = training_loss(logits, alphas, self.config.loss) * share
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _taught(self, images: Tensor) -> Tensor | None:
-        if self.teacher is None:
-            return None
-        with torch.no_grad():
-            return cast(Tensor, self.teacher(images)).float()
+
+def freeze_statistics(net: nn.Module) -> None:
+    """Lets batch norms use the statistics that they have instead of each batch's own, and keep them."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 class Average:
@@ -151,14 +164,6 @@ def _optimizer(net: U2Net, optim: Optim) -> torch.optim.Optimizer:
         return Muon(net, optim.learning_rate, optim.weight_decay)
     kind: type[torch.optim.Adam] = torch.optim.Adam if optim.optimizer == "adam" else torch.optim.AdamW
     return kind(net.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
-
-
-def _teacher(config: Config, device: torch.device) -> nn.Module | None:
-    if not config.loss.distill_from:
-        return None
-    teacher = FusedU2Net(load_weights(config.loss.distill_from))
-    _to_channels_last(teacher, device)
-    return teacher
 
 
 def _wrapped(net: U2Net, compiled: bool, ranks: int) -> nn.Module:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from streamseg.errors import ConfigError, DataError, OutputError
+from train import norms
 from train.allowance import Allowance, Clock, Forecast
 from train.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from train.config import Config
@@ -23,7 +25,7 @@ from train.evaluate import judged, predict
 from train.interrupt import stop_as_event
 from train.journal import Journal, Silence, evaluation_line
 from train.learner import Learner
-from train.loader import Sample, TrainingSet, check_training_set, training_batches, training_pairs
+from train.loader import Sample, TrainingSet, check_training_set, training_batches, training_sources
 from train.metrics import Scores, summarise
 from train.pictures import Tile, contact_sheet
 from train.provenance import write_run_facts
@@ -77,9 +79,9 @@ class Trainer:
         torch.backends.cudnn.benchmark = True  # a phase's crops share one shape
         self.config, self.run, self.device, self.ranks = config, run, device, ranks or Ranks()
         self.validation = find_pairs(config.data.root, config.data.validate_on)
-        pairs = training_pairs(config)
-        self.plan = Plan.of(config, len(pairs), self.ranks.count)
-        self.data = TrainingSet(pairs, config, self.plan)
+        sources = training_sources(config)
+        self.plan = Plan.of(config, len(sources.pairs), self.ranks.count)
+        self.data = TrainingSet(sources, config, self.plan)
         self.learner = Learner(config, device, self.ranks.count)
         self.progress: Progress = (self.allowance or self.plan).progress
         self.forecast = Forecast(config.augment, fit_minutes, clock) if fit_minutes else None
@@ -135,6 +137,8 @@ class Trainer:
             write_run_facts(self.run, self.config)
         deadline = self.clock() + 60 * max_minutes
         saved = self.clock()
+        if not self.step and self.learner.lacks_norms:
+            self.learner.restore_norms(self._first_images())
         data = training_batches(
             self.data, self.step, self.device, self.ranks.rank, self.ranks.count, progress=self.progress
         )
@@ -158,6 +162,12 @@ class Trainer:
                 self._judge()
             self._close()
         return over
+
+    def _first_images(self) -> Tensor:
+        """Images for the norms of folded weights, the same for every process: `(N, 3, H, W)`."""
+        keys = [key for part in islice(batches(self.plan, self.config.seed, 0), norms.IMAGES) for key in part]
+        of_one_step = [keys[0]._replace(pair=key.pair) for key in keys[: norms.IMAGES]]  # whose crops have one shape
+        return torch.stack([self.data[key][0] for key in of_one_step])
 
     def _open(self) -> None:
         self.journal.resume_at(self.step)

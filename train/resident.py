@@ -19,18 +19,20 @@ from torch import Tensor
 from streamseg.cuda import in_order, sent
 from streamseg.errors import DataError
 from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD
-from train.augment import View, phase_at
+from train.augment import View, crop_shape, phase_at
 from train.cache import AT_ONCE, reduced
 from train.camera import Change, draw_changes, on_device
 from train.composites import Composites
 from train.config import Config
 from train.data import LoadablePair, Pixels
 from train.schedule import Key
+from train.webcam import WebcamFrames
 
 Item = TypeVar("Item")
 
 RENDERED = 2000
-"""Composites that are made once, at the start; crops, flips and cameras make them different each time."""
+"""Composites, and webcam frames, that are made once, at the start; crops, flips and cameras make them different each
+time."""
 
 
 class ResidentSet:
@@ -40,30 +42,30 @@ class ResidentSet:
     """
 
     def __init__(
-        self, pairs: Sequence[LoadablePair], composites: Composites | None, config: Config, device: torch.device
+        self,
+        pairs: Sequence[LoadablePair],
+        composites: Composites | None,
+        webcam: WebcamFrames | None,
+        config: Config,
+        device: torch.device,
     ) -> None:
-        """Decodes everything, on all cores; a pair that is named twice is held once.
+        """Decodes and renders everything, on all cores; a pair that is named twice is held once.
 
         Raises:
-            DataError: a pair does not load, or the device has no room for the set.
+            DataError: a picture does not load, or the device has no room for the set.
         """
         self.config, self.device = config, device
         short_side_px = config.data.cache_px
         unique = list(dict.fromkeys(pairs))
         held = dict(zip(unique, self._moved(unique, lambda pair: reduced(*pair.load(), short_side_px)), strict=True))
         self.pictures = [held[pair] for pair in pairs]
-
-        def composed(number: int) -> tuple[Pixels, Pixels]:
-            assert composites
-            return composites.frame(short_side_px, np.random.default_rng((config.seed, number)))
-
-        self.composites = self._moved(range(RENDERED) if composites else (), composed)
+        self.composites, self.webcam = self._rendered(composites), self._rendered(webcam)
         mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
         self._mean, self._std = mean.to(device), std.to(device)
 
     @torch.no_grad()
     def batch(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
-        """Images `(n, 3, c, c)`, normalised, and alphas `(n, 1, c, c)` in [0, 1]; all keys must be of one step."""
+        """Images `(n, 3, h, w)`, normalised, and alphas `(n, 1, h, w)` in [0, 1]; all keys must be of one step."""
         pictures, views, changes = zip(*(self._drawn(key) for key in keys), strict=True)
         seen = shown(pictures, views, self.config.augment.antialias)
         images = on_device(seen[:, :3], changes, lambda n: self._generator(keys[n]))
@@ -71,10 +73,11 @@ class ResidentSet:
 
     def _drawn(self, key: Key) -> tuple[Tensor, View, list[Change]]:
         """A picture, what is seen of it, and what the camera does to that; in the order of `TrainingSet`'s draws."""
-        augment = self.config.augment
-        rng = np.random.default_rng((self.config.seed, key.step, key.pair))
+        augment, seed = self.config.augment, self.config.seed
+        rng = np.random.default_rng((seed, key.step, key.pair))
         picture, phase = self._picture(key.pair, rng), phase_at(augment, key.progress)
-        view = View.draw(picture.shape[1], picture.shape[2], augment, phase, rng)
+        shape = crop_shape(augment, phase, seed, key.step)
+        view = View.draw(picture.shape[1], picture.shape[2], augment, phase, rng, shape)
         return picture, view, list(draw_changes(augment, phase.crop_px, rng))
 
     def _generator(self, key: Key) -> torch.Generator:
@@ -83,9 +86,19 @@ class ResidentSet:
         return torch.Generator(self.device).manual_seed(int(seed))
 
     def _picture(self, index: int, rng: np.random.Generator) -> Tensor:
-        if self.composites and rng.random() < self.config.data.composite_share:
+        """The pair itself, or in its place a webcam's frame or a composite."""
+        data = self.config.data
+        if self.webcam and rng.random() < data.webcam_share:
+            return self.webcam[rng.integers(len(self.webcam))]
+        if self.composites and rng.random() < data.composite_share:
             return self.composites[rng.integers(len(self.composites))]
         return self.pictures[index]
+
+    def _rendered(self, made: Composites | WebcamFrames | None) -> list[Tensor]:
+        if made is None:
+            return []
+        short_side_px, seed = self.config.data.cache_px, self.config.seed
+        return self._moved(range(RENDERED), lambda n: made.frame(short_side_px, np.random.default_rng((seed, n))))
 
     def _moved(self, items: Iterable[Item], load: Callable[[Item], tuple[Pixels, Pixels]]) -> list[Tensor]:
         moved: list[Tensor] = []
@@ -107,21 +120,22 @@ def _loaded(items: Iterable[Item], load: Callable[[Item], tuple[Pixels, Pixels]]
 
 
 def shown(pictures: Sequence[Tensor], views: Sequence[View], antialias: bool) -> Tensor:
-    """Views of uint8 `(C, H, W)` of any sizes: float32 `(n, C, c, c)` of whole levels in 0..255."""
-    places = sent(np.stack([[_places(view, axis) for axis in (0, 1)] for view in views]), pictures[0].device)
+    """Views of one shape of uint8 `(C, H, W)` of any: float32 `(n, C, h, w)` of whole levels in 0..255."""
+    device = pictures[0].device
+    rows, columns = (sent(np.stack([_places(view, axis) for view in views]), device) for axis in (0, 1))
     crops = []
-    for picture, view, (rows, columns) in zip(pictures, views, places, strict=True):
+    for n, (picture, view) in enumerate(zip(pictures, views, strict=True)):
         whole = F.interpolate(
             picture[None].float(), view.size, mode="bilinear", align_corners=False, antialias=antialias
         )
-        crops.append(whole[0][:, rows[:, None], columns])
+        crops.append(whole[0][:, rows[n][:, None], columns[n]])
     return torch.stack(crops).round().clamp(0, 255)
 
 
 def _places(view: View, axis: int) -> npt.NDArray[np.int64]:
-    """The rows (axis 0) or columns (1) of the resized picture that the view shows, in its order: `(c,)`."""
+    """The rows (axis 0) or columns (1) of the resized picture that the view shows, in its order."""
     length, first = view.size[axis], view.corner[axis]
     before, after = view.border[2 * axis : 2 * axis + 2]
     places = np.pad(np.arange(length), (before, after), mode="reflect" if length > 1 else "edge")
-    seen = places[first : first + view.side]
+    seen = places[first : first + view.shape[axis]]
     return seen[::-1] if (view.upside_down, view.mirrored)[axis] else seen

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from streamseg.infer import normalise
-from train.augment import View, augment, phase_at, resize
+from train.augment import View, augment, crop_shape, phase_at, resize
 from train.config import Augment, Phase
 
 PHASE = Phase(resize_px=64, crop_px=48)
@@ -89,7 +89,9 @@ def test_vertical_flips_are_drawn_only_where_they_are_wanted() -> None:
         assert {view.upside_down for view in views} == expected
         assert not any(view.mirrored for view in views)
     pixels = blobs(64, 64)
-    upright, flipped = (View((64, 64), (0, 0, 0, 0), (0, 0), 64, False, down).of(pixels) for down in (False, True))
+    upright, flipped = (
+        View((64, 64), (0, 0, 0, 0), (0, 0), (64, 64), False, down).of(pixels) for down in (False, True)
+    )
     np.testing.assert_array_equal(flipped, upright[::-1])
 
 
@@ -107,3 +109,17 @@ def test_phases_take_over_in_order() -> None:
     config = Augment(phases=phases)
     crops = [phase_at(config, progress).crop_px for progress in (0.0, 0.49, 0.5, 0.89, 0.9, 1.0)]
     assert crops == [32, 32, 64, 64, 64, 64]
+
+
+def test_a_share_of_the_steps_has_wide_crops_of_the_same_area() -> None:
+    config, phase = Augment(wide_share=0.5), Phase(crop_px=256)
+    shapes = [crop_shape(config, phase, seed=1, step=step) for step in range(200)]
+    assert set(shapes) == {(256, 256), (192, 352)}
+    assert 70 < shapes.count((192, 352)) < 130
+    assert shapes == [crop_shape(config, phase, seed=1, step=step) for step in range(200)]
+    assert {crop_shape(Augment(), phase, 1, step) for step in range(50)} == {(256, 256)}
+    mask = blobs(90, 130)
+    image = np.repeat(mask[..., None], 3, axis=2)
+    pixels, alpha = augment(image, mask, config, PHASE, np.random.default_rng(0), shape=(48, 96))
+    assert pixels.shape == (3, 48, 96)
+    assert alpha.shape == (1, 48, 96)

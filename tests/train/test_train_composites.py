@@ -14,7 +14,7 @@ from train import composites
 from train.composites import Composites
 from train.config import Config
 from train.data import find_pairs
-from train.loader import TrainingSet
+from train.loader import Sources, TrainingSet
 from train.schedule import Key, Plan
 
 ORANGE_BGR, GREEN_BGR = (0, 128, 255), (0, 200, 0)
@@ -79,7 +79,7 @@ def test_the_share_of_composites_is_kept_and_resumes(
     update = {"composites": str(source), "composite_share": 0.5, "cache_px": 40}
     config = config.model_copy(update={"data": config.data.model_copy(update=update)})
     pairs = find_pairs(config.data.root, config.data.train)
-    made = TrainingSet(pairs, config, Plan.of(config, len(pairs)))
+    made = TrainingSet(Sources(pairs), config, Plan.of(config, len(pairs)))
     assert torch.equal(made[Key(3, 2, 0.5)][0], made[Key(3, 2, 0.5)][0])
     calls: list[str] = []
     for name in ("frame", "onto"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from streamseg.errors import DataError, EngineError, MissingExtraError, WeightsError
+from streamseg.foreign import ForeignNet
 from streamseg.infer import open_engine
 from streamseg.quantised import QuantisedNet
 from streamseg.u2net import LITE, U2Net
@@ -64,6 +65,18 @@ def test_onnx_takes_any_batch_and_size(net: U2Net, shape: tuple[int, ...]) -> No
     np.testing.assert_allclose(run_onnx(content, frames), expected, atol=1e-5)
     told = {prop.key: prop.value for prop in onnx.load_from_string(content).metadata_props}
     assert told.items() >= {**CARD, "architecture": "lite", "format": "streamseg-onnx-1"}.items()
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_an_exported_graph_runs_as_the_network_itself(net: U2Net, tmp_path: Path, engine: str) -> None:
+    out = tmp_path / "little.onnx"
+    export(net, CARD, out, False, [], [])
+    model = load_model(out)
+    assert isinstance(model, ForeignNet)
+    assert model.facts().items() >= {**CARD, "normalisation": "ImageNet's mean and deviation"}.items()
+    frames = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(open_engine(engine, model).alpha(frames), net(frames), atol=1e-4, rtol=0)
 
 
 def test_int8_runs_on_both_runtimes_and_tells_what_it_cost(

@@ -20,7 +20,7 @@ from train import learner, loop
 from train.checkpoint import BEST, KEYS, LAST, load_checkpoint, save_checkpoint
 from train.config import Config, Evaluate, load_run_config
 from train.learner import Learner
-from train.loader import TrainingSet, training_batches
+from train.loader import Sources, TrainingSet, training_batches
 from train.loop import Trainer
 from train.loss import deep_supervision_loss, training_loss
 from train.metrics import Scores
@@ -245,9 +245,8 @@ def test_workers_change_nothing_and_their_errors_are_one_line(small: MakeConfig,
     ours, theirs = (Trainer(c, root / "run", CPU).data for c in (config, with_worker))
     write_pair(root / "set", "shape9", seed=9)
     (root / "set" / "images" / "shape9.png").write_bytes(b"damaged")
-    broken = TrainingSet(
-        [*theirs.pairs[:4], *Trainer(config, root / "run", CPU).data.pairs[-4:]], with_worker, ours.plan
-    )
+    pairs = [*theirs.pairs[:4], *Trainer(config, root / "run", CPU).data.pairs[-4:]]
+    broken = TrainingSet(Sources(pairs), with_worker, ours.plan)
     with pytest.raises(DataError, match=r"shape9\.png.* does not decode") as caught:
         list(training_batches(broken, 0, CPU))
     assert "\n" not in str(caught.value)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from train.config import Loss
-from train.loss import deep_supervision_loss, edge_weights, training_loss
+from train.loss import deep_supervision_loss, edge_weights, haze_loss, training_loss
 
 STEP = torch.cat((torch.zeros(1, 1, 88, 44), torch.ones(1, 1, 88, 44)), dim=3)
 """A vertical edge in the middle of 88 px; the window is 9 px wide."""
@@ -60,9 +60,25 @@ def test_the_l1_term_is_the_error_of_the_fused_alpha_alone() -> None:
     assert extra.item() == pytest.approx(2 * 0.25, rel=1e-5)
 
 
-def test_the_teacher_is_a_second_target() -> None:
-    logits = [torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(n)) for n in range(7)]
-    alpha, teacher = torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 0.7)
-    loss = training_loss(logits, alpha, Loss(distill_weight=0.5), teacher)
-    expected = deep_supervision_loss(logits, alpha) + 0.5 * deep_supervision_loss(logits, teacher)
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+def test_smaller_maps_are_judged_by_what_their_pixels_cover() -> None:
+    alpha = torch.tensor([[[[1.0, 1.0], [1.0, 0.0]]]])
+    small = torch.full((1, 1, 1, 1), math.log(3))  # a sigmoid of .75, which is the mean of alpha
+    best = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
+    assert deep_supervision_loss([small], alpha).item() == pytest.approx(best, rel=1e-6)
+    weighted = deep_supervision_loss([small], alpha, torch.full_like(alpha, 2.0))
+    assert weighted.item() == pytest.approx(2 * best, rel=1e-6)
+
+
+def test_haze_is_alpha_far_from_the_foreground() -> None:
+    """The diagonal of 60 x 80 px is 100 px: within 5 px of the square nothing counts."""
+    target = torch.zeros(1, 1, 60, 80)
+    target[..., 20:40, 30:50] = 0.6
+    target[..., 0, 0] = 0.1
+    far = torch.ones(1, 1, 60, 80)
+    far[..., 15:45, 25:55] = 0
+    assert haze_loss(1 - far, target).item() == 0
+    assert haze_loss(0.2 * far, target).item() == pytest.approx(0.2, rel=1e-5)
+    assert haze_loss(torch.ones_like(target), torch.ones_like(target)).item() == 0
+    logits = [torch.zeros(1, 1, 60, 80)] * 7
+    extra = training_loss(logits, target, Loss(haze_weight=2)) - training_loss(logits, target, Loss())
+    assert extra.item() == pytest.approx(2 * 0.5, rel=1e-4)
