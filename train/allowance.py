@@ -20,6 +20,9 @@ MEASURED_SHARE = 1 / 16
 CLOSING_MARGIN = 1.25
 """What is kept for the last evaluation, as a multiple of the longest one so far."""
 
+TRAINED_BETWEEN = 8
+"""Least time from one evaluation to the next, as a multiple of what is kept for one: they are not to eat up the run."""
+
 
 class Allowance:
     """Minutes that a run may take from its start to its last checkpoint, over all sittings.
@@ -35,6 +38,7 @@ class Allowance:
         self._began = clock()
         self._trains_since: float | None = None
         self._progress_before = self._spent_before = self._closing_seconds = 0.0
+        self._evaluated = self._began
 
     def progress(self, _: int = 0) -> float:
         """The share in [0, 1] of the time for training that is gone; it begins to run when first asked."""
@@ -45,9 +49,15 @@ class Allowance:
         share = min(1.0, (now - self._trains_since) / left) if left > 0 else 1.0
         return self._progress_before + (1 - self._progress_before) * share
 
-    def closing_takes(self, seconds: float) -> None:
-        """Keeps as much for the last evaluation and checkpoint as one took, if it took longer than those before."""
+    def evaluated(self, seconds: float) -> None:
+        """Keeps as much for the last evaluation and checkpoint as this one took, if it was the longest so far."""
         self._closing_seconds = max(self._closing_seconds, CLOSING_MARGIN * seconds)
+        self._evaluated = self._clock()
+
+    def may_evaluate(self) -> bool:
+        """Whether the last evaluation was long enough ago, and the next is far enough away."""
+        now = self._clock()
+        return min(now - self._evaluated, self._end() - now) >= TRAINED_BETWEEN * self._closing_seconds
 
     def state(self) -> dict[str, float]:
         """What `resume` takes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -129,6 +129,7 @@ class Trainer:
         Raises:
             DataError: images do not decode, which is found before the first step, or the loss or the weights are no
                 longer finite.
+            ConfigError: the time that the run is to fit into was over before its first step.
             OutputError: the run folder or a checkpoint cannot be written.
         """
         if self.ranks.is_main:
@@ -136,32 +137,37 @@ class Trainer:
                 check_training_set(self.data, self.validation)
             write_run_facts(self.run, self.config)
         deadline = self.clock() + 60 * max_minutes
-        saved = self.clock()
         if not self.step and self.learner.lacks_norms:
             self.learner.restore_norms(self._first_images())
         data = training_batches(
             self.data, self.step, self.device, self.ranks.rank, self.ranks.count, progress=self.progress
         )
-        over = True  # a run that was over before has no steps
         with self.journal, stop_as_event() as asked, closing(data):
             self._open()
-            for parts in self.pace.timed(_in_steps(data, self.plan.accumulate)):
-                self._advance(parts)
-                over = self.progress(self.step) >= 1
-                stops = self._stops(asked.is_set() or self.clock() > deadline)
-                if self.plan.evaluates_after(self.step):
-                    self._judge()
-                elif stops or self.clock() - saved > SAVE_EVERY_SECONDS:
-                    self._save(LAST)
-                    saved = self.clock()
-                if stops or over:
-                    break
-            else:
-                over = True  # the time was up between two steps
+            over = self._train(_in_steps(data, self.plan.accumulate), lambda: asked.is_set() or self.clock() > deadline)
+            if self.allowance and not self.step:
+                raise ConfigError(
+                    f"reading the data took all of --fit-minutes {self.allowance.minutes:g}: give it more"
+                )
             if over and self._has_news():
                 self._judge()
             self._close()
         return over
+
+    def _train(self, steps: Iterable[list[Sample]], is_wanted: Callable[[], bool]) -> bool:
+        """Goes on to the end, or until a stop `is_wanted`; whether it is the end."""
+        saved = self.clock()
+        for parts in self.pace.timed(steps):
+            self._advance(parts)
+            over, stops = self.progress(self.step) >= 1, self._stops(is_wanted())
+            if self._evaluates():
+                self._judge()
+            elif stops or self.clock() - saved > SAVE_EVERY_SECONDS:
+                self._save(LAST)
+                saved = self.clock()
+            if over or stops:
+                return over
+        return True  # none were left, or the time was up between two
 
     def _first_images(self) -> Tensor:
         """Images for the norms of folded weights, the same for every process: `(N, 3, H, W)`."""
@@ -227,6 +233,10 @@ class Trainer:
                 raise self._ruined(f"the loss is {loss} at step {step} ({self._names(step)})")
         self.losses += losses
 
+    def _evaluates(self) -> bool:
+        """Whether the network is judged now."""
+        return self.plan.evaluates_after(self.step) and (not self.allowance or self.allowance.may_evaluate())
+
     def _names(self, step: int) -> str:
         """The images of this process's share of a step, counted from 1."""
         ranks = self.ranks
@@ -271,7 +281,7 @@ class Trainer:
         yield
         torch.backends.cudnn.benchmark = True
         if self.allowance and self.forecast:
-            self.allowance.closing_takes(self.clock() - started)
+            self.allowance.evaluated(self.clock() - started)
             self.forecast.interrupted()
 
     def _keep_if_best(self, scores: Scores) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from streamseg.errors import ConfigError
 from train import loop
-from train.allowance import CLOSING_MARGIN, Allowance, Forecast, steps_to_come
+from train.allowance import CLOSING_MARGIN, TRAINED_BETWEEN, Allowance, Forecast, steps_to_come
 from train.checkpoint import BEST, LAST, load_checkpoint
 from train.config import Augment, Config, Phase
 from train.distributed import Ranks
@@ -67,11 +67,11 @@ def test_progress_is_the_time_for_training_that_is_gone() -> None:
     clock = FakeClock()
     allowance = Allowance(10, clock)
     clock.seconds += 50  # the data are read
-    allowance.closing_takes(40 / CLOSING_MARGIN)
+    allowance.evaluated(40 / CLOSING_MARGIN)
     assert allowance.progress() == 0
     clock.seconds += 255
     assert allowance.progress() == 0.5
-    allowance.closing_takes(20)  # not as long as the one before
+    allowance.evaluated(20)  # not as long as the one before
     assert allowance.progress() == 0.5
     clock.seconds += 255
     assert allowance.progress() == 1
@@ -108,6 +108,21 @@ def test_no_time_left_is_the_end() -> None:
     allowance = Allowance(1, clock)
     clock.seconds += 90
     assert allowance.progress() == 1
+
+
+def test_evaluations_leave_most_of_the_time_for_training() -> None:
+    clock = FakeClock()
+    allowance = Allowance(4, clock)
+    clock.seconds += 5
+    allowance.evaluated(4)  # so that 5 s are kept for the last one
+    clock.seconds += TRAINED_BETWEEN * 5 - 1
+    assert not allowance.may_evaluate()
+    clock.seconds += 1
+    assert allowance.may_evaluate()
+    clock.seconds = 1000 + 235 - TRAINED_BETWEEN * 5
+    assert allowance.may_evaluate()
+    clock.seconds += 1
+    assert not allowance.may_evaluate()
 
 
 @pytest.mark.parametrize(("progress", "steps"), [(0.0, 50 + 12.5), (0.25, 25 + 12.5), (0.75, 25)])
@@ -158,6 +173,19 @@ def test_a_run_ends_with_its_time_judged_and_at_a_rate_of_zero(
     assert f"step {trainer.step}, 100% of 4 minutes" in log
     best = load_checkpoint(tmp_path / "run" / BEST)
     assert best["step"] == 0  # nothing was learned, so that the start is as good
+
+
+def test_frequent_evaluations_are_spread(config: Config, tmp_path: Path, clock: FakeClock) -> None:
+    often = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"every_epochs": 0.5})})
+    Trainer(often, tmp_path / "run", CPU, fit_minutes=4, clock=clock).fit()
+    assert len((tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_time_without_a_step_is_told(config: Config, tmp_path: Path, clock: FakeClock) -> None:
+    trainer = Trainer(config, tmp_path / "run", CPU, fit_minutes=0.2, clock=clock)
+    clock.seconds += 10
+    with pytest.raises(ConfigError, match=r"reading the data took all of --fit-minutes 0\.2: give it more"):
+        trainer.fit()
 
 
 def test_a_fitted_run_goes_on_where_it_was(config: Config, tmp_path: Path, clock: FakeClock) -> None:
