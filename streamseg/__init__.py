@@ -21,8 +21,8 @@ The files, in the order that a frame passes them:
     sink/       5  video files with or without alpha, picture sequences, preview window, virtual camera
     pipeline.py    wires them: threads, live or offline, statistics
 
-Around it: `batch.py` runs it over folders, `probe.py` says what a file is, `bench.py` measures, and on a GPU watches with
-`bench_overlap.py`. `hevc.py` and `stacked.py` are ways to keep alpha in a file that decode/ and sink/ share. `cpu.py`
+Around it: `batch.py` runs it over folders, `probe.py` says what a file is, `bench.py` measures, and `bench_overlap.py`
+watches a GPU for it. `hevc.py` and `stacked.py` are ways to keep alpha in a file that decode/ and sink/ share. `cpu.py`
 and `cuda.py` know the machine, `scratch.py` keeps what every frame needs for a moment.
 
 Nothing heavy is imported before it is used. The stations themselves are called like their files, so they are not
