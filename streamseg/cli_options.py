@@ -22,7 +22,7 @@ AlphaPlace = Annotated[
 ]
 Quality = Annotated[str | None, typer.Option(metavar="standard|high", help="Better or faster (default: standard).")]
 Model = Annotated[
-    str | None, typer.Option(metavar="NAME|FILE", help="Packaged weights or a weights file (default: lite).")
+    str | None, typer.Option(metavar="NAME|FILE", help="Weights of `weights list`, or a file (default: lite).")
 ]
 EngineName = Annotated[
     str | None,
