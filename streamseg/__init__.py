@@ -10,10 +10,10 @@
 The files, in the order that a frame passes them:
 
     decode/     1  file, camera, image folder, test pattern -> Frame
-    infer.py    2  Frames -> Batch with alpha; `engines/` run the network of `u2net.py`, `weights.py` loads it;
-                   `quantised.py` is its int8 form, `precision.py` chooses, live `select.py`, `official.py` knows the
-                   authors' checkpoints; `foreign.py` is any other network, `graph.py` what its file says; `motion.py`
-                   runs the network on some frames only and moves the mattes between
+    infer.py    2  Frames -> Batch with alpha; `engines/` run the network of `u2net.py`, `weights.py` loads it and
+                   `download.py` fetches what is not packaged; `quantised.py` is its int8 form, `precision.py` chooses,
+                   live `select.py`, `official.py` knows the authors' checkpoints; `foreign.py` is any other network,
+                   `graph.py` what its file says; `motion.py` runs it on some frames only and moves the mattes between
     smooth.py   3  temporal filters: alpha in, alpha out
     composite.py 4 matte to full size, `blend.py` before a background, `planes.py` in a decoder's own planes;
                    `background.py` is what stands behind, `foreground.py` finds the colour under soft pixels of cut-outs

@@ -52,7 +52,7 @@ def chosen_model(settings: InferSettings) -> str:
 
 
 def _packaged_int8(model: str) -> str | None:
-    names = (entry.name for entry in list_weights() if entry.file)
+    names = (entry.name for entry in list_weights() if entry.is_there)
     return next((name for name in names if name == model + INT8_NAME), None)
 
 
