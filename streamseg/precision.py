@@ -24,7 +24,7 @@ def named(settings: InferSettings, auto: str = AUTO_MODELS[0]) -> InferSettings:
 
 def live_models(precision: str) -> tuple[str, ...]:
     """Those of `AUTO_MODELS` that are packaged, in int8 where that is asked for."""
-    packaged = {entry.name for entry in list_weights() if entry.file}
+    packaged = {entry.name for entry in list_weights() if not entry.url}
     form = INT8_NAME if precision == "int8" else ""
     return tuple(name for name in AUTO_MODELS if name + form in packaged)
 

@@ -77,9 +77,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def packaged(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    entries = [RegistryEntry(name, "Apache-2.0", "", file=f"{name}.safetensors") for name in names]
-    others = [RegistryEntry(name, "Apache-2.0", "") for name in {*AUTO_MODELS, "full"} - set(names)]
-    monkeypatch.setattr("streamseg.precision.list_weights", lambda: entries + others)
+    entries = [RegistryEntry(name, "Apache-2.0", "", f"{name}.safetensors", "") for name in names]
+    full = RegistryEntry("full", "Apache-2.0", "", "full.onnx", "", url="https://example.org/full.onnx")
+    monkeypatch.setattr("streamseg.precision.list_weights", lambda: [*entries, full])
 
 
 def choice(settings: InferSettings, info: VideoInfo = CAMERA) -> tuple[Chosen, Named]:

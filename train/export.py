@@ -123,8 +123,10 @@ def _training_data(data: Data) -> str:
         count = f"{len(set(find_pairs(data.root, sources)))} images"
     except DataError:  # the data may be elsewhere than the run folder by now
         count = "number of images not known at export"
+    rooms = f", {', '.join(dict.fromkeys(data.empty))} without masks" if data.empty else ""
+    webcam = f", {data.webcam_share:.0%} webcam frames of these people and rooms" if data.webcam_share else ""
     composed = f", {data.composite_share:.0%} composites of {data.composites}" if data.composite_share else ""
-    return f"{', '.join(sources)} ({count}){composed}; {TERMS}"
+    return f"{', '.join(sources)} ({count}){rooms}{webcam}{composed}; {TERMS}"
 
 
 def _recipe(config: Config, step: int) -> str:
