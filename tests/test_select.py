@@ -10,7 +10,6 @@ import pytest
 from streamseg.config import InferSettings
 from streamseg.frames import VideoInfo
 from streamseg.infer import Engine
-from streamseg.precision import AUTO_MODELS
 from streamseg.select import Chosen, engine_for, in_pace
 from streamseg.weights import RegistryEntry
 from tests.synthetic import DiscEngine
