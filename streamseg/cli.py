@@ -117,6 +117,8 @@ def batch(
         settings = settings_of(context)
         suffix = _batch_suffix(to, settings)
         planned = plan(folder, out, suffix)
+        if not (planned or watch):
+            raise InputError(f"the folder {folder} holds no videos; --watch waits for some")
         make_folder(out)
         work = arrivals(folder, out, suffix) if watch else planned
         with BatchProgress(out / "report.json", None if watch else len(planned)) as progress:
