@@ -142,8 +142,8 @@ class TestPlan:
         """Those that it writes with pictures by default, but for formats of stills and of sound."""
         muxers = (
             "3g2 3gp amv apng apv asf avi avs2 avs3 cavsvideo dirac dnxhd dv dvd evc f4v film_cpk flv gif gxf h261 "
-            "h263 h264 hevc ismv ivf m4v matroska mjpeg mov mp4 mpeg mpeg1video mpeg2video mpegts mxf nut obu ogv psp rm "
-            "roq svcd swf vc1 vc1test vvc webm wtv yuv4mpegpipe"
+            "h263 h264 hevc ismv ivf m4v matroska mjpeg mov mp4 mpeg mpeg1video mpeg2video mpegts mxf nut obu ogv psp "
+            "rm roq svcd swf vc1 vc1test vvc webm wtv yuv4mpegpipe"
         )
         stills_sound_and_lists = "avif heic heif mpo m4a m4b isma mka mks wma ra ism"
         written = {suffix for name in muxers.split() for suffix in av.ContainerFormat(name, "w").extensions}

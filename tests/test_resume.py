@@ -131,6 +131,8 @@ def test_two_files_go_on_together(tmp_path: Path) -> None:
     for index in range(200):
         sink.write(writer.frame(index, "cut-out"), None)  # type: ignore[arg-type]
     # As killed: neither completed nor discarded; what was flushed is there.
+    assert sink.claim
+    sink.claim.release()
     again = open_sink(str(tmp_path / "x.mp4"), INFO, "cut-out", output, resume=True)
     assert again.resume_at > 0
     writer.write(again, "cut-out")
