@@ -31,6 +31,7 @@ from streamseg.cli_options import (
 from streamseg.cli_weights import weights_app
 from streamseg.config import Settings
 from streamseg.errors import InputError, OutputError
+from streamseg.interrupt import raise_again
 
 if TYPE_CHECKING:
     from streamseg.decode import Source
@@ -124,6 +125,7 @@ def batch(
             raise InputError(f"the folder {folder} holds no videos; --watch waits for some")
         make_folder(out)
         work = arrivals(folder, out, suffix) if watch else planned
+        raise_again()
         with BatchProgress(out / "report.json", None if watch else len(planned)) as progress:
             for outcome in run_batch(work, settings, jobs):
                 progress.add(outcome)
@@ -168,8 +170,10 @@ def image(
         pairs = plan_photos(photos, out, transparent=settings.composite.kind == "cut-out")
         for _, target in pairs:
             _refuse_overwriting(target, settings.composite.bg)
+        engine_opened = engine_of(settings.infer)
         failed = 0
-        for done in matte_photos(pairs, engine_of(settings.infer), settings):
+        raise_again()
+        for done in matte_photos(pairs, engine_opened, settings):
             if done.problem:
                 failed += 1
                 print(f"error: {done.problem}", file=sys.stderr)
@@ -209,11 +213,6 @@ def webcam(
             print(_live_summary(statistics))
 
 
-def main() -> None:
-    """Runs the command line."""
-    app()
-
-
 def _batch_suffix(to: str | None, settings: Settings) -> str:
     """The container of a batch: what was asked for, or one that holds what will be written."""
     from streamseg.sink.formats import choose_encoding
@@ -235,6 +234,7 @@ def _run(
     if chosen.reason:
         print(chosen.reason)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
+    raise_again()
     sink = open_sink(out, source.info, settings.composite.kind, settings.output, resume)
     try:
         with sink, RunProgress(total) as progress:

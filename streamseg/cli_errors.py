@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import typer
 
 from streamseg.errors import StreamsegError
+from streamseg.interrupt import INTERRUPTED
 
 USER_ERROR = 2
-INTERRUPTED = 130
 
 
 @contextmanager

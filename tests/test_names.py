@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import cv2
 import pytest
+from rich.console import Console
 
-from streamseg.errors import InputError, OutputError
-from streamseg.frames import Frame
+from streamseg.batch import Outcome
+from streamseg.batch_report import BatchProgress
+from streamseg.config import OutputSettings
+from streamseg.errors import OutputError
+from streamseg.pipeline import Statistics
+from streamseg.progress import RunProgress
 from streamseg.sink import Sink, open_sink
 from streamseg.sink.claim import Claim
 from streamseg.sink.pictures import sequence_pattern, write_image
@@ -54,10 +59,9 @@ class TestPercent:
             "x.mp4",
         ]
 
-    @pytest.mark.usefixtures("disc")
-    def test_a_batch(self, tmp_path: Path) -> None:
-        assert sequence_pattern(str(tmp_path / "100%.mov")) is None
-        assert sequence_pattern("x_%05d.mp4") == Path("x_%05d.mp4")  # Refused by its suffix, with a line.
+    def test_a_pattern_that_was_meant_as_one(self) -> None:
+        """Refused by its suffix later, with a line."""
+        assert sequence_pattern("x_%05d.mp4") == Path("x_%05d.mp4")
 
     @pytest.mark.usefixtures("disc")
     def test_a_photo_does_not_overwrite_its_background(self, tmp_path: Path) -> None:
@@ -95,8 +99,6 @@ class TestLinks:
         assert video_facts(link)[0] == writer.COUNT
 
     def test_a_sidecar_lies_beside_the_link(self, link: Path, tmp_path: Path) -> None:
-        from streamseg.config import OutputSettings
-
         with open_sink(str(link), INFO, "cut-out", OutputSettings(alpha="sidecar")) as sink:
             sink.write(writer.frame(0, "cut-out"), None)  # type: ignore[arg-type]
         assert link.is_symlink()
@@ -162,7 +164,7 @@ class TestTwoRuns:
 
     def test_all_or_none(self, tmp_path: Path) -> None:
         held = Claim(tmp_path / "b.mp4")
-        with pytest.raises(OutputError, match="b.mp4"):
+        with pytest.raises(OutputError, match=r"b\.mp4"):
             Claim(tmp_path / "a.mp4", tmp_path / "b.mp4")
         Claim(tmp_path / "a.mp4").release()
         held.release()
@@ -201,6 +203,31 @@ class TestPipes:
         write_clip(tmp_path / "a.mp4", 2)
         expect_one_line_error(streamseg(command, "." if command == "batch" else "a.mp4", "-o", "-"), "standard output")
         assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+class TestConsoles:
+    def test_a_command(self, tmp_path: Path) -> None:
+        """The name is not even text."""
+        path = os.fsencode(tmp_path) + "/猫 \N{LATIN SMALL LETTER U WITH DIAERESIS}".encode() + b"\xff.png"
+        Path(os.fsdecode(path)).write_bytes(cv2.imencode(".png", picture(0))[1].tobytes())
+        command = [sys.executable, "-W", "error", "-m", "streamseg", "image", path, "-o", path + b".webp"]
+        environment = os.environ | {"PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([*command, "--input-size", "64"], capture_output=True, check=False, env=environment)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"\\udcff.png -> " in done.stdout
+        assert len(list(tmp_path.iterdir())) == 2
+
+    @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+    def test_the_bar_and_the_table(self, encoding: str, tmp_path: Path) -> None:
+        """Their lines are drawn with what the console has."""
+        screen = TextIOWrapper(BytesIO(), encoding=encoding)
+        console = Console(file=screen, force_terminal=True, width=80)
+        with RunProgress(2, console) as progress:
+            progress.update(Statistics(frames=1, elapsed_seconds=1.0))
+        with BatchProgress(tmp_path / "report.json", 1, console) as batch:
+            batch.add(Outcome("a.mp4", "b.mp4", "done", 1, 1.0))
+        screen.flush()
+        assert "1/2" in screen.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
 
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
