@@ -1,4 +1,5 @@
 # make demo: sets up, then mattes the sample clip and photo.   make test: sets up, then checks and tests everything.
+# make fuzz FILES=10000 SEED=1 JOBS=2: sets up, then tries damaged files.
 PYTHON ?= python3
 # Pinned, so that everyone tests the same build; `make TORCH=torch==X ...` tries another.
 TORCH ?= torch==2.13.0
@@ -6,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test format clean
+.PHONY: demo test fuzz format clean
 
 demo: $(VENV)/installed
 	@mkdir -p demo
@@ -19,6 +20,13 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# Damages files and tries them; what was tried before is not tried again, and faulty files are kept in fuzz/.
+FILES ?= 10000
+SEED ?= 1
+JOBS ?= 2
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -m tests.fuzz --files $(FILES) --seed $(SEED) --jobs $(JOBS)
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from streamseg.config import InferSettings, Settings
-from streamseg.errors import InputError, OutputError, StreamsegError
+from streamseg.errors import OUT_OF_MEMORY, InputError, OutputError, StreamsegError
 from streamseg.worker import Lost, Worker
 
 if TYPE_CHECKING:
@@ -202,6 +202,8 @@ def _matte(task: Task) -> Outcome:
         return _matted(job, engine, settings)
     except StreamsegError as error:
         return job.came_to("failed", message=str(error))
+    except MemoryError:
+        return job.came_to("failed", message=OUT_OF_MEMORY)
     except Exception as error:
         return job.came_to("failed", message=_as_bug(error))
 

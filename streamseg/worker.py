@@ -17,6 +17,10 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+def _nothing() -> None:
+    """There is nothing to prepare."""
+
+
 class Lost(Exception):
     """The process ended amid its task; the message says how."""
 
@@ -32,7 +36,7 @@ class Worker(Generic[Task, Result]):
 
     pipe: Connection[Task, tuple[Result | None, Exception | None]]
 
-    def __init__(self, work: Callable[[Task], Result], prepare: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, work: Callable[[Task], Result], prepare: Callable[[], None] = _nothing) -> None:
         """Nothing is begun yet.
 
         Args:
@@ -85,9 +89,10 @@ class Worker(Generic[Task, Result]):
         self.end()
         spawn = multiprocessing.get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(theirs, self._prepare, self._work), daemon=True)
+        process = spawn.Process(target=_serve, args=(theirs, self._prepare, self._work), daemon=True)
         with _interrupts_held_back():
-            self._process.start()
+            process.start()
+        self._process = process
         theirs.close()  # So that the pipe ends with the process.
 
 

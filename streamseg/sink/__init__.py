@@ -9,7 +9,7 @@ from streamseg.atomic import followed
 from streamseg.config import OutputSettings
 from streamseg.errors import OutputError
 from streamseg.frames import Kind, VideoInfo
-from streamseg.sink.base import CompletingSink, Sink
+from streamseg.sink.base import Sink
 from streamseg.sink.claim import Claim
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.formats import choose_encoding
@@ -64,7 +64,9 @@ def open_sink(
     return sink
 
 
-def _open_video(path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, resume: bool) -> CompletingSink:
+def _open_video(
+    path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, resume: bool
+) -> VideoSink | SidecarSink:
     if kind == "cut-out" and output.alpha == "sidecar":
         colour, matte = (choose_encoding(path, part, output) for part in ("picture", "matte"))
         files = followed(path), followed(matte_path(path))

@@ -42,8 +42,10 @@ class Claim:
 
     def _lock(self, output: Path) -> None:
         part = part_of(output)
+        if not part.parent.is_dir():  # The lock would make the folder; the sink says that there is none.
+            return
         lock = FileLock(part.with_name(part.name + ".lock"), blocking=False, thread_local=False)
-        # Where there is no such folder the sink says so; file systems without locks are written to without them.
+        # Into a folder that is not ours to write to the sink says so; file systems without locks do without.
         with suppress(OSError, NotImplementedError):
             try:
                 lock.acquire()
