@@ -2,6 +2,7 @@
 # make gpu-check: tests and figures of a GPU; rehearses on the CPU where there is none.
 # make gpu-train DATA=FOLDER: three networks on a GPU, in LITE_MINUTES, NANO_MINUTES and DUTS_MINUTES; again to go on.
 #   Both set up too, unless RUN=python3 says whose packages to take. Results go to RUNS=runs.
+# make fuzz FILES=10000 SEED=1 JOBS=2: sets up, then tries damaged files.
 PYTHON ?= python3
 # Pinned, so that everyone tests the same build; `make TORCH=torch==X ...` tries another.
 TORCH ?= torch==2.13.0
@@ -16,7 +17,7 @@ LITE_MINUTES ?= 4
 NANO_MINUTES ?= 3
 DUTS_MINUTES ?= 1
 
-.PHONY: demo test format gpu-check gpu-train gpu-lite gpu-nano gpu-duts clean
+.PHONY: demo test fuzz format gpu-check gpu-train gpu-lite gpu-nano gpu-duts clean
 
 demo: $(VENV)/installed
 	@mkdir -p demo
@@ -29,6 +30,13 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# Damages files and tries them; what was tried before is not tried again, and faulty files are kept in fuzz/.
+FILES ?= 10000
+SEED ?= 1
+JOBS ?= 2
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -m tests.fuzz --files $(FILES) --seed $(SEED) --jobs $(JOBS)
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

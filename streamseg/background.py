@@ -13,6 +13,7 @@ import numpy as np
 import webcolors
 
 from streamseg.config import CompositeSettings
+from streamseg.decode.base import check_seekable
 from streamseg.decode.images import IMAGE_SUFFIXES, read_image
 from streamseg.decode.video import VideoFile
 from streamseg.errors import InputError
@@ -154,6 +155,7 @@ def open_background(bg: str, fit: Fit) -> Background:
     path = Path(bg)
     if bg == BLUR:
         return Blurred()
+    check_seekable(path)
     if path.is_dir():
         raise InputError(f"background {bg!r} is a folder; give a picture, a video, a colour, or {BLUR}")
     if path.suffix.lower() in IMAGE_SUFFIXES:

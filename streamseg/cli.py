@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamseg.atomic import followed
 from streamseg.cli_bench import bench
 from streamseg.cli_errors import USER_ERROR, errors_reported
 from streamseg.cli_options import (
@@ -29,6 +31,7 @@ from streamseg.cli_options import (
 from streamseg.cli_weights import weights_app
 from streamseg.config import Settings
 from streamseg.errors import InputError, OutputError
+from streamseg.interrupt import raise_again
 
 if TYPE_CHECKING:
     from streamseg.decode import Source
@@ -76,7 +79,7 @@ def video(
         from streamseg.decode import Stretch, open_source
 
         settings = settings_of(context)
-        _refuse_overwriting(out, source, settings.composite.bg)
+        _refuse_overwriting(_target(out), source, settings.composite.bg)
         with open_source(source, Stretch.of(start, end)) as opened:
             statistics = _run(opened, out, settings, resume=resume)
             print(_speed(statistics))
@@ -114,11 +117,15 @@ def batch(
         from streamseg.batch_report import BatchProgress
         from streamseg.sink.pictures import make_folder
 
+        _refuse_standard_output(str(out))
         settings = settings_of(context)
         suffix = _batch_suffix(to, settings)
         planned = plan(folder, out, suffix)
+        if not (planned or watch):
+            raise InputError(f"the folder {folder} holds no videos; --watch waits for some")
         make_folder(out)
         work = arrivals(folder, out, suffix) if watch else planned
+        raise_again()
         with BatchProgress(out / "report.json", None if watch else len(planned)) as progress:
             for outcome in run_batch(work, settings, jobs):
                 progress.add(outcome)
@@ -158,12 +165,15 @@ def image(
         from streamseg.infer import engine_of
         from streamseg.photos import matte_photos, plan_photos
 
+        _refuse_standard_output(out)
         settings = settings_of(context)
         pairs = plan_photos(photos, out, transparent=settings.composite.kind == "cut-out")
         for _, target in pairs:
-            _refuse_overwriting(str(target), settings.composite.bg)
+            _refuse_overwriting(target, settings.composite.bg)
+        engine_opened = engine_of(settings.infer)
         failed = 0
-        for done in matte_photos(pairs, engine_of(settings.infer), settings):
+        raise_again()
+        for done in matte_photos(pairs, engine_opened, settings):
             if done.problem:
                 failed += 1
                 print(f"error: {done.problem}", file=sys.stderr)
@@ -197,15 +207,10 @@ def webcam(
         from streamseg.decode import open_camera
 
         settings = settings_of(context)
-        _refuse_overwriting(out, camera, settings.composite.bg)
+        _refuse_overwriting(_target(out), camera, settings.composite.bg)
         with open_camera(camera) as opened:
             statistics = _run(opened, out, settings, frames)
             print(_live_summary(statistics))
-
-
-def main() -> None:
-    """Runs the command line."""
-    app()
 
 
 def _batch_suffix(to: str | None, settings: Settings) -> str:
@@ -229,6 +234,7 @@ def _run(
     if chosen.reason:
         print(chosen.reason)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
+    raise_again()
     sink = open_sink(out, source.info, settings.composite.kind, settings.output, resume)
     try:
         with sink, RunProgress(total) as progress:
@@ -240,12 +246,27 @@ def _run(
     return statistics
 
 
-def _refuse_overwriting(out: str, *inputs: str | None) -> None:
-    """A numbered sequence counts as the folder that it goes to: its names may be those of the pictures there."""
-    target = Path(out).parent if "%" in Path(out).name else Path(out)
-    for name in inputs:
-        if name and target.exists() and Path(name).exists() and target.samefile(name):
-            raise OutputError(f"the output {out} is an input too; give another name")
+def _target(out: str) -> Path:
+    """The file that will be written, or the folder of a sequence: its names may be those of the pictures there."""
+    from streamseg.sink.pictures import sequence_pattern
+
+    _refuse_standard_output(out)
+    pattern = sequence_pattern(out)
+    return pattern.parent if pattern else Path(out)
+
+
+def _refuse_overwriting(target: Path, *inputs: str | None) -> None:
+    """Also refuses what is no file, before anything is begun."""
+    written = followed(target)
+    for name in filter(None, inputs):
+        with suppress(OSError):  # What has such a name is no file.
+            if written.exists() and Path(name).exists() and written.samefile(name):
+                raise OutputError(f"the output {target} is an input too; give another name")
+
+
+def _refuse_standard_output(out: str) -> None:
+    if out == "-":
+        raise OutputError("standard output cannot be gone back in, which finishing a file takes: give a name with -o")
 
 
 def _live_summary(statistics: Statistics) -> str:

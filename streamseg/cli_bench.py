@@ -23,6 +23,7 @@ from streamseg.cli_options import (
     settings_of,
 )
 from streamseg.config import Settings, load_settings
+from streamseg.interrupt import raise_again
 
 if TYPE_CHECKING:
     from streamseg.bench import Ratio, Work
@@ -70,6 +71,7 @@ def bench(
         work, opened = _with_engine(work)
         network = f"{chosen_model(work.settings.infer)} on {opened.name}, {opened.device}"
         print(network)
+        raise_again()
         measured = measure(work, opened)
         show(measured, console)
         fewer, ratio, what = replace(work, frames=max(10, frames // TURN_FRAMES)), None, ""

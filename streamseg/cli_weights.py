@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamseg.cli_errors import errors_reported
+from streamseg.interrupt import raise_again
 
 if TYPE_CHECKING:
     from streamseg.weights import WeightsInfo
@@ -82,5 +83,6 @@ def import_command(
     with errors_reported():
         from streamseg.weights import import_weights
 
+        raise_again()
         info = import_weights(source, out)
         print(f"{out}: {info.architecture}, {info.parameters:,} parameters, from {source}")

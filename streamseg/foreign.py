@@ -201,7 +201,7 @@ def _read_description(path: Path) -> Description:
     if not path.exists():
         return Description()
     try:
-        return Description.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Description.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except ValidationError as error:
         raise WeightsError(f"{path}: {_first_problem(error)}") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

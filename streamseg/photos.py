@@ -11,7 +11,7 @@ from pathlib import Path
 from streamseg.background import Background, chosen_background
 from streamseg.composite import finish
 from streamseg.config import Settings
-from streamseg.decode.base import check_size
+from streamseg.decode.base import check_seekable, check_size
 from streamseg.decode.images import IMAGE_SUFFIXES, images_in, read_image
 from streamseg.errors import InputError, OutputError, StreamsegError
 from streamseg.frames import Frame
@@ -89,6 +89,7 @@ def _matte_photo(
 
 
 def _expand(entry: Path) -> list[Path]:
+    check_seekable(entry)
     if not entry.exists():
         raise InputError(f"no such photo or folder: {entry}")
     return images_in(entry) if entry.is_dir() else [entry]

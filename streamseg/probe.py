@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from itertools import islice, pairwise
 from pathlib import Path
@@ -54,7 +55,7 @@ def describe(path: str, input_size_px: int) -> list[Line]:
         info = source.info
         if isinstance(source, VideoFile):
             with av.open(str(Path(path).absolute())) as file:
-                lines = [*_video(file, picture_stream(file, path), info), *_tracks(file)]
+                lines = [*_video(file, picture_stream(file, path), info, _rate(path)), *_tracks(file)]
         else:
             lines = _pictures(info, next(iter(source)).pixels.shape[2])
     inset = Inset.of(info.height_px, info.width_px, input_size_px)
@@ -67,16 +68,14 @@ def _pictures(info: VideoInfo, channels: int) -> list[Line]:
     return [Line("picture", size), Line("alpha", KEPT if channels == 4 else "none")]
 
 
-def _video(file: InputContainer, stream: VideoStream, info: VideoInfo) -> Iterator[Line]:
+def _video(file: InputContainer, stream: VideoStream, info: VideoInfo, rate: str) -> Iterator[Line]:
     frame = next(file.decode(stream))
     seconds = (file.duration or 0) / av.time_base
     begin = (file.start_time or 0) / av.time_base
     container = "/".join(file.format.name.split(",")[:2])
     yield Line("container", f"{container}, {seconds:.2f} s, begins at {begin:.3f} s")
     context = stream.codec_context
-    yield Line(
-        "video", f"{context.name}, {info.width_px}x{info.height_px} px, {_rate(file, stream)}, {context.pix_fmt}"
-    )
+    yield Line("video", f"{context.name}, {info.width_px}x{info.height_px} px, {rate}, {context.pix_fmt}")
     if frame.rotation:
         yield Line("rotation", f"stored turned by {-frame.rotation % 360} degrees; it is set upright")
     if info.pixel_aspect != 1:
@@ -98,14 +97,23 @@ def _colour(frame: av.VideoFrame) -> str:
     return f"{MATRIX_NAMES.get(matrix, f'matrix {matrix}')}, {extent}; written as BT.709"
 
 
-def _rate(file: InputContainer, stream: VideoStream) -> str:
-    """The mean rate, and whether frames come at even times."""
-    file.seek(0)
-    times = sorted(packet.pts for packet in islice(file.demux(stream), SAMPLED_PACKETS) if packet.pts is not None)
+def _rate(path: str) -> str:
+    """The mean rate, and whether frames come at even times, from the beginning of the file: some cannot seek."""
+    with av.open(str(Path(path).absolute())) as file:
+        stream = picture_stream(file, path)
+        times = sorted(_packet_times(file, stream))
+        mean = f"{float(stream.average_rate or stream.guessed_rate or 0):.2f} fps"
     steps = {later - earlier for earlier, later in pairwise(times)}
-    mean = f"{float(stream.average_rate or stream.guessed_rate or 0):.2f} fps"
     # Clocks that do not divide the rate alternate between two neighbouring steps.
     return f"{mean}, variable" if steps and max(steps) - min(steps) > 1 else mean
+
+
+def _packet_times(file: InputContainer, stream: VideoStream) -> Iterator[int]:
+    """Of the first packets, up to the first that is damaged."""
+    with suppress(av.FFmpegError):
+        for packet in islice(file.demux(stream), SAMPLED_PACKETS):
+            if packet.pts is not None:
+                yield packet.pts
 
 
 def _tracks(file: InputContainer) -> Iterator[Line]:

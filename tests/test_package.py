@@ -28,6 +28,22 @@ def test_import_loads_nothing_heavy() -> None:
     assert found.stdout.strip() == "[]", found.stderr
 
 
+def test_files_are_opened_without_pytorch(tmp_path: Path) -> None:
+    """Importing it takes longer than to read or write a short clip."""
+    code = (
+        "import sys, numpy\n"
+        "from fractions import Fraction\n"
+        "from streamseg.decode import open_source\n"
+        "from streamseg.frames import Frame\n"
+        "from streamseg.sink import open_sink\n"
+        "with open_source('testsrc=64x48') as source, open_sink(sys.argv[1], source.info) as sink:\n"
+        "    sink.write(next(iter(source)), None)\n"
+        "with open_source(sys.argv[1]) as source: print(len(list(source)))\n"
+        "print('torch' in sys.modules)"
+    )
+    assert run_python(code, str(tmp_path / "x.mp4")).stdout.split() == ["1", "False"]
+
+
 def test_nothing_is_reported_to_anyone(tmp_path: Path) -> None:
     """OpenVINO's converter would make an identity for the user and send what it does to Google Analytics."""
     code = (

@@ -16,7 +16,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-import torch
 from av.video.reformatter import Interpolation
 
 from streamseg.config import OutputSettings
@@ -380,7 +379,7 @@ def _write_all(sink: VideoSink, frames: list[Frame]) -> None:
 class TestTheGpusEncoder:
     @pytest.fixture(autouse=True)
     def gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cuda"))
+        monkeypatch.setattr("streamseg.nvidia.has_gpu", lambda: True)
 
     def test_it_is_not_missed_where_it_does_not_open(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("streamseg.sink.encoder.NVENC", "h264_of_no_such_maker")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamseg.decode.base import Source
+from streamseg.decode.base import Source, check_seekable
 from streamseg.decode.camera import Camera, Paced
 from streamseg.decode.images import IMAGE_SUFFIXES, ImageFiles
 from streamseg.decode.stretch import WHOLE, Stretch
@@ -28,11 +28,8 @@ def open_source(spec: str, stretch: Stretch = WHOLE) -> Source:
     if is_test_pattern(spec):
         return open_test_pattern(spec)
     path = Path(spec)
-    try:
-        found = path.exists()
-    except OSError as error:
-        raise InputError(f"cannot read {spec}: {error.strerror}") from error
-    if not found:
+    check_seekable(path)
+    if not path.exists():
         raise InputError(f"no such file or folder: {spec}")
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageFiles(path)

@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from streamseg import cuda
+from streamseg import nvidia
 from streamseg.decode.base import ClosingSource, check_size
 from streamseg.decode.filters import Filters
 from streamseg.decode.layers import Decode, WithAlphaLayer, has_alpha_layer
@@ -251,7 +251,7 @@ def open_test_pattern(spec: str) -> VideoFile:
 
 
 def _open_container(url: str, format_name: str | None) -> InputContainer:
-    if not format_name and cuda.best_device().type == "cuda":
+    if not format_name and nvidia.has_gpu():
         with suppress(av.FFmpegError):  # no driver for it, or a codec that it does not know
             return av.open(str(Path(url).absolute()), hwaccel=HWAccel("cuda"))
     try:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
+from streamseg.atomic import followed
 from streamseg.config import OutputSettings
 from streamseg.errors import OutputError
 from streamseg.frames import Kind, VideoInfo
 from streamseg.sink.base import Sink
+from streamseg.sink.claim import Claim
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.formats import choose_encoding
-from streamseg.sink.pictures import PictureSequence
+from streamseg.sink.pictures import PictureSequence, sequence_pattern
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
 from streamseg.sink.sidecar import SidecarSink, matte_path
 from streamseg.sink.video import VideoSink
@@ -45,22 +46,34 @@ def open_sink(
         return PreviewWindow()
     if out == VIRTUAL_CAMERA:
         return open_virtual_camera(info)
-    path = Path(out)
-    if "%" in path.name or path.is_dir() or out.endswith(("/", os.sep)):
+    pattern = sequence_pattern(out)
+    if pattern:
         if resume:
             raise OutputError(
                 f"{out} is a sequence of pictures and cannot be resumed; name a video file, or give --start"
             )
-        return PictureSequence(path)
-    return _open_video(path, info, kind, output, resume)
+        return PictureSequence(pattern)
+    path = Path(out)
+    claim = Claim(followed(path))
+    try:
+        sink = _open_video(path, info, kind, output, resume)
+    except BaseException:
+        claim.release()
+        raise
+    sink.claim = claim
+    return sink
 
 
-def _open_video(path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, resume: bool) -> Sink:
+def _open_video(
+    path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, resume: bool
+) -> VideoSink | SidecarSink:
     if kind == "cut-out" and output.alpha == "sidecar":
         colour, matte = (choose_encoding(path, part, output) for part in ("picture", "matte"))
-        return SidecarSink(path, info, colour, matte, _resume_point(resume, path, matte_path(path)))
+        files = followed(path), followed(matte_path(path))
+        return SidecarSink(*files, info, colour, matte, _resume_point(resume, *files))
     encoding = on_gpu(choose_encoding(path, kind, output), info)
-    return VideoSink(path, info, encoding, _resume_point(resume, path))
+    file = followed(path)
+    return VideoSink(file, info, encoding, _resume_point(resume, file))
 
 
 def _resume_point(resume: bool, *paths: Path) -> Fraction:

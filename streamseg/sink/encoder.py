@@ -12,7 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
-from streamseg import cuda
+from streamseg import nvidia
 from streamseg.frames import Frame, VideoInfo
 from streamseg.sink.formats import X264, Encoding
 from streamseg.sink.planes import ToPlanes, even, needs_even, pad_to_even
@@ -68,7 +68,7 @@ class StackedEncoder(FrameEncoder):
 
 def on_gpu(encoding: Encoding, info: VideoInfo) -> Encoding:
     """H.264 at the standard quality by the GPU's encoder, where there is one that opens; else the encoding as it is."""
-    if encoding.options != X264 or cuda.best_device().type != "cuda" or not _opens(NVENC, info):
+    if encoding.options != X264 or not nvidia.has_gpu() or not _opens(NVENC, info):
         return encoding
     return replace(encoding, codec=NVENC, options=NVENC_OPTIONS)
 

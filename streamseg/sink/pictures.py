@@ -16,14 +16,17 @@ from streamseg.atomic import write_whole
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, Pixels
 from streamseg.sink.base import CompletingSink
+from streamseg.sink.claim import Claim
 from streamseg.sink.exr import encode_exr
+from streamseg.sink.formats import OPAQUE
 
 if TYPE_CHECKING:
     from streamseg.pipeline import Statistics
 
-PATTERN = re.compile(r"[^%]*%0?[0-9]?d[^%]*")
-"""One number, whole and at most nine digits wide."""
+PATTERN = re.compile(r"(?:[^%]|%%)*%0?[0-9]?d(?:[^%]|%%)*")
+"""One number, whole and at most nine digits wide; %% stands for a percent sign."""
 
+PADDED_NUMBER = re.compile(r"%0\d+d")
 
 SEQUENCES = {
     ".png": "PNG",
@@ -36,9 +39,8 @@ SEQUENCES = {
 class PictureSequence(CompletingSink):
     """Numbered pictures, each complete or not there."""
 
-    def __init__(self, path: Path) -> None:
-        is_folder = path.is_dir() or "%" not in path.name
-        folder, name = (path, "%05d.png") if is_folder else (path.parent, path.name)
+    def __init__(self, pattern: Path) -> None:
+        folder, name = pattern.parent, pattern.name
         if not PATTERN.fullmatch(name):
             raise OutputError(f"{name!r} is not a pattern for numbered files; write one such as x_%05d.png")
         suffix = Path(name).suffix.lower()
@@ -46,7 +48,8 @@ class PictureSequence(CompletingSink):
             only = ", ".join(SEQUENCES)
             raise OutputError(f"cannot write a sequence as {name}: only {only} keep every level and the transparency")
         make_folder(folder)
-        self._pattern, self._format, self._count = folder / name, SEQUENCES[suffix], 0
+        self._pattern, self._format, self._count = pattern, SEQUENCES[suffix], 0
+        self.claim = Claim(pattern)
 
     @property
     def written(self) -> str:
@@ -57,6 +60,19 @@ class PictureSequence(CompletingSink):
         """See `Sink`."""
         write_image(self._pattern.with_name(self._pattern.name % frame.index), frame.pixels)
         self._count += 1
+
+
+def sequence_pattern(out: str) -> Path | None:
+    """Where the numbered pictures go that an output stands for, or None where it is one file.
+
+    A video may have a percent sign in its name, as in 50%.mp4.
+    """
+    path = Path(out)
+    if path.is_dir() or out.endswith(("/", os.sep)):
+        return path / "%05d.png"
+    if "%" not in path.name or (path.suffix.lower() in OPAQUE and not PADDED_NUMBER.search(path.name)):
+        return None
+    return path
 
 
 def write_image(path: Path, pixels: Pixels) -> None:
