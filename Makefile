@@ -1,4 +1,5 @@
 # make demo: sets up, then mattes the sample clip and photo.   make test: sets up, then checks and tests everything.
+# make sweep: writes and plays a file of every form, rate and length, which takes minutes; `make test` has a share of it.
 PYTHON ?= python3
 # Pinned, so that everyone tests the same build; `make TORCH=torch==X ...` tries another.
 TORCH ?= torch==2.13.0
@@ -6,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test format clean
+.PHONY: demo test sweep format clean
 
 demo: $(VENV)/installed
 	@mkdir -p demo
@@ -19,6 +20,9 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+sweep: $(VENV)/installed-dev
+	$(BIN)/pytest -m sweep tests/test_sweep.py
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

@@ -81,12 +81,14 @@ class Frame:
         time: exact presentation time in seconds, as the source states it, less the source's `origin`.
         picture: upright, as pixels or in planes.
         captured_seconds: monotonic clock when the frame reached us; what latency is measured from.
+        duration: exact seconds that it is shown, where the source states it; what the last frame needs.
     """
 
     index: int
     time: Fraction
     picture: Pixels | Planes
     captured_seconds: float = 0.0
+    duration: Fraction | None = None
 
     @property
     def pixels(self) -> Pixels:
