@@ -11,7 +11,7 @@ import typer
 
 from streamseg.atomic import followed
 from streamseg.cli_bench import bench
-from streamseg.cli_errors import USER_ERROR, errors_reported
+from streamseg.cli_errors import DAMAGED, USER_ERROR, errors_reported
 from streamseg.cli_options import (
     AlphaPlace,
     BatchSize,
@@ -74,7 +74,10 @@ def video(
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:
-    """Mattes a video; every frame, the times and the sound are kept. Without --bg it has an alpha channel."""
+    """Mattes a video; every frame, the times and the sound are kept. Without --bg it has an alpha channel.
+
+    Exit code 0: all is well; 2: it could not be done; 3: written, but the source was damaged.
+    """
     with errors_reported():
         from streamseg.decode import Stretch, open_source
 
@@ -84,7 +87,8 @@ def video(
             statistics = _run(opened, out, settings, resume=resume)
             print(_speed(statistics))
             if opened.damage:
-                raise InputError(f"{opened.damage}; {out} holds what could be decoded")
+                print(f"warning: {opened.damage}; {out} holds what could be decoded", file=sys.stderr)
+                raise typer.Exit(DAMAGED)
 
 
 @app.command()
@@ -111,7 +115,10 @@ def batch(
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:
-    """Mattes all videos of a folder; what is there already is left alone. Exit code 1 if one failed."""
+    """Mattes all videos of a folder; what is there already is left alone.
+
+    Exit code 1: one failed; 3: all were written, but one was damaged.
+    """
     with errors_reported():
         from streamseg.batch import arrivals, plan, run_batch
         from streamseg.batch_report import BatchProgress
@@ -129,8 +136,8 @@ def batch(
         with BatchProgress(out / "report.json", None if watch else len(planned)) as progress:
             for outcome in run_batch(work, settings, jobs):
                 progress.add(outcome)
-        if progress.failed:
-            raise typer.Exit(SOME_FAILED)
+        if progress.failed or progress.damaged:
+            raise typer.Exit(SOME_FAILED if progress.failed else DAMAGED)
 
 
 @app.command()

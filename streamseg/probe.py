@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from streamseg.decode import open_source
 from streamseg.decode.filters import HDR_TRANSFERS
 from streamseg.decode.pixels import HD_HEIGHT_PX, has_alpha
+from streamseg.decode.reading import first_picture
 from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
 from streamseg.frames import VideoInfo
 from streamseg.infer import Inset
@@ -69,7 +70,9 @@ def _pictures(info: VideoInfo, channels: int) -> list[Line]:
 
 
 def _video(file: InputContainer, stream: VideoStream, info: VideoInfo, rate: str) -> Iterator[Line]:
-    frame = next(file.decode(stream))
+    frame = first_picture(file, stream)
+    if frame is None:
+        return
     seconds = (file.duration or 0) / av.time_base
     begin = (file.start_time or 0) / av.time_base
     container = "/".join(file.format.name.split(",")[:2])

@@ -16,6 +16,9 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
+from streamseg.decode.reading import read_from
+from streamseg.decode.video import picture_stream
+
 TRANSCODE_TO = {"webm": "libopus", "mp4": "aac", "mov": "aac", "matroska": "flac"}
 """The sound that a container takes where it refuses the source's, by muxer."""
 
@@ -115,10 +118,9 @@ class SourceTracks:
         output.metadata.update(contents(self._source.metadata))
         if not origin and end is None:
             output.set_chapters(self._source.chapters())
-        if origin > 0:
-            self._source.seek(int(origin * av.time_base))
         inputs = [stream for stream in self._source.streams if stream.index in self._tracks]
-        self._packets = self._source.demux(inputs) if inputs else iter(())
+        # On the clock that the pictures were read by.
+        self._packets = read_from(self._source, picture_stream(self._source, str(path)), inputs, origin)
         self._waiting: Packet[Stream] | None = None
 
     @property
