@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from io import BytesIO
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Stream
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from streamseg.decode import open_source
@@ -20,8 +19,8 @@ from streamseg.decode.pixels import HD_HEIGHT_PX, has_alpha
 from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
 from streamseg.frames import VideoInfo
 from streamseg.infer import Inset
+from streamseg.sink.fate import Fate, Plan, beginnings, codec_of, open_source_file, plan
 from streamseg.sink.formats import OPAQUE
-from streamseg.sink.tracks import Fate, codec_of, fate
 
 KEPT = "yes, it is kept"
 UNKNOWN = {0, 2, 3}
@@ -53,8 +52,8 @@ def describe(path: str, input_size_px: int) -> list[Line]:
     with open_source(path) as source:
         info = source.info
         if isinstance(source, VideoFile):
-            with av.open(str(Path(path).absolute())) as file:
-                lines = [*_video(file, picture_stream(file, path), info), *_tracks(file)]
+            with open_source_file(Path(path)) as file:
+                lines = [*_video(file, picture_stream(file, path), info), *_tracks(file, beginnings(Path(path)))]
         else:
             lines = _pictures(info, next(iter(source)).pixels.shape[2])
     inset = Inset.of(info.height_px, info.width_px, input_size_px)
@@ -108,17 +107,25 @@ def _rate(file: InputContainer, stream: VideoStream) -> str:
     return f"{mean}, variable" if steps and max(steps) - min(steps) > 1 else mean
 
 
-def _tracks(file: InputContainer) -> Iterator[Line]:
+def _tracks(file: InputContainer, first: Mapping[int, Sequence[Packet[Any]]]) -> Iterator[Line]:
     for stream in (*file.streams.audio, *file.streams.subtitles):
-        sound = f", {stream.rate:,} Hz, {stream.layout.name}" if isinstance(stream, AudioStream) else ""
+        plans = {suffix: plan(stream, first.get(stream.index, []), way.muxer) for suffix, way in OPAQUE.items()}
         language = f", {stream.language}" if stream.language not in (None, "und") else ""
-        yield Line(stream.type, f"{codec_of(stream)}{sound}{language}; {_fates(stream)}")
+        yield Line(stream.type, f"{_codec(stream, plans.values())}{language}; {_fates(plans)}")
 
 
-def _fates(stream: Stream) -> str:
+def _codec(stream: Any, plans: Iterable[Plan]) -> str:
+    """The codec with what is known of the sound, or why it is left out everywhere."""
+    why = {one.what for one in plans}
+    if {one.fate for one in plans} == {"left out"}:
+        return why.pop()
+    sound = f", {stream.rate:,} Hz, {stream.layout.name}" if isinstance(stream, AudioStream) else ""
+    return codec_of(stream) + sound
+
+
+def _fates(plans: Mapping[str, Plan]) -> str:
     """What becomes of a track in each container that we write."""
     fates: dict[Fate, list[str]] = {}
-    for suffix, encoding in OPAQUE.items():
-        with av.open(BytesIO(), "w", format=encoding.muxer) as output:
-            fates.setdefault(fate(stream, output), []).append(suffix)
+    for suffix, planned in plans.items():
+        fates.setdefault(planned.fate, []).append(suffix)
     return ", ".join(f"{what} in {' '.join(suffixes)}" for what, suffixes in fates.items())

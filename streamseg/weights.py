@@ -227,7 +227,9 @@ def _network(path: Path, state: State, metadata: Mapping[str, str]) -> U2Net:
     state = {key: torch.tensor(0) for key in names if key.endswith(".num_batches_tracked")} | state
     if state.keys() != names.keys():
         missing, extra = ([key for key in one if key not in other] for one, other in ((names, state), (state, names)))
-        raise WeightsError(f"{path} is not U²-Net {net.config.name}: missing tensors: {_few(missing)}; extra tensors: {_few(extra)}")
+        raise WeightsError(
+            f"{path} is not U²-Net {net.config.name}: missing tensors: {_few(missing)}; extra tensors: {_few(extra)}"
+        )
     if misfits := _misfits(state, names, net):
         raise WeightsError(f"{path} does not fit the {net.config.name} network; shapes: {_few(misfits)}")
     net = net.to_empty(device="cpu")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import av
 from av.container import OutputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
@@ -93,6 +94,7 @@ def add_stream(output: OutputContainer, encoding: Encoding, info: VideoInfo, opt
     """
     stream: VideoStream = output.add_stream(encoding.codec, rate=info.rate, options=options)  # type: ignore[assignment]
     context = stream.codec_context
+    stream.disposition = Disposition.default
     # The encoder otherwise counts in frames, which rounds variable rates.
     context.time_base = stream.time_base = info.time_base
     size_px = info.width_px, info.height_px
