@@ -19,6 +19,7 @@ from streamseg.decode.pixels import HD_HEIGHT_PX, has_alpha
 from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
 from streamseg.frames import VideoInfo
 from streamseg.infer import Inset
+from streamseg.sink.channels import layout_of
 from streamseg.sink.fate import Fate, Plan, beginnings, codec_of, open_source_file, plan
 from streamseg.sink.formats import OPAQUE
 
@@ -119,7 +120,7 @@ def _codec(stream: Any, plans: Iterable[Plan]) -> str:
     why = {one.what for one in plans}
     if {one.fate for one in plans} == {"left out"}:
         return why.pop()
-    sound = f", {stream.rate:,} Hz, {stream.layout.name}" if isinstance(stream, AudioStream) else ""
+    sound = f", {stream.rate:,} Hz, {layout_of(stream)}" if isinstance(stream, AudioStream) else ""
     return codec_of(stream) + sound
 
 

@@ -16,14 +16,20 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
 
-from streamseg.sink.sound import Copied, Transcoded
+from streamseg.sink.channels import Reordered, layout_of, own_order
+from streamseg.sink.sound import Copied, Transcoded, setup_of, states_its_setup
 from streamseg.sink.subtitles import Converted, is_text
 
 SOUND_OF = {"webm": "libopus", "mp4": "aac", "mov": "aac", "matroska": "flac"}
 """The encoder for sound that a container refuses, by muxer."""
 
+KEEP_ORDER = {"mp4", "mov"}
+"""Containers that keep channels in an order of their own; others have only their number."""
+
 SUBTITLES_OF = {"webm": "webvtt", "mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
 """The same for text."""
+
+KINDS = {"audio": "sound", "subtitle": "subtitles"}
 
 Fate = Literal["copied", "transcoded", "converted", "left out"]
 
@@ -78,8 +84,8 @@ def plan(source: Any, beginning: Sequence[Packet[Any]], muxer: str) -> Plan:
         beginning: its first packets, none for subtitles; see `beginnings`.
         muxer: FFmpeg's name of the container.
     """
-    if source.codec_context is None:
-        return Plan("left out", f"{source.type} of an unknown codec")
+    if source.codec_context is None:  # FFmpeg cannot decode it, and may not know it at all.
+        return Plan("left out", f"{KINDS[source.type]} in an unknown codec")
     if source.type == "audio" and not beginning:
         return Plan("left out", f"{codec_of(source)} without packets")
     ways = (way for way in _ways(source, muxer) if _works(way, source, beginning, muxer))
@@ -87,10 +93,14 @@ def plan(source: Any, beginning: Sequence[Packet[Any]], muxer: str) -> Plan:
 
 
 def beginnings(path: Path, origin: Fraction = ZERO, end: Fraction | None = None) -> dict[int, list[Packet[Any]]]:
-    """The first packets of every sound track between `origin` and `end` seconds, by the track's index."""
+    """The packets that tell how each track of sound begins between `origin` and `end` seconds, by the track's index.
+
+    They are the first few, and of AAC as broadcast the first of each setup that comes later.
+    """
     with open_source_file(path) as file:
         sounds = file.streams.audio
         first: dict[int, list[Packet[Any]]] = {sound.index: [] for sound in sounds}
+        unfinished = set(first)
         for stream in file.streams:
             # What is not asked for is passed over where the container can, and the file may be long.
             stream.discard = Discard.default if stream in sounds else Discard.all
@@ -98,12 +108,13 @@ def beginnings(path: Path, origin: Fraction = ZERO, end: Fraction | None = None)
             file.seek(int(origin * av.time_base))
         with suppress(av.FFmpegError):
             for packet in file.demux(sounds) if sounds else ():
-                found = first[packet.stream.index]
-                if is_whole(packet) and is_within(packet, origin, end) and len(found) < FEW_PACKETS:
+                stream, found = packet.stream, first[packet.stream.index]
+                if is_whole(packet) and is_within(packet, origin, end) and _tells_more(packet, found):
                     found.append(packet)
-                if len(found) == FEW_PACKETS:
-                    packet.stream.discard = Discard.all
-                    if all(len(packets) == FEW_PACKETS for packets in first.values()):
+                if len(found) == FEW_PACKETS and not states_its_setup(stream):
+                    stream.discard = Discard.all
+                    unfinished.discard(stream.index)
+                    if not unfinished:
                         break
     return first
 
@@ -133,16 +144,31 @@ def codec_of(stream: Stream) -> str:
     return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown codec"
 
 
+def _tells_more(packet: Packet[Any], found: Sequence[Packet[Any]]) -> bool:
+    if len(found) < FEW_PACKETS:
+        return True
+    return states_its_setup(packet.stream) and setup_of(packet) not in {setup_of(one) for one in found}
+
+
 def _ways(source: Any, muxer: str) -> Iterator[Plan]:
     """What may become of a track, the best first."""
     name = codec_of(source)
-    yield Plan("copied", name, Copied)
+    order = own_order(layout_of(source)) if source.type == "audio" else []
+    if not order or muxer in KEEP_ORDER:
+        yield Plan("copied", name, Copied)
     if source.type == "audio":
         codec = SOUND_OF[muxer]
-        yield Plan("transcoded", f"{name} to {codec.removeprefix('lib')}", partial(Transcoded, codec=codec))
+        make = partial(_reordered, order=order) if order else Transcoded
+        yield Plan("transcoded", f"{name} to {codec.removeprefix('lib')}", partial(make, codec=codec))
     elif is_text(source):
         codec = SUBTITLES_OF[muxer]
         yield Plan("converted", f"{name} to {codec}", partial(Converted, codec=codec))
+
+
+def _reordered(output: OutputContainer, source: Any, order: Sequence[str], codec: str) -> Track:
+    if not codec_of(source).startswith("pcm_"):
+        raise ValueError("only PCM can be decoded here without its list of channels")
+    return Transcoded(output, Reordered(source, order), codec)
 
 
 def _works(way: Plan, source: Any, beginning: Sequence[Packet[Any]], muxer: str) -> bool:

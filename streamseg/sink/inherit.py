@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
@@ -44,7 +45,7 @@ def inherit_chapters(output: OutputContainer, source: InputContainer) -> None:
     output.set_chapters([{**chapter, "metadata": contents(chapter["metadata"])} for chapter in source.chapters()])
 
 
-def inherit_track(stream: Stream, source: Stream) -> None:
+def inherit_track(stream: Stream, source: Any) -> None:
     """Takes over a track's language, title and flags (default, commentary, forced)."""
     stream.metadata.update(contents(source.metadata))
     stream.disposition = source.disposition

@@ -7,7 +7,6 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
-from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
@@ -16,14 +15,8 @@ from av.codec.codec import Properties
 from av.container import OutputContainer
 from av.packet import Packet
 
+from streamseg.sink.channels import Reordered, layout_of, nearest_layout
 from streamseg.sink.inherit import inherit_track
-
-LAYOUTS = {
-    "aac": ("mono", "stereo", "3.0", "4.0", "5.0", "5.1"),
-    "libopus": ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"),
-    "flac": ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"),
-}
-"""The loudspeakers that each codec has a number for, which every decoder knows."""
 
 FORMATS = {"aac": "fltp", "libopus": "flt", "flac": "s16"}
 DEEP_FORMATS = {"flac": "s32"}
@@ -31,11 +24,6 @@ DEEP_FORMATS = {"flac": "s32"}
 
 OF_16_BITS = {"u8", "u8p", "s16", "s16p"}
 OPUS_HZ = 48_000
-COUNTED = "NONE"
-"""The name of a channel in files that only count them; up to eight, FFmpeg has one usual layout for each number."""
-
-MOST_CHANNELS = 8
-SIDE_AS_BACK = {"SL": "BL", "SR": "BR"}
 
 
 class Shape(NamedTuple):
@@ -57,14 +45,12 @@ class Copied:
         """
         self.stream = output.add_stream_from_template(source)
         inherit_track(self.stream, source)
-        self._unwrap: BitStreamFilterContext | None = None
-        if source.codec_context.name == "aac" and not source.codec_context.extradata:
-            # Broadcast streams state the codec's setup before every packet, files once for the whole track.
-            self._unwrap = BitStreamFilterContext("aac_adtstoasc", source)
+        self._unwrap = BitStreamFilterContext("aac_adtstoasc", source) if states_its_setup(source) else None
+        self._setup: bytes | None = None
 
     def carry(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """See `Track`."""
-        packets = self._unwrap.filter(packet) if self._unwrap else [packet]
+        packets = self._unwrapped(packet, self._unwrap) if self._unwrap else [packet]
         for one in packets:
             one.stream = self.stream
         return packets
@@ -73,19 +59,38 @@ class Copied:
         """See `Track`."""
         return []
 
+    def _unwrapped(self, packet: Packet[Any], unwrap: BitStreamFilterContext) -> list[Packet[Any]]:
+        """AAC without the setup before it, which has to be that of the whole track."""
+        self._setup = self._setup or setup_of(packet)
+        if setup_of(packet) != self._setup:
+            raise ValueError("the setup of this AAC changes midway, which its track cannot say")
+        return unwrap.filter(packet)
+
+
+def states_its_setup(source: Any) -> bool:
+    """Whether a track is AAC as broadcast, with its setup before every packet; files have one for the whole track."""
+    return source.codec_context.name == "aac" and not source.codec_context.extradata
+
+
+def setup_of(packet: Packet[Any]) -> bytes:
+    """Profile, rate and channels of a packet of AAC as broadcast (ADTS, ISO/IEC 14496-3)."""
+    head = bytes(memoryview(packet)[2:4])
+    return bytes((head[0] & 0xFD, head[1] & 0xC0)) if len(head) == 2 else b""
+
 
 class Transcoded:
     """Sound decoded and encoded again; it may change its rate and its channels on the way."""
 
-    def __init__(self, output: OutputContainer, source: AudioStream, codec: str) -> None:
+    def __init__(self, output: OutputContainer, source: AudioStream | Reordered, codec: str) -> None:
         """Adds the track to the output and opens its encoder.
 
         Raises:
             av.FFmpegError: the encoder does not open.
         """
         rate_hz = OPUS_HZ if codec == "libopus" else nearest_rate_hz(codec, source.rate)
-        layout = nearest_layout(codec, source.layout)
-        self._source, self._tick = source, source.time_base or Fraction(0)
+        layout = nearest_layout(codec, layout_of(source))
+        self._source: AudioStream | Reordered = source
+        self._tick = source.time_base or Fraction(0)
         self.stream: AudioStream = output.add_stream(codec, rate=rate_hz, layout=layout)  # type: ignore[assignment]
         self.stream.format = _format(codec, source)
         inherit_track(self.stream, source)
@@ -137,21 +142,6 @@ def nearest_rate_hz(codec: str, rate_hz: int) -> int:
     return min((rate for rate in rates if rate >= rate_hz), default=max(rates))
 
 
-def nearest_layout(codec: str, layout: AudioLayout) -> str:
-    """The smallest layout of a codec that has all loudspeakers of `layout`, or its largest."""
-    wanted = _speakers(layout)
-    known = [name for name in LAYOUTS[codec] if wanted <= _speakers(AudioLayout(name))]
-    return known[0] if known else LAYOUTS[codec][-1]
-
-
-def _speakers(layout: AudioLayout) -> set[str]:
-    """The loudspeakers' names, without the difference between side and back where there is but one pair."""
-    names = {channel.name for channel in layout.channels}
-    if names == {COUNTED} and layout.nb_channels <= MOST_CHANNELS:
-        names = {channel.name for channel in AudioLayout(f"{layout.nb_channels}c").channels}
-    return names if "BL" in names else {SIDE_AS_BACK.get(name, name) for name in names}
-
-
-def _format(codec: str, source: AudioStream) -> str:
+def _format(codec: str, source: AudioStream | Reordered) -> str:
     is_deep = source.format.name not in OF_16_BITS and Properties.LOSSLESS in Properties(source.codec.properties)
     return DEEP_FORMATS.get(codec, FORMATS[codec]) if is_deep else FORMATS[codec]

@@ -18,6 +18,9 @@ from av.stream import Stream
 from streamseg.sink.fate import ZERO, Fate, Track, beginnings, is_whole, is_within, open_source_file, plan
 from streamseg.sink.inherit import choose_default, inherit_attachments, inherit_chapters, inherit_file
 
+LONGEST_WAIT_US = "250000"
+"""Microseconds of sound and pictures that wait for a subtitle, which may be minutes away."""
+
 
 class SourceTracks:
     """The audio and subtitle tracks of a source file, with its metadata, chapters and attachments."""
@@ -44,6 +47,9 @@ class SourceTracks:
         self._source = open_source_file(path)
         for stream in (*self._source.streams.audio, *self._source.streams.subtitles):
             self._add(output, stream, first.get(stream.index, []))
+        if any(track.stream.type == "subtitle" for track in self._tracks.values()):
+            # FFmpeg otherwise holds back ten seconds of everything until it knows of no subtitle among them.
+            output.options["max_interleave_delta"] = LONGEST_WAIT_US
         choose_default([track.stream for track in self._tracks.values() if track.stream.type == "audio"])
         self._done["left out"] += inherit_attachments(output, self._source)
         inherit_file(output, self._source)
