@@ -22,6 +22,7 @@ from streamseg.infer import Inset
 from streamseg.sink.channels import layout_of
 from streamseg.sink.fate import Fate, Plan, beginnings, codec_of, open_source_file, plan
 from streamseg.sink.formats import OPAQUE
+from streamseg.sink.inherit import HAVE_ATTACHMENTS
 
 KEPT = "yes, it is kept"
 UNKNOWN = {0, 2, 3}
@@ -112,7 +113,13 @@ def _tracks(file: InputContainer, first: Mapping[int, Sequence[Packet[Any]]]) ->
     for stream in (*file.streams.audio, *file.streams.subtitles):
         plans = {suffix: plan(stream, first.get(stream.index, []), way.muxer) for suffix, way in OPAQUE.items()}
         language = f", {stream.language}" if stream.language not in (None, "und") else ""
-        yield Line(stream.type, f"{_codec(stream, plans.values())}{language}; {_fates(plans)}")
+        fates = _fates({suffix: one.fate for suffix, one in plans.items()})
+        yield Line(stream.type, f"{_codec(stream, plans.values())}{language}; {fates}")
+    attached: dict[str, Fate] = {
+        suffix: "copied" if way.muxer in HAVE_ATTACHMENTS else "left out" for suffix, way in OPAQUE.items()
+    }
+    for attachment in file.streams.attachments:
+        yield Line("attachment", f"{attachment.name}; {_fates(attached)}")
 
 
 def _codec(stream: Any, plans: Iterable[Plan]) -> str:
@@ -124,9 +131,9 @@ def _codec(stream: Any, plans: Iterable[Plan]) -> str:
     return codec_of(stream) + sound
 
 
-def _fates(plans: Mapping[str, Plan]) -> str:
-    """What becomes of a track in each container that we write."""
-    fates: dict[Fate, list[str]] = {}
-    for suffix, planned in plans.items():
-        fates.setdefault(planned.fate, []).append(suffix)
-    return ", ".join(f"{what} in {' '.join(suffixes)}" for what, suffixes in fates.items())
+def _fates(fates: Mapping[str, Fate]) -> str:
+    """What becomes of a track in each container that we write, by suffix."""
+    together: dict[Fate, list[str]] = {}
+    for suffix, what in fates.items():
+        together.setdefault(what, []).append(suffix)
+    return ", ".join(f"{what} in {' '.join(suffixes)}" for what, suffixes in together.items())

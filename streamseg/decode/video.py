@@ -23,7 +23,7 @@ from streamseg.decode.pixels import ToPixels
 from streamseg.decode.stretch import WHOLE, Stretch
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
-from streamseg.stacked import STACKED_TAG
+from streamseg.stacked import is_stacked
 
 TEST_PATTERN = "testsrc"
 DEFAULT_RATE = Fraction(25)
@@ -97,7 +97,7 @@ class VideoFile(ClosingSource):
         self._stream.thread_type = "AUTO"
         self._time_base = self._stream.time_base or DEFAULT_TIME_BASE
         self._rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
-        self._to_pixels = ToPixels(stacked=self._container.metadata.get("comment") == STACKED_TAG)
+        self._to_pixels = ToPixels(stacked=is_stacked(self._container.metadata))
 
     def _seek(self, time: Fraction) -> None:
         """To a picture before `time` that decodes by itself; those between are decoded and passed over.

@@ -23,7 +23,7 @@ NOT_UTF8 = "\N{REPLACEMENT CHARACTER}"
 QUICKTIME_KEYS = "com.apple.quicktime."
 """Where phones note place, make, model and local time."""
 
-HAS_ATTACHMENTS = {"matroska"}
+HAVE_ATTACHMENTS = {"matroska"}
 NOT_THE_MAIN_SOUND = Disposition.comment | Disposition.visual_impaired | Disposition.hearing_impaired
 
 
@@ -54,7 +54,7 @@ def inherit_track(stream: Stream, source: Any) -> None:
 def inherit_attachments(output: OutputContainer, source: InputContainer) -> list[str]:
     """Takes over fonts and other attachments where the container has such; the names of those that are left out."""
     attached = source.streams.attachments
-    if output.format.name not in HAS_ATTACHMENTS:
+    if output.format.name not in HAVE_ATTACHMENTS:
         return [stream.name or "nameless" for stream in attached]
     for stream in attached:
         output.add_attachment(stream.name or "nameless", stream.mimetype or "application/octet-stream", stream.data)
