@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from io import BytesIO
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Stream
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from streamseg.decode import open_source
@@ -22,8 +21,10 @@ from streamseg.decode.reading import first_picture
 from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
 from streamseg.frames import VideoInfo
 from streamseg.infer import Inset
+from streamseg.sink.channels import layout_of
+from streamseg.sink.fate import Fate, Plan, beginnings, codec_of, open_source_file, plan
 from streamseg.sink.formats import OPAQUE
-from streamseg.sink.tracks import Fate, codec_of, fate
+from streamseg.sink.inherit import HAVE_ATTACHMENTS
 
 KEPT = "yes, it is kept"
 UNKNOWN = {0, 2, 3}
@@ -55,8 +56,11 @@ def describe(path: str, input_size_px: int) -> list[Line]:
     with open_source(path) as source:
         info = source.info
         if isinstance(source, VideoFile):
-            with av.open(str(Path(path).absolute())) as file:
-                lines = [*_video(file, picture_stream(file, path), info, _rate(path)), *_tracks(file)]
+            with open_source_file(Path(path)) as file:
+                lines = [
+                    *_video(file, picture_stream(file, path), info, _rate(path)),
+                    *_tracks(file, beginnings(Path(path))),
+                ]
         else:
             lines = _pictures(info, next(iter(source)).pixels.shape[2])
     inset = Inset.of(info.height_px, info.width_px, input_size_px)
@@ -119,17 +123,31 @@ def _packet_times(file: InputContainer, stream: VideoStream) -> Iterator[int]:
                 yield packet.pts
 
 
-def _tracks(file: InputContainer) -> Iterator[Line]:
+def _tracks(file: InputContainer, first: Mapping[int, Sequence[Packet[Any]]]) -> Iterator[Line]:
     for stream in (*file.streams.audio, *file.streams.subtitles):
-        sound = f", {stream.rate:,} Hz, {stream.layout.name}" if isinstance(stream, AudioStream) else ""
+        plans = {suffix: plan(stream, first.get(stream.index, []), way.muxer) for suffix, way in OPAQUE.items()}
         language = f", {stream.language}" if stream.language not in (None, "und") else ""
-        yield Line(stream.type, f"{codec_of(stream)}{sound}{language}; {_fates(stream)}")
+        fates = _fates({suffix: one.fate for suffix, one in plans.items()})
+        yield Line(stream.type, f"{_codec(stream, plans.values())}{language}; {fates}")
+    attached: dict[str, Fate] = {
+        suffix: "copied" if way.muxer in HAVE_ATTACHMENTS else "left out" for suffix, way in OPAQUE.items()
+    }
+    for attachment in file.streams.attachments:
+        yield Line("attachment", f"{attachment.name}; {_fates(attached)}")
 
 
-def _fates(stream: Stream) -> str:
-    """What becomes of a track in each container that we write."""
-    fates: dict[Fate, list[str]] = {}
-    for suffix, encoding in OPAQUE.items():
-        with av.open(BytesIO(), "w", format=encoding.muxer) as output:
-            fates.setdefault(fate(stream, output), []).append(suffix)
-    return ", ".join(f"{what} in {' '.join(suffixes)}" for what, suffixes in fates.items())
+def _codec(stream: Any, plans: Iterable[Plan]) -> str:
+    """The codec with what is known of the sound, or why it is left out everywhere."""
+    why = {one.what for one in plans}
+    if {one.fate for one in plans} == {"left out"}:
+        return why.pop()
+    sound = f", {stream.rate:,} Hz, {layout_of(stream)}" if isinstance(stream, AudioStream) else ""
+    return codec_of(stream) + sound
+
+
+def _fates(fates: Mapping[str, Fate]) -> str:
+    """What becomes of a track in each container that we write, by suffix."""
+    together: dict[Fate, list[str]] = {}
+    for suffix, what in fates.items():
+        together.setdefault(what, []).append(suffix)
+    return ", ".join(f"{what} in {' '.join(suffixes)}" for what, suffixes in together.items())

@@ -219,7 +219,7 @@ class TestSound:
     def test_two_tracks(self, tmp_path: Path) -> None:
         source = write_source(tmp_path / "in.mp4", 1.5, ("aac", "libmp3lame"))
         sink = write_mp4(tmp_path / "out.mp4", grey_frames(25), sound_info(source))
-        assert "aac, mp3float copied" in sink.written
+        assert "aac, mp3 copied" in sink.written
         for track in range(2):
             assert packets(tmp_path / "out.mp4", track) == packets(source, track)
 

@@ -28,6 +28,7 @@ from streamseg.decode.stretch import WHOLE, Stretch
 from streamseg.decode.times import InPacketOrder, at_their_places, in_order
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
+from streamseg.stacked import is_stacked
 
 TEST_PATTERN = "testsrc"
 DEFAULT_RATE = Fraction(25)
@@ -41,6 +42,8 @@ WITH_ALPHA_LAYER: dict[str, Callable[[bytes], Decode]] = {
 """Codecs that keep alpha in a second layer, with decoders that read it; they are given the stream's setup."""
 
 STEP_BACK_SECONDS = 10
+LENIENT = "replace"
+"""Titles in other encodings than UTF-8 do not matter here."""
 
 
 class VideoFile(ClosingSource):
@@ -346,10 +349,11 @@ def open_test_pattern(spec: str) -> VideoFile:
 def _open_container(url: str, format_name: str | None) -> InputContainer:
     if not format_name and nvidia.has_gpu():
         with suppress(av.FFmpegError):  # no driver for it, or a codec that it does not know
-            return av.open(str(Path(url).absolute()), hwaccel=HWAccel("cuda"))
+            return av.open(str(Path(url).absolute()), hwaccel=HWAccel("cuda"), metadata_errors=LENIENT)
     try:
         # FFmpeg takes "12:30.mp4" for a protocol named 12; no absolute path looks like one.
-        return av.open(url if format_name else str(Path(url).absolute()), format=format_name)
+        opened = url if format_name else str(Path(url).absolute())
+        return av.open(opened, format=format_name, metadata_errors=LENIENT)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"cannot read {url} as video: {_reason(error)}") from error
 

@@ -9,6 +9,7 @@ import av
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
@@ -94,6 +95,7 @@ def add_stream(output: OutputContainer, encoding: Encoding, info: VideoInfo, opt
     """
     stream: VideoStream = output.add_stream(encoding.codec, rate=info.rate, options=options)  # type: ignore[assignment]
     context = stream.codec_context
+    stream.disposition = Disposition.default
     # The encoder otherwise counts in frames, which rounds variable rates.
     context.time_base = stream.time_base = info.time_base
     context.flags |= Flags.frame_duration  # Otherwise packets have none, and the last one gets the mean.
