@@ -83,6 +83,7 @@ class Frame:
         captured_seconds: monotonic clock when the frame reached us; what latency is measured from.
         matte_age_seconds: live, how long before this one the picture was captured that the matte was computed on; 0 if
             it is this one's own.
+        duration: how long it is shown, in seconds, where the source says so.
     """
 
     index: int
@@ -90,6 +91,7 @@ class Frame:
     picture: Pixels | Planes
     captured_seconds: float = 0.0
     matte_age_seconds: float = 0.0
+    duration: Fraction | None = None
 
     @property
     def pixels(self) -> Pixels:
