@@ -98,8 +98,8 @@ def _check_format(target: Path) -> None:
     if target.suffix.lower() not in HOLD_ALPHA + OPAQUE:
         known = ", ".join(HOLD_ALPHA + OPAQUE)
         raise OutputError(
-            f"cannot write a photo as {target}: give a name that ends in {known}, or a folder for PNGs (with a dot in its "
-            f"name, as {target}{os.sep}); videos are written by streamseg video"
+            f"cannot write a photo as {target}: give a name that ends in {known}, or a folder for PNGs "
+            f"(one with a dot in its name as {target}{os.sep}); videos are written by streamseg video"
         )
 
 

@@ -187,7 +187,7 @@ def images_in(folder: Path) -> list[Path]:
 
 def natural_order(path: Path) -> tuple[list[str | int], str]:
     """What names are sorted by so that frame2 comes before frame12."""
-    parts = re.split("([0-9]+)", path.name.casefold())
+    parts = re.split("([0-9]+)", path.stem.casefold())
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name
 
 
@@ -304,8 +304,8 @@ def _straight(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 def _levels(numbers: npt.NDArray[Any]) -> Pixels:
     """Integers of 16 bits, or floats in [0, 1], to levels of 255; what is beyond is white, what is no number black."""
     if np.issubdtype(numbers.dtype, np.floating):
-        scaled = np.nan_to_num(numbers.astype(np.float32)) * np.float32(255)
-        levels: Pixels = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+        light = np.nan_to_num(numbers, posinf=1, neginf=0).clip(0, 1)
+        levels: Pixels = np.rint(light * np.float32(255)).astype(np.uint8)
         return levels
     if numbers.dtype == np.uint8:
         return numbers
