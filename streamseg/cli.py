@@ -52,10 +52,17 @@ app.command()(bench)
 @app.command()
 def video(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="IN", help="Video, folder of pictures, or testsrc=WxH.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="Video, animation, photo, folder of pictures, testsrc=WxH.")
+    ],
     out: Annotated[
         str,
-        typer.Option("--out", "-o", metavar="OUT", help="x.mov, .webm, .mkv, .mp4, x_%05d.png, .exr, .webp, a folder."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="x.mov, .webm, .mkv, .mp4; x.webp, .gif, .apng; x_%05d.png, .exr, .webp; a folder.",
+        ),
     ],
     bg: Bg = None,
     fit: Fit = None,
@@ -97,7 +104,8 @@ def batch(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of videos.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where they go, under the same names.")],
     to: Annotated[
-        str | None, typer.Option(metavar="SUFFIX", help="mp4, mov, mkv or webm (default: mov, with --bg mp4).")
+        str | None,
+        typer.Option(metavar="SUFFIX", help="mp4, mov, mkv, webm, webp, gif or apng (default: mov, with --bg mp4)."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Files at a time, each in its own process.")] = 1,
     watch: Annotated[bool, typer.Option("--watch", help="Wait for more files, until Ctrl-C.")] = False,
@@ -186,7 +194,8 @@ def image(
                 print(f"error: {done.problem}", file=sys.stderr)
             else:
                 width, height = done.size_px
-                print(f"{done.photo} -> {done.out}  {width}x{height} px, inference {done.inference_ms:.0f} ms")
+                note = f"; {done.note}" if done.note else ""
+                print(f"{done.photo} -> {done.out}  {width}x{height} px, inference {done.inference_ms:.0f} ms{note}")
         if failed:
             raise typer.Exit(USER_ERROR)
 
@@ -222,10 +231,12 @@ def webcam(
 
 def _batch_suffix(to: str | None, settings: Settings) -> str:
     """The container of a batch: what was asked for, or one that holds what will be written."""
+    from streamseg.sink.animation import ANIMATIONS
     from streamseg.sink.formats import choose_encoding
 
     suffix = f".{to.lstrip('.')}" if to else ".mov" if settings.composite.kind == "cut-out" else ".mp4"
-    choose_encoding(Path(f"x{suffix}"), settings.composite.kind, settings.output)
+    if suffix not in ANIMATIONS:
+        choose_encoding(Path(f"x{suffix}"), settings.composite.kind, settings.output)
     return suffix
 
 
