@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from streamseg.decode import open_source
 from streamseg.decode.filters import HDR_TRANSFERS
+from streamseg.decode.orientation import Orientation
 from streamseg.decode.pixels import HD_HEIGHT_PX, has_alpha
 from streamseg.decode.reading import first_picture
 from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
@@ -83,8 +84,8 @@ def _video(file: InputContainer, stream: VideoStream, info: VideoInfo, rate: str
     yield Line("container", f"{container}, {seconds:.2f} s, begins at {begin:.3f} s")
     context = stream.codec_context
     yield Line("video", f"{context.name}, {info.width_px}x{info.height_px} px, {rate}, {context.pix_fmt}")
-    if frame.rotation:
-        yield Line("rotation", f"stored turned by {-frame.rotation % 360} degrees; it is set upright")
+    if orientation := Orientation.of(frame).text:
+        yield Line("rotation", f"stored {orientation}; it is set upright")
     if info.pixel_aspect != 1:
         yield Line("pixels", f"{info.pixel_aspect} as wide as high; they stay so, and the file says it")
     if frame.interlaced_frame:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from streamseg import cli
 from streamseg.decode import Stretch, open_source
+from streamseg.decode.damage import Damage
 from streamseg.errors import InputError
 from streamseg.probe import describe
 from tests.synthetic import DiscEngine, picture, write_clip
@@ -28,7 +29,6 @@ CODECS = {
         "yuv420p",
     ),
     "vp8.webm": ("libvpx", {"g": "12", "deadline": "realtime", "cpu-used": "8"}, "yuv420p"),
-    "hidden.webm": ("libvpx", {"g": "48", "cpu-used": "4", "auto-alt-ref": "1", "lag-in-frames": "16"}, "yuv420p"),
     "vp9.webm": ("libvpx-vp9", {"g": "12", "deadline": "realtime", "cpu-used": "8"}, "yuv420p"),
     "av1.mkv": ("libsvtav1", {"g": "12", "preset": "12", "svtav1-params": "pred-struct=1"}, "yuv420p"),
     "mjpeg.avi": ("mjpeg", {}, "yuvj420p"),
@@ -162,6 +162,40 @@ def heads(path: Path) -> list[int]:
     """The packet identifiers of a transport stream; ISO/IEC 13818-1, 2.4.3.2."""
     data = path.read_bytes()
     return [(data[at + 1] & 31) << 8 | data[at + 2] for at in range(0, len(data), 188)]
+
+
+class TestFields:
+    """Two packets for a picture, as interlaced broadcasts send them."""
+
+    @staticmethod
+    def sent(lost: Collection[int] = (), error: bool = False) -> str | None:
+        """What is told of 50 pictures in 100 packets of which some come to nothing."""
+        damage = Damage(Fraction(1, 1000), Fraction(50), may_begin_amid=True)
+        for field in range(100):
+            packet = Packet(b"field")
+            packet.pts, packet.time_base, packet.is_keyframe = 20 * field, Fraction(1, 1000), field == 0
+            damage.sent(packet)
+            if field in lost and error:
+                damage.failed()
+            if field % 2 and not {field - 1, field} & set(lost):
+                picture = av.VideoFrame(16, 16)
+                picture.pts = 20 * (field - 1)
+                damage.came(picture)
+                damage.shown(picture.pts)
+        damage.ended()
+        return damage.told(Fraction(0), None, None)
+
+    def test_a_second_field_is_no_missing_picture(self) -> None:
+        assert self.sent() is None
+
+    @pytest.mark.parametrize("error", [False, True])
+    def test_a_lost_field_costs_one_picture(self, error: bool) -> None:
+        told = self.sent({30}, error)
+        assert told is not None and told.startswith("1 picture is missing (at 0.5")
+
+    def test_several(self) -> None:
+        told = self.sent({30, 50, 52, 98})
+        assert told is not None and told.startswith("4 pictures are missing (at 0.5")
 
 
 def test_nothing_that_decodes(clips: Path, tmp_path: Path) -> None:

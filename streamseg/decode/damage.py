@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,8 @@ NEARBY_SECONDS = 1
 REMEMBERED = 64
 """Errors that gaps are compared with."""
 
+HALF = Fraction(1, 2)
+BEFORE_ALL = -(2**63)
 EVEN_SHARE, EXTRA_SHARE = 0.9, 0.25
 
 Place: TypeAlias = tuple[int, int]
@@ -45,7 +48,7 @@ class Gap:
 
     def missing(self, step: Fraction) -> int:
         """How many pictures are missing, where they usually are `step` ticks apart."""
-        room = max(0, round(self.span / step) - 1)
+        room = max(0, math.ceil(self.span / step - HALF) - 1)
         return room if self.is_open else min(self.due, max(room, int(self.is_certain)))
 
 
@@ -54,6 +57,9 @@ class Damage:
 
     Not every packet has a picture of its own: the fields of one picture may come in two, and some codecs send pictures
     that others only lean on. So a picture counts as missing where the time between its neighbours has room for it.
+
+    Attributes:
+        last_came: the time in ticks of the picture that came out last.
     """
 
     def __init__(self, time_base: Fraction, rate: Fraction, may_begin_amid: bool) -> None:
@@ -76,6 +82,7 @@ class Damage:
         self._first_key: int | None = None
         self._sent: int | None = None
         self._shown: int | None = None
+        self.last_came = BEFORE_ALL
 
     @property
     def is_likely(self) -> bool:
@@ -109,6 +116,7 @@ class Damage:
         """Notes what comes out of the decoder."""
         if picture.pts is None:
             return
+        self.last_came = picture.pts
         self._due.discard(picture.pts)
         if picture.is_corrupt and self._first_key is not None and picture.pts >= self._first_key:
             self._wrong.append(picture.pts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from fractions import Fraction
@@ -22,7 +23,7 @@ from streamseg.decode.base import ClosingSource, check_size
 from streamseg.decode.damage import Damage
 from streamseg.decode.filters import Filters
 from streamseg.decode.layers import Decode, WithAlphaLayer, has_alpha_layer
-from streamseg.decode.pixels import ToPixels
+from streamseg.decode.pixels import SQUARE, ToPixels
 from streamseg.decode.reading import beginning, from_group_before, is_broadcast, read
 from streamseg.decode.stretch import WHOLE, Stretch
 from streamseg.decode.times import InPacketOrder, at_their_places, in_order
@@ -44,6 +45,8 @@ WITH_ALPHA_LAYER: dict[str, Callable[[bytes], Decode]] = {
 STEP_BACK_SECONDS = 10
 LENIENT = "replace"
 """Titles in other encodings than UTF-8 do not matter here."""
+RECENT_GROUPS = 64
+"""More than decoders hold back pictures of."""
 
 
 class VideoFile(ClosingSource):
@@ -104,6 +107,8 @@ class VideoFile(ClosingSource):
         self._stream.thread_type = "AUTO"
         self._time_base = self._stream.time_base or DEFAULT_TIME_BASE
         self._rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
+        self._stated_aspect = self._stream.sample_aspect_ratio or SQUARE
+        self._first_aspect = self._stream.codec_context.sample_aspect_ratio
 
     def _beginning(self) -> Fraction:
         """What the file's clock shows at its beginning."""
@@ -115,6 +120,8 @@ class VideoFile(ClosingSource):
         """What was found damaged before does not count."""
         self.damage, self._missing_end = None, None
         self._damage = Damage(self._time_base, self._rate, is_broadcast(self._container))
+        self._aspects = [(ZERO, self._stated_aspect)]
+        self._groups: deque[int] = deque(maxlen=RECENT_GROUPS)
 
     def _seek(self, time: Fraction) -> None:
         """To a picture before `time` that decodes by itself; those between are decoded and passed over.
@@ -168,7 +175,7 @@ class VideoFile(ClosingSource):
                 if moment < self._origin:  # A file that begins before 0.
                     self._origin = moment
                 duration = picture.duration * (picture.time_base or self._time_base) or None
-                pixels = self._to_pixels(picture)
+                pixels = self._to_pixels(picture, self._aspect_at(moment))
                 yield Frame(index, moment - self._origin, pixels, time.monotonic(), duration=duration)
                 index += 1
         finally:
@@ -200,6 +207,7 @@ class VideoFile(ClosingSource):
         except av.FFmpegError:
             self._damage.failed()
             return
+        self._note_aspect(packet)
         for picture in pictures:
             self._damage.came(picture)
             yield picture
@@ -284,7 +292,7 @@ class VideoFile(ClosingSource):
             time_base=self._time_base,
             frame_count=self._count(),
             path=Path(self._url) if is_file else None,
-            pixel_aspect=self._pixel_aspect(),
+            pixel_aspect=self._to_pixels.shape.pixel_aspect,
             origin=self._origin,
             end=self._end,
         )
@@ -297,10 +305,21 @@ class VideoFile(ClosingSource):
         stretch = (length if self._end is None else min(length, self._end)) - (self._begin or ZERO)
         return max(1, min(self._stream.frames, round(stretch * self._rate)))
 
-    def _pixel_aspect(self) -> Fraction:
-        """As seen on screen: a quarter turn swaps a pixel's sides."""
-        aspect = self._stream.sample_aspect_ratio or Fraction(1)
-        return 1 / aspect if self._to_pixels.lies_on_its_side else aspect
+    def _note_aspect(self, packet: Packet[Any] | None) -> None:
+        """Remembers from which group of pictures on pixels have another shape than the container states.
+
+        The decoder knows of it as soon as it has read that group's beginning, while pictures before it are to come.
+        """
+        if packet is not None and packet.is_keyframe and packet.pts is not None:
+            self._groups.append(packet.pts)
+        stated = self._stream.codec_context.sample_aspect_ratio
+        aspect = self._stated_aspect if stated in (None, 0, self._first_aspect) else stated
+        if aspect != self._aspects[-1][1]:
+            begin = next((group for group in self._groups if group > self._damage.last_came), self._damage.last_came)
+            self._aspects.append((begin * self._time_base, aspect))
+
+    def _aspect_at(self, moment: Fraction) -> Fraction:
+        return next((aspect for begin, aspect in reversed(self._aspects) if begin <= moment), self._stated_aspect)
 
 
 def picture_stream(container: InputContainer, url: str) -> VideoStream:
