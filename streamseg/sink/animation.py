@@ -90,7 +90,7 @@ ANIMATIONS = {
         "APNG",
         "lossless APNG",
         "with soft alpha",
-        ApngFile,
+        lambda file, first, high: ApngFile(file, first),
         clock=None,
         shortest=Fraction(11, 1000),
         most_px=0xFFFFFF,

@@ -33,17 +33,16 @@ LARGEST = 0xFFFF
 class ApngFile:
     """An APNG that is complete after every picture."""
 
-    def __init__(self, file: BinaryIO, pixels: Pixels, exact: bool) -> None:
+    def __init__(self, file: BinaryIO, pixels: Pixels) -> None:
         """Nothing is written yet.
 
         Args:
             file: open for writing, at its beginning.
             pixels: the first picture, for the size and the channels.
-            exact: keep colours where nothing shows too, which may be most of the file.
         """
         self._height, self._width = pixels.shape[:2]
         self._channels = pixels.shape[2] if pixels.ndim == 3 else 1
-        self._file, self._exact, self._count, self._given = file, exact, 0, 0
+        self._file, self._count, self._given = file, 0, 0
         self._seconds: deque[Fraction] = deque()
         self._encoder: VideoCodecContext = av.CodecContext.create("apng", "w")
         self._encoder.width, self._encoder.height = self._width, self._height
@@ -56,7 +55,7 @@ class ApngFile:
         Raises:
             OSError: the disk is full.
         """
-        if self._channels == 4 and not self._exact:
+        if self._channels == 4:  # Colours where nothing shows would be most of the file.
             pixels = np.where(pixels[..., 3:], pixels, np.uint8(0))
         picture = av.VideoFrame.from_ndarray(pixels, CHANNELS[self._channels])
         picture.pts, picture.time_base = self._given, self._encoder.time_base

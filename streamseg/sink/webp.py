@@ -18,9 +18,10 @@ from PIL import Image
 from streamseg.errors import OutputError
 from streamseg.frames import Pixels
 
-LOSSLESS = {"lossless": True, "exact": True, "method": 1}
+EXACT = {"lossless": True, "exact": True, "method": 1}
+LOSSLESS = {"lossless": True, "method": 4}
 LOSSY = {"quality": 80, "alpha_quality": 100, "method": 4}
-"""Alpha is lossless in both."""
+"""What libwebp is asked for; alpha is lossless in all. Where nothing shows, only the first keeps the colours."""
 
 ANIMATED, ALPHA = 0x02, 0x10
 DISPOSED, NOT_BLENDED = 0x01, 0x02
@@ -42,7 +43,7 @@ class WebpFile:
         Args:
             file: open for writing, at its beginning.
             pixels: the first picture, for the size and the channels.
-            lossless: colours are kept to the last level too.
+            lossless: colours are kept to the last level too, where they show.
         """
         self._file, self._options = file, LOSSLESS if lossless else LOSSY
         self._height, self._width = pixels.shape[:2]
@@ -84,7 +85,7 @@ class WebpFile:
 
 def encode_webp(pixels: Pixels) -> bytes:
     """Encodes one picture without loss, with the colours where nothing shows, which OpenCV would drop."""
-    return _encoded(pixels, LOSSLESS)
+    return _encoded(pixels, EXACT)
 
 
 def _encoded(pixels: Pixels, options: dict[str, Any]) -> bytes:
