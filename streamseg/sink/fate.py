@@ -16,6 +16,8 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
 
+from streamseg.decode.reading import is_broadcast, read_from
+from streamseg.decode.video import picture_stream
 from streamseg.sink.channels import Reordered, layout_of, own_order
 from streamseg.sink.sound import Copied, Transcoded, setup_of, states_its_setup
 from streamseg.sink.subtitles import Converted, is_text
@@ -101,18 +103,19 @@ def beginnings(path: Path, origin: Fraction = ZERO, end: Fraction | None = None)
         sounds = file.streams.audio
         first: dict[int, list[Packet[Any]]] = {sound.index: [] for sound in sounds}
         unfinished = set(first)
+        # What is not asked for is passed over where the container can, and the file may be long. The clock of a
+        # broadcast is known from all of its tracks.
+        passed_over = Discard.default if is_broadcast(file) else Discard.all
         for stream in file.streams:
-            # What is not asked for is passed over where the container can, and the file may be long.
-            stream.discard = Discard.default if stream in sounds else Discard.all
-        if origin > 0:
-            file.seek(int(origin * av.time_base))
+            stream.discard = Discard.default if stream in sounds else passed_over
         with suppress(av.FFmpegError):
-            for packet in file.demux(sounds) if sounds else ():
+            packets = read_from(file, picture_stream(file, str(path)), sounds, origin) if sounds else iter(())
+            for packet in packets:
                 stream, found = packet.stream, first[packet.stream.index]
                 if is_whole(packet) and is_within(packet, origin, end) and _tells_more(packet, found):
                     found.append(packet)
                 if len(found) == FEW_PACKETS and not states_its_setup(stream):
-                    stream.discard = Discard.all
+                    stream.discard = passed_over
                     unfinished.discard(stream.index)
                     if not unfinished:
                         break
