@@ -15,10 +15,13 @@ from av.packet import Packet
 
 LAYOUTS = {
     "aac": ("mono", "stereo", "3.0", "4.0", "5.0", "5.1"),
-    "libopus": ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"),
+    "libopus": ("mono", "stereo", "3.0", "quad", "5.1", "7.1"),
     "flac": ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"),
 }
-"""The loudspeakers that each encoder has a number for, which every decoder knows."""
+"""The loudspeakers that each codec has a number for, which every decoder knows.
+
+Without those that FFmpeg's encoders mix up: libopus gets 5.0 and 6.1 in another order than it states.
+"""
 
 COUNTED = "NONE"
 """The name of a channel in files that only count them; up to eight, FFmpeg has one usual layout for each number."""

@@ -100,7 +100,7 @@ def beginnings(path: Path, origin: Fraction = ZERO, end: Fraction | None = None)
     They are the first few, and of AAC as broadcast the first of each setup that comes later.
     """
     with open_source_file(path) as file:
-        sounds = file.streams.audio
+        sounds = [sound for sound in file.streams.audio if sound.codec_context]
         first: dict[int, list[Packet[Any]]] = {sound.index: [] for sound in sounds}
         unfinished = set(first)
         # What is not asked for is passed over where the container can, and the file may be long. The clock of a
