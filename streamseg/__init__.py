@@ -9,7 +9,7 @@
 
 The files, in the order that a frame passes them:
 
-    decode/     1  file, camera, image folder, test pattern -> Frame
+    decode/     1  file, animation, photo, folder of photos, camera, test pattern -> Frame
     infer.py    2  Frames -> Batch with alpha; `engines/` run the network of `u2net.py`, `weights.py` loads it and
                    `download.py` fetches what is not packaged; `quantised.py` is its int8 form, `precision.py` chooses,
                    live `select.py`, `official.py` knows the authors' checkpoints; `foreign.py` is any other network,
@@ -18,7 +18,7 @@ The files, in the order that a frame passes them:
     composite.py 4 matte to full size, `blend.py` before a background, `planes.py` in a decoder's own planes;
                    `background.py` is what stands behind, `foreground.py` finds the colour under soft pixels of cut-outs
     gpu_line.py    stations 2 to 4 in one on a GPU, with `gpu_pixels.py`
-    sink/       5  video files with or without alpha, picture sequences, preview window, virtual camera
+    sink/       5  video files with or without alpha, animations, picture sequences, preview window, virtual camera
     pipeline.py    wires them: threads, live or offline, statistics
 
 Around it: `batch.py` runs it over folders, `probe.py` says what a file is, `bench.py` measures, and `bench_overlap.py`

@@ -165,7 +165,9 @@ def probe(
 def image(
     context: typer.Context,
     photos: Annotated[list[str], typer.Argument(metavar="IN...", help="Photos, or folders of photos.")],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="OUT.png|DIR", help="A picture, or a folder for PNGs.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="OUT.png|DIR", help="A picture, .gif too, or a folder for PNGs.")
+    ],
     bg: Bg = None,
     fit: Fit = None,
     matte_only: MatteOnly = None,

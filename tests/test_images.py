@@ -116,6 +116,28 @@ def _tag_bytes(tag: tuple[int, ...] | bytes) -> bytes:
     return tag if isinstance(tag, bytes) else struct.pack(f"<{len(tag)}I", *tag)
 
 
+def as_bigtiff(tiff: bytes) -> bytes:
+    """The same tags and samples with numbers of 64 bits for places in the file."""
+    (count,) = struct.unpack_from("<H", tiff, 8)
+    entries = [struct.unpack_from("<HHII", tiff, 10 + 12 * number) for number in range(count)]
+    place, beyond, made = 16 + 8 + 20 * count + 8, b"", b""
+    for number, kind, values, inside in entries:
+        size = values * {4: 4, 7: 1}[kind]
+        data = tiff[inside : inside + size] if size > 4 else struct.pack("<I", inside)[:size]
+        if number == 273:
+            samples = tiff[inside:]
+            data = b"\0" * 4
+        if size > 8:
+            made += struct.pack("<HHQQ", number, kind, values, place + len(beyond))
+            beyond += data
+        else:
+            made += struct.pack("<HHQ", number, kind, values) + data.ljust(8, b"\0")
+    offset = made.index(struct.pack("<HHQ", 273, 4, 1)) + 12
+    made = made[:offset] + struct.pack("<Q", place + len(beyond)) + made[offset + 8 :]
+    head = b"II+\0" + struct.pack("<HHQ", 8, 0, 16) + struct.pack("<Q", count)
+    return head + made + bytes(8) + beyond + samples
+
+
 def profile(primaries: tuple[tuple[float, float], ...], gamma: float) -> bytes:
     """An ICC profile of version 2 with the primaries, adapted to D50 as ICC has it, and a pure power for its curves."""
     columns = _adapted(_to_xyz(primaries))
@@ -171,6 +193,7 @@ WRITERS: dict[str, Callable[[Path, Image.Image, Image.Exif], None]] = {
     "x.webp": lambda path, image, exif: image.save(path, exif=exif, lossless=True),
     "x.tif": lambda path, image, exif: image.save(path, tiffinfo={274: exif[Base.Orientation]}),
     "x.avif": lambda path, image, exif: image.save(path, exif=exif, quality=95, subsampling="4:4:4"),
+    "x.heic": lambda path, image, exif: pillow_heif.from_pillow(image).save(path, exif=exif.tobytes(), quality=98),
 }
 
 
@@ -233,6 +256,16 @@ class TestDepth:
         meant = np.dstack([values] * 3) if channels == 1 else values
         assert found.shape == meant.shape
         assert np.abs(found - meant * 255).max() <= 0.51
+
+    @pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+    def test_floats_by_another_writer(self, big: bool, tmp_path: Path) -> None:
+        light = np.dstack((WORDS, WORDS, WORDS)) / np.float32(65535)
+        path = tmp_path / "x.tif"
+        if big:
+            path.write_bytes(as_bigtiff(write_tiff(path, light.astype(np.float32)).read_bytes()))
+        else:
+            cv2.imwrite(str(path), light.astype(np.float32))
+        assert np.abs(read_image(path) - light * 255).max() <= 0.51
 
     def test_floats_beyond_white_and_no_numbers(self, tmp_path: Path) -> None:
         values = np.full((HEIGHT_PX, WIDTH_PX, 3), 0.5, np.float32)

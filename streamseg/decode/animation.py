@@ -55,11 +55,11 @@ class Animation(ClosingSource):
             format_name, count = str(picture.format), count_pictures(picture)
             stated = islice(DURATIONS[format_name](path), count)
             self._durations = [each if each > TOO_SHORT else SHOWN_INSTEAD for each in stated]
-        self._durations += [SHOWN_INSTEAD] * (count - len(self._durations))
-        self._times = list(accumulate(self._durations, initial=START))
-        self._wanted = [number for number in range(count) if stretch.holds(self._times[number])]
+        self._cut_off = count - len(self._durations) if stretch.end is None else 0
+        *self._times, end = accumulate(self._durations, initial=START)
+        self._wanted = [number for number, moment in enumerate(self._times) if stretch.holds(moment)]
         if not self._wanted:
-            raise InputError(f"{path} has no picture at that time: it lasts {float(self._times[-1]):g} s")
+            raise InputError(f"{path} has no picture at that time: it lasts {float(end):g} s")
         self._frames = self._read(PICTURES[format_name])
         first = next(self._frames, None)
         if first is None:
@@ -94,7 +94,7 @@ class Animation(ClosingSource):
                         index += 1
         except InputError as error:
             self.damage = str(error)
-        missing = len(self._wanted) - index
+        missing = len(self._wanted) - index + self._cut_off
         if missing:
             self.damage = f"{self._path} is cut short or damaged: the last {missing} of its pictures cannot be read"
 

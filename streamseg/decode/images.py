@@ -62,7 +62,9 @@ UPRIGHT = {
 }
 """EXIF's orientations and what undoes them."""
 
-TIFF_BEGINNINGS = (b"II*\0", b"MM\0*")
+TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""The last two are those of BigTIFF, whose header is twice as long."""
+
 TIFF_PROFILE, TIFF_EXTRA_SAMPLES = 34675, 338
 PREMULTIPLIED = 1
 """What TIFF's tag of extra samples says where alpha has been multiplied into the colours."""
@@ -268,7 +270,8 @@ def _deep(path: Path, picture: Image.Image) -> Image.Image:
 def _deep_tiff(path: Path) -> Image.Image:
     """A TIFF of 16 bits or of floats."""
     with path.open("rb") as file:
-        tags = ImageFileDirectory_v2(file.read(8))
+        header = file.read(8)
+        tags = ImageFileDirectory_v2(header + (file.read(8) if b"+" in header[:4] else b""))
         file.seek(tags.next)
         tags.load(file)
     made = _from_opencv(_decoded(path), PREMULTIPLIED in tags.get(TIFF_EXTRA_SAMPLES, ()))
