@@ -107,7 +107,7 @@ def _colour(frame: av.VideoFrame) -> str:
 
 def _rate(path: str) -> str:
     """The mean rate, and whether frames come at even times, from the beginning of the file: some cannot seek."""
-    with av.open(str(Path(path).absolute())) as file:
+    with open_source_file(Path(path)) as file:
         stream = picture_stream(file, path)
         times = sorted(_packet_times(file, stream))
         mean = f"{float(stream.average_rate or stream.guessed_rate or 0):.2f} fps"

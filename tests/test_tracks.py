@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
@@ -124,9 +125,11 @@ def heard(path: Path, track: int = 0) -> Heard:
     with av.open(str(path)) as file:
         sound = file.streams.audio[track]
         pieces, rate_hz = [], sound.rate
-        for frame in file.decode(sound):
-            mono = av.AudioResampler("flt", "mono", rate_hz)  # One for each, as tracks may change midway.
-            pieces += [piece.to_ndarray()[0] for part in (frame, None) for piece in mono.resample(part)]
+        for packet in file.demux(sound):
+            with suppress(av.FFmpegError):  # as players pass over what is damaged
+                for frame in packet.decode():
+                    mono = av.AudioResampler("flt", "mono", rate_hz)  # One for each, as tracks may change midway.
+                    pieces += [piece.to_ndarray()[0] for part in (frame, None) for piece in mono.resample(part)]
         return Heard(np.concatenate(pieces), rate_hz)
 
 
@@ -403,3 +406,22 @@ class TestChangesMidway:
         source.write_bytes(b"".join(write_joined(tmp_path / "part.ts", part).read_bytes() for part in parts))
         carry(source, tmp_path / f"out{suffix}")
         assert heard(tmp_path / f"out{suffix}").seconds == pytest.approx(1.05, abs=0.05)
+
+    @pytest.mark.parametrize("suffix", INTO)
+    def test_a_damaged_beginning(self, suffix: str, tmp_path: Path) -> None:
+        """It does not cost the track."""
+        source = write_source(tmp_path / "in.avi", Sound("adpcm_ms"), Sound("libmp3lame"), Sound("aac"))
+        with av.open(str(source)) as file:
+            first = {
+                packet.stream.index: packet for packet in reversed(list(file.demux(audio=(0, 1, 2)))) if packet.size
+            }
+            spoilt = [(bytes(packet), bytes(255 - byte for byte in bytes(packet))) for packet in first.values()]
+        written = source.read_bytes()
+        for whole, broken in spoilt:
+            assert whole in written
+            written = written.replace(whole, broken, 1)
+        source.write_bytes(written)
+        assert "left out" not in carry(source, tmp_path / f"out{suffix}")
+        for track in range(3):
+            now = heard(tmp_path / f"out{suffix}", track)
+            assert Heard(now.samples[-now.rate_hz // 4 :], now.rate_hz).pitch_hz == pytest.approx(440, abs=6)

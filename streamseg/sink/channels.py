@@ -27,6 +27,9 @@ COUNTED = "NONE"
 """The name of a channel in files that only count them; up to eight, FFmpeg has one usual layout for each number."""
 
 MOST_CHANNELS = 8
+NO_CHANNELS = "0 channels"
+"""FFmpeg's name of a layout that a file does not tell."""
+
 SIDE_AS_BACK = {"SL": "BL", "SR": "BR"}
 IN_ORDER = tuple(channel.name for channel in AudioLayout("22.2").channels)
 """FFmpeg's order of loudspeakers."""
@@ -52,7 +55,9 @@ def own_order(layout: str) -> list[str]:
 
 
 def nearest_layout(codec: str, layout: str) -> str:
-    """The smallest layout of an encoder that has all loudspeakers of `layout`, or its largest."""
+    """The smallest layout of an encoder that has all loudspeakers of `layout`, or its largest; stereo for none."""
+    if layout == NO_CHANNELS:
+        return "stereo"
     wanted = _speakers(AudioLayout(layout))
     known = [name for name in LAYOUTS[codec] if wanted <= _speakers(AudioLayout(name))]
     return known[0] if known else LAYOUTS[codec][-1]

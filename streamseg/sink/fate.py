@@ -19,17 +19,18 @@ from av.stream import Discard, Stream
 from streamseg.decode.reading import is_broadcast, read_from
 from streamseg.decode.video import picture_stream
 from streamseg.sink.channels import Reordered, layout_of, own_order
+from streamseg.sink.onward import Onward
 from streamseg.sink.sound import Copied, Transcoded, setup_of, states_its_setup
 from streamseg.sink.subtitles import Converted, is_text
 
 SOUND_OF = {"webm": "libopus", "mp4": "aac", "mov": "aac", "matroska": "flac"}
 """The encoder for sound that a container refuses, by muxer."""
 
-KEEP_ORDER = {"mp4", "mov"}
-"""Containers that keep channels in an order of their own; others have only their number."""
-
 SUBTITLES_OF = {"webm": "webvtt", "mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
 """The same for text."""
+
+KEEP_ORDER = {"mp4", "mov"}
+"""Containers that keep channels in an order of their own; others have only their number."""
 
 KINDS = {"audio": "sound", "subtitle": "subtitles"}
 
@@ -53,7 +54,7 @@ class Track(Protocol):
         """Packets for the output from one of the source's.
 
         Raises:
-            av.FFmpegError: it is damaged.
+            av.FFmpegError: this track cannot hold it.
             ValueError: the same.
         """
         ...
@@ -177,13 +178,13 @@ def _reordered(output: OutputContainer, source: Any, order: Sequence[str], codec
 def _works(way: Plan, source: Any, beginning: Sequence[Packet[Any]], muxer: str) -> bool:
     """Whether a container really takes a track so; the muxer's own list of codecs names some that it refuses."""
     assert way.make
-    written, count = BytesIO(), 0
+    written, count, onward = BytesIO(), 0, Onward()
     try:
         with av.open(written, "w", format=muxer) as output:
             track = way.make(output, source)
             output.start_encoding()
             for packets in (*(track.carry(_copy(packet)) for packet in beginning), track.flush()):
-                output.mux(packets)
+                output.mux([onward(packet) for packet in packets])
                 count += len(packets)
         if count:
             with av.open(BytesIO(written.getvalue())) as back:

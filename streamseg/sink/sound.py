@@ -23,7 +23,8 @@ DEEP_FORMATS = {"flac": "s32"}
 """For lossless sound of more than 16 bits."""
 
 OF_16_BITS = {"u8", "u8p", "s16", "s16p"}
-OPUS_HZ = 48_000
+USUAL_HZ = 48_000
+"""What Opus counts in, and where a file does not say."""
 
 
 class Shape(NamedTuple):
@@ -87,7 +88,7 @@ class Transcoded:
         Raises:
             av.FFmpegError: the encoder does not open.
         """
-        rate_hz = OPUS_HZ if codec == "libopus" else nearest_rate_hz(codec, source.rate)
+        rate_hz = USUAL_HZ if codec == "libopus" else nearest_rate_hz(codec, source.rate or USUAL_HZ)
         layout = nearest_layout(codec, layout_of(source))
         self._source: AudioStream | Reordered = source
         self._tick = source.time_base or Fraction(0)
@@ -101,12 +102,19 @@ class Transcoded:
 
     def carry(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """See `Track`."""
-        return [made for sound in self._source.decode(packet) for made in self._encode(sound)]
+        return [made for sound in self._decoded(packet) for made in self._encode(sound)]
 
     def flush(self) -> list[Packet[Any]]:
         """See `Track`."""
-        last = [made for sound in self._source.decode(None) for made in self._encode(sound)]
+        last = [made for sound in self._decoded(None) for made in self._encode(sound)]
         return [*last, *self._drain(), *self.stream.encode(None)]
+
+    def _decoded(self, packet: Packet[Any] | None) -> list[av.AudioFrame]:
+        """The sound in a packet, or what is left at the end; none where it is damaged."""
+        try:
+            return list(self._source.decode(packet))
+        except av.FFmpegError:
+            return []
 
     def _encode(self, sound: av.AudioFrame) -> Iterator[Packet[Any]]:
         self._place(sound)
@@ -143,5 +151,6 @@ def nearest_rate_hz(codec: str, rate_hz: int) -> int:
 
 
 def _format(codec: str, source: AudioStream | Reordered) -> str:
-    is_deep = source.format.name not in OF_16_BITS and Properties.LOSSLESS in Properties(source.codec.properties)
+    is_lossless = Properties.LOSSLESS in Properties(source.codec.properties)
+    is_deep = is_lossless and source.format is not None and source.format.name not in OF_16_BITS
     return DEEP_FORMATS.get(codec, FORMATS[codec]) if is_deep else FORMATS[codec]

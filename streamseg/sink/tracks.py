@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -19,6 +18,7 @@ from streamseg.decode.reading import read_from
 from streamseg.decode.video import picture_stream
 from streamseg.sink.fate import ZERO, Fate, Track, beginnings, is_whole, is_within, open_source_file, plan
 from streamseg.sink.inherit import choose_default, inherit_attachments, inherit_chapters, inherit_file
+from streamseg.sink.onward import Onward
 
 LONGEST_WAIT_US = "250000"
 """Microseconds of sound and pictures that wait for a subtitle, which may be minutes away."""
@@ -115,23 +115,4 @@ class SourceTracks:
         if shift:
             packet.dts = None if packet.dts is None else packet.dts - shift
             packet.pts = None if packet.pts is None else packet.pts - shift
-        return packet
-
-
-class Onward:
-    """Sees to it that each packet of a track is due after the one before, without which no container takes it."""
-
-    def __init__(self) -> None:
-        self._least, self._next = -math.inf, 0
-
-    def __call__(self, packet: Packet[Any]) -> Packet[Any]:
-        """The same packet, right after the last one if it would be due before that was half over."""
-        due = packet.pts if packet.dts is None else packet.dts
-        if due is None:
-            return packet
-        late = self._next - due if due < self._least else 0
-        packet.dts, packet.pts = due + late, (due if packet.pts is None else packet.pts) + late
-        # Lines of subtitles may overlap, sound follows itself.
-        step = max(1, packet.duration or 0) if packet.stream.type == "audio" else 0
-        self._least, self._next = packet.dts + (step + 1) // 2, packet.dts + step
         return packet
