@@ -36,7 +36,7 @@ def packets_of(container: InputContainer, streams: Iterable[Stream]) -> Iterator
                 if packet.size:
                     yield packet
             return
-        except av.InvalidDataError:
+        except (av.InvalidDataError, IndexError):  # The latter: a track that begins midway, which PyAV does not know.
             failed += 1
             if failed > UNREADABLE_IN_A_ROW:
                 raise
@@ -64,7 +64,7 @@ def read(container: InputContainer, pictures: VideoStream, wanted: Iterable[Stre
         av.FFmpegError: nothing more can be read.
     """
     streams = list(wanted)
-    if not is_broadcast(container):
+    if not streams or not is_broadcast(container):
         return packets_of(container, streams)
     everything = [pictures, *container.streams.audio, *container.streams.subtitles]
     rate = pictures.average_rate or pictures.guessed_rate
