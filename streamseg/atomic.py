@@ -16,9 +16,27 @@ def write_whole(path: Path, content: bytes) -> None:
         OutputError: the folder is missing, cannot be written to, or the disk is full.
     """
     try:
-        place_whole(path, content)
+        place_whole(followed(path), content)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def followed(path: Path) -> Path:
+    """Where a file is really written: what a symbolic link leads to, so that the link stays.
+
+    Raises:
+        OutputError: there is something else than a file.
+    """
+    try:
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        is_special = target.exists() and not (target.is_file() or target.is_dir())
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    if target.is_symlink():
+        raise OutputError(f"cannot write {path}: its symbolic links lead in a circle")
+    if is_special:
+        raise OutputError(f"cannot write {path}: it is a pipe or a device; give the name of a file")
+    return target
 
 
 def place_whole(path: Path, content: bytes) -> None:

@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import cache, partial
+from multiprocessing.connection import wait
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from streamseg.config import Settings
-from streamseg.errors import InputError, OutputError, StreamsegError
+from streamseg.config import InferSettings, Settings
+from streamseg.errors import OUT_OF_MEMORY, InputError, OutputError, StreamsegError
+from streamseg.worker import Lost, Worker
 
 if TYPE_CHECKING:
     from streamseg.infer import Engine
 
-VIDEO_SUFFIXES = (
-    ".mp4",
-    ".mov",
-    ".m4v",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".mts",
-    ".wmv",
-    ".flv",
-    ".3gp",
+OF_TODAY = "mp4 m4v mov qt mj2 3gp 3g2 f4v ismv psp insv lrv 360 mp4v mkv mk3d webm avi divx amv gif apng"
+OF_BROADCAST = (
+    "ts tp trp m2t m2ts mts mpg mpeg mpe m1v m2v m2p mpv mod tod vob vro evo dvd mxf gxf dv dif wtv dvr-ms ty"
 )
+OF_LONG_AGO = "wmv asf flv swf ogv ogm rm rmvb ivr viv nut bik smk roq cpk fli flc xmv"
+OF_ONE_CODEC = (
+    "h261 h263 h264 264 h26l avc h265 265 hevc h266 266 vvc ivf obu av1 evc apv vc1 rcv mjpeg mjpg y4m dnxhd dnxhr "
+    "drc vc2 cavs avs avs2 avs3"
+)
+VIDEO_SUFFIXES = frozenset(
+    f".{suffix}" for family in (OF_TODAY, OF_BROADCAST, OF_LONG_AGO, OF_ONE_CODEC) for suffix in family.split()
+)
+"""What is taken for a video; FFmpeg goes by the content."""
+
+RESOURCE_FORK = "._"
+"""How names begin under which macOS keeps what its file system knew of a file on one that cannot hold that."""
+
 Status = Literal["done", "damaged", "there", "failed"]
 
 SECONDS_BETWEEN_LOOKS = 2.0
-CRASHED = "its process ended: a crash in a codec, or not enough memory"
-
-_engine: Engine | None = None
-"""The engine of a worker process."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,9 @@ class Job:
     def came_to(self, status: Status, frames: int = 0, seconds: float = 0.0, message: str = "") -> Outcome:
         """What is told of it."""
         return Outcome(str(self.source), str(self.out), status, frames, seconds, message)
+
+
+Task: TypeAlias = tuple[Job, Settings]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def plan(folder: Path, out: Path, suffix: str) -> list[Job]:
         OutputError: two files would be written to one.
     """
     try:
-        sources = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+        sources = sorted(path for path in folder.iterdir() if _is_video(path))
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
     if out.exists() and out.samefile(folder):
@@ -134,72 +134,43 @@ def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> I
         jobs: the files; None says that there is no more for now.
         settings: the knobs of the line, for all of them.
         workers: processes; the cores are shared out between them.
+
+    Raises:
+        StreamsegError: there is no engine for any of them.
     """
-    idle: SimpleQueue[Worker] = SimpleQueue()
-    hired = [Worker(settings, share) for share in _shares(workers)]
-    for worker in hired:
-        idle.put(worker)
-    with ThreadPoolExecutor(workers) as threads:
-        running: set[Future[Outcome]] = set()
+    with ExitStack() as hired:
+        idle = [hired.enter_context(Worker(_matte, partial(_begin, share))) for share in _shares(workers)]
+        busy: list[tuple[Worker[Task, Outcome], Job]] = []
+        for job in jobs:
+            if job and job.out.exists():
+                yield job.came_to("there", message="was there before")
+                continue
+            if job:
+                worker = idle.pop()
+                worker.give((job, settings))
+                busy.append((worker, job))
+            yield from _finished(busy, idle, wait_for_one=not idle)
+        while busy:
+            yield from _finished(busy, idle, wait_for_one=True)
+
+
+def _finished(
+    busy: list[tuple[Worker[Task, Outcome], Job]], idle: list[Worker[Task, Outcome]], wait_for_one: bool
+) -> Iterator[Outcome]:
+    """Moves the workers that are done from `busy` to `idle`."""
+    ready = wait([worker.pipe for worker, _ in busy], None if wait_for_one else 0)
+    for worker, job in [pair for pair in busy if pair[0].pipe in ready]:
+        busy.remove((worker, job))
+        idle.append(worker)
         try:
-            for job in jobs:
-                if job:
-                    running.add(threads.submit(_with_idle, idle, job))
-                yield from _finished(running, workers)
-            while running:
-                yield from _finished(running, 1)
-        finally:
-            for worker in hired:
-                worker.end()
+            outcome = worker.result()
+        except Lost as lost:
+            outcome = job.came_to("failed", message=str(lost))
+        yield outcome
 
 
-class Worker:
-    """A process with an engine; it is replaced when it crashes."""
-
-    def __init__(self, settings: Settings, cores: set[int]) -> None:
-        self._settings, self._cores, self._ended = settings, cores, False
-        self._pool: ProcessPoolExecutor | None = None
-
-    def matte(self, job: Job) -> Outcome:
-        """Does one file."""
-        if self._ended:
-            return job.came_to("failed", message="stopped before it began")
-        if job.out.exists():
-            return job.came_to("there", message="was there before")
-        if self._pool is None:
-            spawn = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, spawn, _begin, (self._cores, self._settings))
-        try:
-            return self._pool.submit(_matte, job, self._settings).result()
-        except BrokenProcessPool:
-            self._pool = None
-            return job.came_to("failed", message=CRASHED)
-
-    def end(self) -> None:
-        """Ends the process, whatever it is doing; what is unfinished is gone on with next time."""
-        self._ended = True
-        if self._pool:
-            # The executor's own way to do this comes with Python 3.14.
-            for process in list((self._pool._processes or {}).values()):
-                process.terminate()
-            self._pool.shutdown()
-
-
-def _with_idle(idle: SimpleQueue[Worker], job: Job) -> Outcome:
-    worker = idle.get()
-    try:
-        return worker.matte(job)
-    finally:
-        idle.put(worker)
-
-
-def _finished(running: set[Future[Outcome]], limit: int) -> list[Outcome]:
-    """Takes the finished ones out of `running`; waits for one if `limit` are running and none is finished."""
-    done = {future for future in running if future.done()}
-    if not done and len(running) >= limit:
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-    running -= done
-    return [future.result() for future in done]
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(RESOURCE_FORK) and not path.is_dir()
 
 
 def _shares(workers: int) -> list[set[int]]:
@@ -210,32 +181,54 @@ def _shares(workers: int) -> list[set[int]]:
     return [set(cores[number % len(cores) :: workers]) for number in range(workers)]
 
 
-def _begin(cores: set[int], settings: Settings) -> None:
-    """In a new process: Ctrl-C ends it at once, and every library sees only its cores."""
-    global _engine
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _begin(cores: set[int]) -> None:
+    """In a new process: every library sees only its cores."""
     if cores:
         os.sched_setaffinity(0, cores)
+
+
+@cache
+def _engine(settings: InferSettings) -> Engine:
+    """The engine of a worker process."""
     from streamseg.infer import engine_of
 
-    _engine = engine_of(settings.infer)
+    return engine_of(settings)
 
 
-def _matte(job: Job, settings: Settings) -> Outcome:
+def _matte(task: Task) -> Outcome:
+    """In a worker process: does one file, and says what became of it whatever that was."""
+    job, settings = task
+    engine = _engine(settings.infer)
+    try:
+        return _matted(job, engine, settings)
+    except StreamsegError as error:
+        return job.came_to("failed", message=str(error))
+    except MemoryError:
+        return job.came_to("failed", message=OUT_OF_MEMORY)
+    except Exception as error:
+        return job.came_to("failed", message=_as_bug(error))
+
+
+def _matted(job: Job, engine: Engine, settings: Settings) -> Outcome:
     from streamseg.decode import open_source
     from streamseg.pipeline import run
     from streamseg.sink import open_sink
+    from streamseg.sink.animation import ANIMATIONS
 
-    assert _engine is not None
-    try:
-        with open_source(str(job.source)) as source:
-            sink = open_sink(str(job.out), source.info, settings.composite.kind, settings.output, resume=True)
-            with sink:
-                statistics = run(source, _engine, sink, settings)
-            frames, seconds = statistics.frames, statistics.elapsed_seconds
-            if source.damage:
-                message = f"{source.damage}; {job.out} holds what could be decoded"
-                return job.came_to("damaged", frames, seconds, message)
-            return job.came_to("done", frames, seconds, sink.written)
-    except StreamsegError as error:
-        return job.came_to("failed", message=str(error))
+    with open_source(str(job.source)) as source:
+        resume = job.out.suffix not in ANIMATIONS  # They are short, and begin again.
+        sink = open_sink(str(job.out), source.info, settings.composite.kind, settings.output, resume)
+        with sink:
+            statistics = run(source, engine, sink, settings)
+        frames, seconds = statistics.frames, statistics.elapsed_seconds
+        if source.damage:
+            message = f"{source.damage}; {job.out} holds what could be decoded"
+            return job.came_to("damaged", frames, seconds, message)
+        return job.came_to("done", frames, seconds, sink.written)
+
+
+def _as_bug(error: Exception) -> str:
+    """What is told of an error that nobody foresaw: enough to report it."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    reason = " ".join(str(error).split())
+    return f"{type(error).__name__}: {reason} ({Path(place.filename).name}, line {place.lineno}); this is a bug"

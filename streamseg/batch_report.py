@@ -10,6 +10,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from streamseg.atomic import write_whole
 from streamseg.batch import Outcome
@@ -38,7 +39,7 @@ class BatchProgress:
     ) -> None:
         write_report(self._report, self._outcomes)
         self._console.print(self._table())
-        self._console.print(f"report: {self._report}", soft_wrap=True)
+        print(f"report: {self._report}", file=self._console.file)
 
     def add(self, outcome: Outcome) -> None:
         """Shows what became of one file."""
@@ -56,7 +57,7 @@ class BatchProgress:
         table = Table("file", "status", "frames", "seconds", "fps")
         for outcome in self._outcomes:
             figures = (f"{outcome.frames}", f"{outcome.seconds:.1f}", f"{outcome.fps:.1f}") if outcome.frames else ()
-            table.add_row(Path(outcome.source).name, outcome.status, *figures)
+            table.add_row(Text(Path(outcome.source).name), outcome.status, *figures)
         return table
 
 

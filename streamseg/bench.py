@@ -14,25 +14,27 @@ from __future__ import annotations
 import os
 import statistics as stats
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from streamseg.config import InferSettings, Settings
+from streamseg.bench_overlap import GpuWatch, Overlap
+from streamseg.config import Settings
 from streamseg.decode import Source, open_camera, open_source
-from streamseg.frames import Frame, VideoInfo
-from streamseg.infer import Engine, black_pictures, matte_of
+from streamseg.engines.torch_engine import StreamedEngine
+from streamseg.frames import Frame
+from streamseg.infer import Engine, black_pictures, call_seconds, matte_of
 from streamseg.pipeline import StationTime, Statistics, run
 from streamseg.sink import Sink, open_sink
 from streamseg.sink.base import CompletingSink
 
-ENGINE_CALLS = 5
 FRAMES_BETWEEN_LOOKS = 10
+FRAMES_BEFORE_WATCHING = 10
+FRAMES_WATCHED = 60
 LOOKS_FOR_A_SLOPE = 20
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6 if hasattr(os, "sysconf") else 0.0
 
@@ -61,6 +63,9 @@ class Measured:
         engine_ms: a call of the engine alone, on a batch.
         share_of_engine: fps as a share of what the engine alone would give; None live, where it runs when it is free.
         memory_mb: what the process held, every ten frames; empty where the system does not tell.
+        matte_ages_ms: live, how much older than the last frames the pictures were that their mattes were computed on.
+        fresh_share: live, of all frames, those with a matte of their own.
+        overlap: how much a GPU does at a time, in a short run of its own, since watching costs time; None on a CPU.
     """
 
     frames: int
@@ -73,11 +78,19 @@ class Measured:
     engine_ms: float
     share_of_engine: float | None
     memory_mb: list[float] = field(default_factory=list)
+    matte_ages_ms: list[float] | None = None
+    fresh_share: float | None = None
+    overlap: Overlap | None = None
 
     @property
     def latency_ms(self) -> dict[str, float]:
         """At shares of the frames."""
-        return {f"p{percent}": float(np.percentile(self.latencies_ms, percent)) for percent in (50, 95, 99)}
+        return _at_shares(self.latencies_ms)
+
+    @property
+    def matte_age_ms(self) -> dict[str, float] | None:
+        """The same of the mattes' age."""
+        return None if self.matte_ages_ms is None else _at_shares(self.matte_ages_ms)
 
     @property
     def peak_memory_mb(self) -> float:
@@ -94,8 +107,9 @@ class Measured:
 
     def as_json(self) -> dict[str, Any]:
         """All figures, for a file."""
-        names = ("latency_ms", "peak_memory_mb", "mb_per_1000_frames")
-        return asdict(self) | {name: getattr(self, name) for name in names}
+        names = ("latency_ms", "matte_age_ms", "peak_memory_mb", "mb_per_1000_frames")
+        overlap = self.overlap.as_json() if self.overlap else None
+        return asdict(self) | {name: getattr(self, name) for name in names} | {"overlap": overlap}
 
 
 @dataclass(frozen=True)
@@ -150,7 +164,8 @@ def measure(work: Work, engine: Engine) -> Measured:
     memory_mb: list[float] = []
     infer = work.settings.infer
     with work.open() as source:
-        engine_ms = _engine_ms(engine, source.info, infer)
+        batch = black_pictures(source.info, infer.input_size, 1 if work.live else infer.batch_size)
+        engine_ms = call_seconds(engine, batch) * 1000
     done = _run(work, engine, lambda so_far: _look(so_far, memory_mb))
     name, slowest = max(done.stations.items(), key=lambda station: station[1].busy)
     return Measured(
@@ -164,6 +179,9 @@ def measure(work: Work, engine: Engine) -> Measured:
         engine_ms=engine_ms,
         share_of_engine=None if work.live else done.fps * engine_ms / 1000 / infer.batch_size / infer.stride,
         memory_mb=memory_mb,
+        matte_ages_ms=list(done.matte_ages_ms) if work.live else None,
+        fresh_share=done.fresh_share if work.live else None,
+        overlap=_overlap(work, engine) if isinstance(engine, StreamedEngine) and not work.live else None,
     )
 
 
@@ -193,24 +211,28 @@ def _run(work: Work, engine: Engine, on_frame: Callable[[Statistics], None]) -> 
             return run(source, engine, sink, work.settings, work.frames, on_frame)
 
 
+def _at_shares(values: list[float]) -> dict[str, float]:
+    return {f"p{percent}": float(np.percentile(values, percent)) for percent in (50, 95, 99)}
+
+
+def _overlap(work: Work, engine: Engine) -> Overlap | None:
+    """What the GPU does on some frames, once the line is full."""
+    watch = GpuWatch()
+
+    def on_frame(so_far: Statistics) -> None:
+        if so_far.frames == FRAMES_BEFORE_WATCHING:
+            watch.start()
+
+    _run(replace(work, frames=min(work.frames, FRAMES_BEFORE_WATCHING + FRAMES_WATCHED)), engine, on_frame)
+    return watch.stop()
+
+
 def _sink(work: Work, source: Source, folder: Path) -> Sink:
     if not work.encode:
         return Discarded()
     kind = work.settings.composite.kind
     suffix = ".mp4" if kind != "cut-out" else ".mov"
     return open_sink(str(folder / f"bench{suffix}"), source.info, kind, work.settings.output)
-
-
-def _engine_ms(engine: Engine, info: VideoInfo, settings: InferSettings) -> float:
-    """A call of the engine alone, when it has warmed up."""
-    batch = black_pictures(info, settings.input_size, 1 if info.live else settings.batch_size)
-    matte_of(engine, batch)
-    calls = []
-    for _ in range(ENGINE_CALLS):
-        started = time.perf_counter()
-        matte_of(engine, batch)
-        calls.append(time.perf_counter() - started)
-    return stats.median(calls) * 1000
 
 
 def _look(so_far: Statistics, memory_mb: list[float]) -> None:

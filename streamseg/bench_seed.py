@@ -29,6 +29,9 @@ from streamseg.u2net import U2Net
 
 SIDE_PX = 320
 
+SEEDS_MODEL = "lite"
+"""The network of the seed's way, whichever one it is compared with."""
+
 
 def seeds_fps(work: Work, net: U2Net) -> float:
     """Frames a second over the first frames of a clip.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamseg.atomic import followed
 from streamseg.cli_bench import bench
 from streamseg.cli_errors import DAMAGED, USER_ERROR, errors_reported
 from streamseg.cli_options import (
@@ -28,7 +30,8 @@ from streamseg.cli_options import (
 )
 from streamseg.cli_weights import weights_app
 from streamseg.config import Settings
-from streamseg.errors import OutputError
+from streamseg.errors import InputError, OutputError
+from streamseg.interrupt import raise_again
 
 if TYPE_CHECKING:
     from streamseg.decode import Source
@@ -49,10 +52,17 @@ app.command()(bench)
 @app.command()
 def video(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="IN", help="Video, folder of pictures, or testsrc=WxH.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="Video, animation, photo, folder of pictures, testsrc=WxH.")
+    ],
     out: Annotated[
         str,
-        typer.Option("--out", "-o", metavar="OUT", help="x.mov, .webm, .mkv, .mp4, x_%05d.png, .exr, .webp, a folder."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="x.mov, .webm, .mkv, .mp4; x.webp, .gif, .apng; x_%05d.png, .exr, .webp; a folder.",
+        ),
     ],
     bg: Bg = None,
     fit: Fit = None,
@@ -79,7 +89,7 @@ def video(
         from streamseg.decode import Stretch, open_source
 
         settings = settings_of(context)
-        _refuse_overwriting(out, source, settings.composite.bg)
+        _refuse_overwriting(_target(out), source, settings.composite.bg)
         with open_source(source, Stretch.of(start, end)) as opened:
             statistics = _run(opened, out, settings, resume=resume)
             print(_speed(statistics))
@@ -94,7 +104,8 @@ def batch(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of videos.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where they go, under the same names.")],
     to: Annotated[
-        str | None, typer.Option(metavar="SUFFIX", help="mp4, mov, mkv or webm (default: mov, with --bg mp4).")
+        str | None,
+        typer.Option(metavar="SUFFIX", help="mp4, mov, mkv, webm, webp, gif or apng (default: mov, with --bg mp4)."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Files at a time, each in its own process.")] = 1,
     watch: Annotated[bool, typer.Option("--watch", help="Wait for more files, until Ctrl-C.")] = False,
@@ -121,11 +132,15 @@ def batch(
         from streamseg.batch_report import BatchProgress
         from streamseg.sink.pictures import make_folder
 
+        _refuse_standard_output(str(out))
         settings = settings_of(context)
         suffix = _batch_suffix(to, settings)
         planned = plan(folder, out, suffix)
+        if not (planned or watch):
+            raise InputError(f"the folder {folder} holds no videos; --watch waits for some")
         make_folder(out)
         work = arrivals(folder, out, suffix) if watch else planned
+        raise_again()
         with BatchProgress(out / "report.json", None if watch else len(planned)) as progress:
             for outcome in run_batch(work, settings, jobs):
                 progress.add(outcome)
@@ -150,7 +165,9 @@ def probe(
 def image(
     context: typer.Context,
     photos: Annotated[list[str], typer.Argument(metavar="IN...", help="Photos, or folders of photos.")],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="OUT.png|DIR", help="A picture, or a folder for PNGs.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="OUT.png|DIR", help="A picture, .gif too, or a folder for PNGs.")
+    ],
     bg: Bg = None,
     fit: Fit = None,
     matte_only: MatteOnly = None,
@@ -165,18 +182,22 @@ def image(
         from streamseg.infer import engine_of
         from streamseg.photos import matte_photos, plan_photos
 
+        _refuse_standard_output(out)
         settings = settings_of(context)
         pairs = plan_photos(photos, out, transparent=settings.composite.kind == "cut-out")
         for _, target in pairs:
-            _refuse_overwriting(str(target), settings.composite.bg)
+            _refuse_overwriting(target, settings.composite.bg)
+        engine_opened = engine_of(settings.infer)
         failed = 0
-        for done in matte_photos(pairs, engine_of(settings.infer), settings):
+        raise_again()
+        for done in matte_photos(pairs, engine_opened, settings):
             if done.problem:
                 failed += 1
                 print(f"error: {done.problem}", file=sys.stderr)
             else:
                 width, height = done.size_px
-                print(f"{done.photo} -> {done.out}  {width}x{height} px, inference {done.inference_ms:.0f} ms")
+                note = f"; {done.note}" if done.note else ""
+                print(f"{done.photo} -> {done.out}  {width}x{height} px, inference {done.inference_ms:.0f} ms{note}")
         if failed:
             raise typer.Exit(USER_ERROR)
 
@@ -204,40 +225,40 @@ def webcam(
         from streamseg.decode import open_camera
 
         settings = settings_of(context)
-        _refuse_overwriting(out, camera, settings.composite.bg)
+        _refuse_overwriting(_target(out), camera, settings.composite.bg)
         with open_camera(camera) as opened:
             statistics = _run(opened, out, settings, frames)
             print(_live_summary(statistics))
 
 
-def main() -> None:
-    """Runs the command line."""
-    app()
-
-
 def _batch_suffix(to: str | None, settings: Settings) -> str:
     """The container of a batch: what was asked for, or one that holds what will be written."""
+    from streamseg.sink.animation import ANIMATIONS
     from streamseg.sink.formats import choose_encoding
 
     suffix = f".{to.lstrip('.')}" if to else ".mov" if settings.composite.kind == "cut-out" else ".mp4"
-    choose_encoding(Path(f"x{suffix}"), settings.composite.kind, settings.output)
+    if suffix not in ANIMATIONS:
+        choose_encoding(Path(f"x{suffix}"), settings.composite.kind, settings.output)
     return suffix
 
 
 def _run(
     source: Source, out: str, settings: Settings, frame_limit: int | None = None, resume: bool = False
 ) -> Statistics:
-    from streamseg.infer import engine_of
     from streamseg.pipeline import run
     from streamseg.progress import RunProgress
+    from streamseg.select import engine_for
     from streamseg.sink import open_sink
 
-    engine = engine_of(settings.infer, source.info.live)
+    chosen = engine_for(settings.infer, source.info)
+    if chosen.reason:
+        print(chosen.reason)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
+    raise_again()
     sink = open_sink(out, source.info, settings.composite.kind, settings.output, resume)
     try:
         with sink, RunProgress(total) as progress:
-            statistics = run(source, engine, sink, settings, frame_limit, progress.update)
+            statistics = run(source, chosen.engine, sink, settings, frame_limit, progress.update)
     except KeyboardInterrupt:
         print(f"stopped by Ctrl-C; {sink.written}", file=sys.stderr)
         raise
@@ -245,18 +266,35 @@ def _run(
     return statistics
 
 
-def _refuse_overwriting(out: str, *inputs: str | None) -> None:
-    """A numbered sequence counts as the folder that it goes to: its names may be those of the pictures there."""
-    target = Path(out).parent if "%" in Path(out).name else Path(out)
-    for name in inputs:
-        if name and target.exists() and Path(name).exists() and target.samefile(name):
-            raise OutputError(f"the output {out} is an input too; give another name")
+def _target(out: str) -> Path:
+    """The file that will be written, or the folder of a sequence: its names may be those of the pictures there."""
+    from streamseg.sink.pictures import sequence_pattern
+
+    _refuse_standard_output(out)
+    pattern = sequence_pattern(out)
+    return pattern.parent if pattern else Path(out)
+
+
+def _refuse_overwriting(target: Path, *inputs: str | None) -> None:
+    """Also refuses what is no file, before anything is begun."""
+    written = followed(target)
+    for name in filter(None, inputs):
+        with suppress(OSError):  # What has such a name is no file.
+            if written.exists() and Path(name).exists() and written.samefile(name):
+                raise OutputError(f"the output {target} is an input too; give another name")
+
+
+def _refuse_standard_output(out: str) -> None:
+    if out == "-":
+        raise OutputError("standard output cannot be gone back in, which finishing a file takes: give a name with -o")
 
 
 def _live_summary(statistics: Statistics) -> str:
     dropped = f"{statistics.dropped} dropped to keep the camera's pace" if statistics.dropped else "none dropped"
     latency = f"latency {statistics.latency_ms():.0f} ms (95 %: {statistics.latency_ms(0.95):.0f} ms)"
-    return f"{_speed(statistics)}, {dropped}, {latency}"
+    age = f"age of the mattes {statistics.matte_age_ms():.0f} ms (95 %: {statistics.matte_age_ms(0.95):.0f} ms)"
+    fresh = f"fresh ones for {100 * statistics.fresh_share:.1f} % of the frames"
+    return f"{_speed(statistics)}, {dropped}, {latency}, {age}, {fresh}"
 
 
 def _speed(statistics: Statistics) -> str:

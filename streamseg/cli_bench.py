@@ -23,6 +23,7 @@ from streamseg.cli_options import (
     settings_of,
 )
 from streamseg.config import Settings, load_settings
+from streamseg.interrupt import raise_again
 
 if TYPE_CHECKING:
     from streamseg.bench import Ratio, Work
@@ -63,14 +64,14 @@ def bench(
 
         from streamseg.bench import Work, measure
         from streamseg.bench_report import draw, show, show_ratio, write_json
-        from streamseg.infer import engine_of
         from streamseg.precision import chosen_model
 
         work, console = Work(clip, _with_background(settings_of(context)), frames, encode, live), Console()
         compared = [_with_background(load_settings(path)) for path in compare or ()]
-        opened = engine_of(work.settings.infer, live)
+        work, opened = _with_engine(work)
         network = f"{chosen_model(work.settings.infer)} on {opened.name}, {opened.device}"
         print(network)
+        raise_again()
         measured = measure(work, opened)
         show(measured, console)
         fewer, ratio, what = replace(work, frames=max(10, frames // TURN_FRAMES)), None, ""
@@ -99,20 +100,27 @@ def _with_background(settings: Settings) -> Settings:
     return settings.model_copy(update={"composite": composite})
 
 
+def _with_engine(work: Work) -> tuple[Work, Engine]:
+    """The work with its network by name, and the engine that runs it; says why that was chosen."""
+    from streamseg.select import engine_for
+
+    with work.open() as source:
+        chosen = engine_for(work.settings.infer, source.info)
+    if chosen.reason:
+        print(chosen.reason)
+    return replace(work, settings=work.settings.model_copy(update={"infer": chosen.settings})), chosen.engine
+
+
 def _against(work: Work, pair: list[Settings], turns: int) -> Ratio:
     from streamseg.bench import in_turns, line_fps
-    from streamseg.infer import engine_of
 
-    first, second = (
-        partial(line_fps, replace(work, settings=settings), engine_of(settings.infer, work.live)) for settings in pair
-    )
+    first, second = (partial(line_fps, *_with_engine(replace(work, settings=settings))) for settings in pair)
     return in_turns(first, second, turns)
 
 
 def _against_seed(work: Work, engine: Engine, turns: int) -> Ratio:
     from streamseg.bench import in_turns, line_fps
-    from streamseg.bench_seed import seeds_fps
+    from streamseg.bench_seed import SEEDS_MODEL, seeds_fps
     from streamseg.weights import load_weights
 
-    net = load_weights(work.settings.infer.model).eval()
-    return in_turns(partial(line_fps, work, engine), partial(seeds_fps, work, net), turns)
+    return in_turns(partial(line_fps, work, engine), partial(seeds_fps, work, load_weights(SEEDS_MODEL)), turns)

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 
 import typer
 
-from streamseg.errors import StreamsegError
+from streamseg.errors import OUT_OF_MEMORY, StreamsegError
+from streamseg.interrupt import INTERRUPTED
 
 USER_ERROR = 2
 DAMAGED = 3
 """Written, but the source was damaged."""
-
-INTERRUPTED = 130
 
 
 @contextmanager
@@ -24,6 +23,9 @@ def errors_reported() -> Iterator[None]:
         yield
     except StreamsegError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(USER_ERROR) from error
+    except MemoryError as error:
+        print(f"error: {OUT_OF_MEMORY}", file=sys.stderr)
         raise typer.Exit(USER_ERROR) from error
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(INTERRUPTED) from interrupt

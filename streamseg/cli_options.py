@@ -22,7 +22,12 @@ AlphaPlace = Annotated[
 ]
 Quality = Annotated[str | None, typer.Option(metavar="standard|high", help="Better or faster (default: standard).")]
 Model = Annotated[
-    str | None, typer.Option(metavar="NAME|FILE", help="Packaged weights or a weights file (default: lite).")
+    str | None,
+    typer.Option(
+        metavar="auto|NAME|FILE",
+        help="Packaged weights, a weights file or any matting network as .onnx; auto: lite, live the best that keeps "
+        "the camera's pace (default: auto).",
+    ),
 ]
 EngineName = Annotated[
     str | None,

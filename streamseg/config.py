@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from streamseg.frames import Kind
 
 
+AUTO = "auto"
+
+
 class Section(BaseModel):
     """A frozen table that refuses unknown keys."""
 
@@ -32,15 +35,18 @@ class Section(BaseModel):
 class InferSettings(Section):
     """The network and what it sees."""
 
-    model: str = "lite"
-    """Packaged weights (`streamseg weights list`) or a weights file."""
+    model: str = AUTO
+    """Packaged weights (`streamseg weights list`), a weights file, an ONNX graph from elsewhere, which a TOML file
+    beside it may describe (see `foreign.py`), or `auto`: `lite` for files and photos, and for live sources the best
+    that has a matte of its own for every frame on this machine, which is measured at the start."""
     engine: Literal["auto", "openvino", "onnx", "torch", "torch-compile"] = "auto"
     """What runs the network; auto takes CUDA where there is one, else OpenVINO, else ONNX Runtime, else PyTorch.
     `torch-compile` is PyTorch after a minute of compilation."""
     precision: Literal["auto", "int8", "fp32"] = "auto"
     """Of packaged weights; auto takes int8 where the processor has instructions for it (VNNI) and OpenVINO runs."""
     input_size: int = Field(320, ge=64, le=2048)
-    """Long side of the network's input in pixels; tall frames get up to 1.3 times as much."""
+    """Long side of the network's input in pixels; tall frames get up to 1.3 times as much. Networks that
+    take one size only have their own."""
     batch_size: int = Field(1, ge=1, le=64)
     """Frames in one call of the network; live sources always use 1."""
     stride: int = Field(1, ge=1, le=30)
@@ -129,7 +135,7 @@ def setting_names() -> frozenset[str]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from error
 

@@ -15,6 +15,9 @@ A message says what was got, what is allowed and what to do, on one line.
 
 from __future__ import annotations
 
+OUT_OF_MEMORY = "there is not enough memory for pictures of this size; close other programs, or make them smaller"
+"""What is told of Python's MemoryError."""
+
 
 class StreamsegError(Exception):
     """Something that the user can put right; shown as one line, without a traceback."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
+from statistics import median
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import cv2
@@ -18,6 +20,7 @@ from torch import Tensor
 from streamseg import cpu, cuda
 from streamseg.config import InferSettings
 from streamseg.errors import EngineError
+from streamseg.foreign import ForeignNet
 from streamseg.frames import Batch, Frame, Pixels, VideoInfo, colours
 from streamseg.planes import Planes
 from streamseg.precision import chosen_model
@@ -26,8 +29,10 @@ from streamseg.u2net import STRIDE_PX
 from streamseg.weights import load_model
 
 if TYPE_CHECKING:
+    from streamseg.engines.onnx_engine import OnnxEngine
+    from streamseg.engines.openvino_engine import OpenVinoEngine
     from streamseg.engines.torch_engine import TorchEngine
-    from streamseg.u2net import U2Net
+    from streamseg.weights import Model
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,6 +46,9 @@ narrower picture networks tend to lose the body."""
 
 TALL_GROWTH = Fraction(13, 10)
 """How many times the input size a tall frame may reach for that width."""
+
+TIMED_CALLS = 5
+"""Calls of an engine that its time is the median of."""
 
 
 class Engine(Protocol):
@@ -69,6 +77,22 @@ class StreamedEngine(Protocol):
         ...
 
 
+@runtime_checkable
+class SizedEngine(Protocol):
+    """An engine whose network may take one size only.
+
+    Attributes:
+        long_side_px: of that size; None where it takes any.
+    """
+
+    long_side_px: int | None
+
+
+def long_side(engine: Engine, input_size: int) -> int:
+    """The long side of the network's input: its own where it takes one size only, else what the settings say."""
+    return (engine.long_side_px if isinstance(engine, SizedEngine) else None) or input_size
+
+
 def mattes_of(engine: Engine, batches: Iterable[Pixels]) -> Iterator[Tensor]:
     """What `small_pictures` made -> alpha `(N, 1, h, w)`, batch for batch; ahead of them where the engine can be."""
     if isinstance(engine, StreamedEngine):
@@ -81,10 +105,10 @@ def matte_of(engine: Engine, small: Pixels) -> Tensor:
     return next(mattes_of(engine, [small]))
 
 
-def open_engine(name: str, net: U2Net | QuantisedNet, threads: int | None = None) -> Engine:
+def open_engine(name: str, net: Model, threads: int | None = None) -> Engine:
     """Opens an engine by name; `auto` takes CUDA where there is one, else the first of `UNASKED` that opens.
 
-    PyTorch does not run int8 networks.
+    PyTorch does not run int8 networks, nor those from elsewhere.
 
     Args:
         name: of `ENGINES`, or `auto`.
@@ -95,7 +119,7 @@ def open_engine(name: str, net: U2Net | QuantisedNet, threads: int | None = None
         EngineError: the engine does not open, with the reason; for `auto`, none does, with each one's reason.
     """
     names = list(UNASKED) if name == "auto" else [name]
-    if name == "auto" and cuda.best_device().type == "cuda" and not isinstance(net, QuantisedNet):
+    if name == "auto" and cuda.best_device().type == "cuda" and not isinstance(net, QuantisedNet | ForeignNet):
         names = ["torch"]
     reasons: list[str] = []
     for candidate in names:
@@ -111,6 +135,8 @@ def open_engine(name: str, net: U2Net | QuantisedNet, threads: int | None = None
 
 def engine_of(settings: InferSettings, live: bool = False) -> Engine:
     """Opens the engine that the settings name, with their weights; raises as `open_engine` and `load_model`.
+
+    The model `auto` is that of files and photos; `select.engine_for` chooses one for a live source.
 
     For a live source it leaves a core to the other stations, which have to keep the camera's pace. On two cores that
     are busy anyway it is hardly slower for it.
@@ -184,6 +210,7 @@ def infer(frames: Iterable[Frame], engine: Engine, input_size: int, batch_size: 
         input_size: long side of the network's input in pixels; see `Inset.of`.
         batch_size: frames in one call of the engine.
     """
+    input_size = long_side(engine, input_size)
     waiting: deque[tuple[tuple[Frame, ...], Inset]] = deque()
 
     def batches() -> Iterator[Pixels]:
@@ -210,7 +237,24 @@ def in_batches(frames: Iterable[Frame], batch_size: int) -> Iterator[tuple[Frame
 
 def warm_up(engine: Engine, info: VideoInfo, input_size: int) -> None:
     """Runs `engine` once on a black frame, so that a live source need not wait while it compiles."""
-    matte_of(engine, black_pictures(info, input_size))
+    matte_of(engine, black_pictures(info, long_side(engine, input_size)))
+
+
+def call_seconds(engine: Engine, small: Pixels, clock: Callable[[], float] = time.perf_counter) -> float:
+    """The time of a call of the engine alone on what `small_pictures` made: the median of a few, when it is warm.
+
+    Args:
+        engine: what `open_engine` returned.
+        small: its batch.
+        clock: tells the time in seconds.
+    """
+    matte_of(engine, small)
+    calls = []
+    for _ in range(TIMED_CALLS):
+        started = clock()
+        matte_of(engine, small)
+        calls.append(clock() - started)
+    return median(calls)
 
 
 def black_pictures(info: VideoInfo, input_size: int, batch_size: int = 1) -> Pixels:
@@ -253,29 +297,36 @@ def _divisible(length: int) -> int:
     return -(-length // STRIDE_PX) * STRIDE_PX
 
 
-def _openvino(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
+def _openvino(net: Model, threads: int | None) -> Engine:
     from streamseg.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(net, threads)
+    return _fitted(OpenVinoEngine, net, threads)
 
 
-def _onnx(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
+def _onnx(net: Model, threads: int | None) -> Engine:
     try:
         from streamseg.engines.onnx_engine import OnnxEngine
 
-        return OnnxEngine(net, threads)
+        return _fitted(OnnxEngine, net, threads)
     except ImportError as error:
         raise ImportError(f"{error.name} is not installed: pip install 'streamseg[onnx]'") from error
 
 
-def _torch(net: U2Net | QuantisedNet, threads: int | None) -> TorchEngine:
+def _fitted(engine: type[OpenVinoEngine] | type[OnnxEngine], net: Model, threads: int | None) -> Engine:
+    """The engine itself, or what lies between it and a network from elsewhere."""
+    from streamseg.engines.foreign_engine import ForeignEngine
+
+    return ForeignEngine(engine, net, threads) if isinstance(net, ForeignNet) else engine(net, threads)
+
+
+def _torch(net: Model, threads: int | None) -> TorchEngine:
     from streamseg.engines.torch_engine import StreamedEngine, TorchEngine
 
     on_gpu = cuda.best_device().type == "cuda"
     return StreamedEngine(net) if on_gpu else TorchEngine(net, threads=threads)
 
 
-def _torch_compile(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
+def _torch_compile(net: Model, threads: int | None) -> Engine:
     engine = _torch(net, threads)
     engine.compile()
     return engine
@@ -284,7 +335,7 @@ def _torch_compile(net: U2Net | QuantisedNet, threads: int | None) -> Engine:
 UNASKED = ("openvino", "onnx", "torch")
 """What `auto` tries on a CPU, in this order."""
 
-ENGINES: dict[str, Callable[[U2Net | QuantisedNet, int | None], Engine]] = {
+ENGINES: dict[str, Callable[[Model, int | None], Engine]] = {
     "openvino": _openvino,
     "onnx": _onnx,
     "torch": _torch,

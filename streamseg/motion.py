@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from statistics import median
 from typing import Self
 
 import cv2
@@ -17,13 +18,16 @@ import torch
 from torch import Tensor
 
 from streamseg.frames import Batch, Frame, Pixels
-from streamseg.infer import Engine, Inset, inset_of, matte_of, mattes_of, small_pictures
+from streamseg.infer import Engine, Inset, inset_of, long_side, matte_of, mattes_of, small_pictures
 from streamseg.smooth import CutDetector
 
 HALF = Fraction(1, 2)
 
 PATIENCE = 0.75
-"""Share of the time between two live frames in which a matte has to be there to be waited for."""
+"""Share of the time between two live frames for which one waits for its own matte."""
+
+CALLS_TO_JUDGE_BY = 5
+"""The network keeps pace while the median of so many last calls does: one that was slow for once does not count."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,11 +38,13 @@ class Key:
         grey: `(h, w)`, at the matte's size.
         alpha: `(1, h, w)` in [0, 1].
         seconds: its time in the source.
+        captured_seconds: as that of its frame.
     """
 
     grey: Pixels
     alpha: Tensor
     seconds: float
+    captured_seconds: float
 
 
 class Carrier:
@@ -81,7 +87,7 @@ def infer_some(
     carrier = Carrier()
     last: Key | None = None
     waiting: list[_Shot] = []
-    for shot in _keyed(_groups(_shots(frames, input_size), stride, batch_size), engine):
+    for shot in _keyed(_groups(_shots(frames, long_side(engine, input_size)), stride, batch_size), engine):
         if shot.key is None:
             waiting.append(shot)
             continue
@@ -129,7 +135,7 @@ class _Shot:
 
     def key_of(self, alpha: Tensor) -> Key:
         """From the network's `(1, input_height, input_width)`."""
-        return Key(self.grey, self.inset.crop(alpha), float(self.frame.time))
+        return Key(self.grey, self.inset.crop(alpha), float(self.frame.time), self.frame.captured_seconds)
 
 
 def _shots(frames: Iterable[Frame], input_size: int) -> Iterator[_Shot]:
@@ -190,32 +196,41 @@ def _between(last: Key, shots: Sequence[_Shot], following: Key | None, carrier: 
     return Batch(tuple(shot.frame for shot in shots), torch.stack(mattes))
 
 
-def infer_newest(frames: Iterable[Frame], engine: Engine, input_size: int, frame_seconds: float) -> Iterator[Batch]:
+def infer_newest(
+    frames: Iterable[Frame],
+    engine: Engine,
+    input_size: int,
+    frame_seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Batch]:
     """For live sources: `engine` runs on a thread of its own, whenever it is free, on the newest frame.
 
-    No frame waits for it: the newest matte moves with the picture. Only an engine that keeps the source's pace is
-    waited for, and so is the first matte of a scene.
+    A frame waits for its own matte while the engine keeps the source's pace, and no longer than `PATIENCE` says:
+    otherwise the newest matte moves with the picture, and the frame says how old it is. The first matte of a scene is
+    waited for in any case.
 
     Args:
         frames: pictures of one size, as they arrive.
         engine: what `open_engine` returned.
         input_size: long side of the network's input in pixels; see `Inset.of`.
         frame_seconds: from one frame of the source to the next.
+        clock: what the engine's calls are timed by, in seconds.
     """
     carrier = Carrier()
-    with _Runner(engine, PATIENCE * frame_seconds) as runner:
-        for shot in _shots(frames, input_size):
+    with _Runner(engine, PATIENCE * frame_seconds, clock) as runner:
+        for shot in _shots(frames, long_side(engine, input_size)):
             key = runner.newest(shot)
             alpha = key.alpha if key.grey is shot.grey else carrier.carry(key, shot.grey)
-            yield Batch((shot.frame,), alpha[None])
+            age_seconds = shot.frame.captured_seconds - key.captured_seconds
+            yield Batch((replace(shot.frame, matte_age_seconds=age_seconds),), alpha[None])
 
 
 class _Runner:
     """Runs the engine on one picture at a time, on its own thread."""
 
-    def __init__(self, engine: Engine, patience_seconds: float) -> None:
-        self._engine, self._patience_seconds = engine, patience_seconds
-        self._took_seconds = 0.0
+    def __init__(self, engine: Engine, patience_seconds: float, clock: Callable[[], float]) -> None:
+        self._engine, self._patience_seconds, self._clock = engine, patience_seconds, clock
+        self._took_seconds: deque[float] = deque(maxlen=CALLS_TO_JUDGE_BY)
         self._pool = ThreadPoolExecutor(1, "streamseg-network")
         self._running: Future[Key] | None = None
         self._key: Key | None = None
@@ -228,21 +243,25 @@ class _Runner:
 
     def newest(self, shot: _Shot) -> Key:
         """The newest matte that is there; starts the engine on this picture if it is free."""
-        if self._running and (shot.is_cut or self._running.done()):
-            self._finish()
+        if self._running:
+            self._take(self._running, None if shot.is_cut else 0)
         if not self._running:
+            wait_seconds = None if shot.is_cut else self._worth_waiting_seconds()
             self._running = self._pool.submit(self._run, shot)
-            if shot.is_cut or self._took_seconds <= self._patience_seconds:
-                self._finish()
+            self._take(self._running, wait_seconds)
         assert self._key
         return self._key
 
-    def _finish(self) -> None:
-        assert self._running
-        self._key, self._running = self._running.result(), None
+    def _worth_waiting_seconds(self) -> float:
+        return self._patience_seconds if median(self._took_seconds) <= self._patience_seconds else 0
+
+    def _take(self, running: Future[Key], wait_seconds: float | None) -> None:
+        """Takes the matte if it is there by then; None: whenever it is."""
+        if wait([running], wait_seconds).done:
+            self._key, self._running = running.result(), None
 
     def _run(self, shot: _Shot) -> Key:
-        started = time.perf_counter()
+        started = self._clock()
         key = shot.key_of(matte_of(self._engine, shot.small)[0])
-        self._took_seconds = time.perf_counter() - started
+        self._took_seconds.append(self._clock() - started)
         return key

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
+import av
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from streamseg import batch
-from streamseg.batch import CRASHED, Job, Outcome, Worker, arrivals, plan, run_batch
+from streamseg.batch import VIDEO_SUFFIXES, Job, Outcome, Task, arrivals, plan, run_batch
 from streamseg.batch_report import BatchProgress
 from streamseg.cli import app
 from streamseg.config import InferSettings, Settings
@@ -23,7 +25,6 @@ from streamseg.errors import InputError, OutputError
 from tests.synthetic import write_clip
 
 SMALL = Settings(infer=InferSettings(input_size=64))
-STATUSES = {"a.mp4": "done", "b.MP4": "done", "bad.mov": "failed"}
 
 
 @pytest.fixture
@@ -38,21 +39,19 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def nothing_to_begin(cores: set[int], settings: Settings) -> None:
-    """In place of opening an engine, in a worker process."""
-
-
-def crash_on_bad(job: Job, settings: Settings) -> Outcome:
-    """In place of matting, in a worker process."""
+def lost_on_bad(task: Task) -> Outcome:
+    """In place of matting, in a worker process: it crashes on one file, and is killed on another."""
+    job, _ = task
     if job.source.stem == "bad":
         os._exit(3)
-    return Outcome(str(job.source), str(job.out), "done", 1, 1.0)
+    if job.source.stem == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job.came_to("done", 1, 1.0)
 
 
 @pytest.fixture
-def crashing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "_begin", nothing_to_begin)
-    monkeypatch.setattr(batch, "_matte", crash_on_bad)
+def losing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "_matte", lost_on_bad)
 
 
 def test_the_command(folder: Path, tmp_path: Path) -> None:
@@ -78,18 +77,43 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
     assert (out / "a.mp4").stat().st_mtime_ns == before
 
 
-@pytest.mark.usefixtures("crashing")
-def test_a_crash_costs_one_file(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("losing")
+@pytest.mark.skipif(os.name == "nt", reason="there are no signals there")
+def test_a_lost_process_costs_one_file(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "a.mp4", folder / "killed.mp4")
+    shutil.copy(folder / "a.mp4", folder / "z.mp4")
     outcomes = {Path(one.source).name: one for one in run_batch(plan(folder, tmp_path / "out", ".mp4"), SMALL, 1)}
-    assert {name: one.status for name, one in outcomes.items()} == {
-        "a.mp4": "done",
-        "b.MP4": "done",
-        "bad.mov": "failed",
+    assert {name: one.message for name, one in outcomes.items() if one.status == "failed"} == {
+        "bad.mov": "its process ended with exit code 3",
+        "killed.mp4": "its process was ended by SIGKILL, perhaps for want of memory",
     }
-    assert outcomes["bad.mov"].message == CRASHED
+    assert {name for name, one in outcomes.items() if one.status == "done"} == {"a.mp4", "b.MP4", "z.mp4"}
 
 
-@pytest.mark.usefixtures("crashing")
+def test_an_error_that_nobody_foresaw_costs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unforeseen(*_: object) -> None:
+        raise ZeroDivisionError("of two\nlines")
+
+    monkeypatch.setattr("streamseg.infer.engine_of", lambda _: None)
+    monkeypatch.setattr("streamseg.decode.open_source", unforeseen)
+    batch._engine.cache_clear()
+    outcome = batch._matte((Job(tmp_path / "a.mp4", tmp_path / "b.mp4"), SMALL))
+    batch._engine.cache_clear()
+    assert outcome.status == "failed"
+    assert outcome.message.startswith("ZeroDivisionError: of two lines (test_batch.py, line ")
+    assert outcome.message.endswith("this is a bug")
+
+
+def test_no_engine_ends_it_with_one_line(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = CliRunner().invoke(app, ["batch", str(folder), "-o", str(out), "--model", "missing.safetensors"])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: ")
+    assert "missing.safetensors" in done.stderr
+    assert json.loads((out / "report.json").read_text()) == []
+
+
+@pytest.mark.usefixtures("losing")
 def test_outcomes_come_while_it_waits_for_more(folder: Path, tmp_path: Path) -> None:
     jobs = plan(folder, tmp_path / "out", ".mp4")[:1]
 
@@ -103,20 +127,33 @@ def test_outcomes_come_while_it_waits_for_more(folder: Path, tmp_path: Path) -> 
     outcomes.close()
 
 
-@pytest.mark.usefixtures("crashing")
-def test_a_worker_that_was_ended_begins_nothing(folder: Path, tmp_path: Path) -> None:
-    worker = Worker(SMALL, set())
-    job = plan(folder, tmp_path / "out", ".mp4")[0]
-    assert worker.matte(job).status == "done"
-    worker.end()
-    assert worker.matte(job).message == "stopped before it began"
-
-
 class TestPlan:
     def test_videos_in_order(self, folder: Path, tmp_path: Path) -> None:
         jobs = plan(folder, tmp_path / "out", ".webm")
         assert [job.source.name for job in jobs] == ["a.mp4", "b.MP4", "bad.mov"]
         assert [job.out for job in jobs] == [tmp_path / "out" / f"{stem}.webm" for stem in ("a", "b", "bad")]
+
+    def test_what_macos_adds_and_folders_are_passed_over(self, folder: Path, tmp_path: Path) -> None:
+        (folder / "._a.mp4").write_bytes(b"\0\5\x16\7")
+        (folder / "frames.mov").mkdir()
+        assert [job.source.name for job in plan(folder, tmp_path / "out", ".mov")] == ["a.mp4", "b.MP4", "bad.mov"]
+
+    def test_every_suffix_that_ffmpeg_gives_to_videos(self) -> None:
+        """Those that it writes with pictures by default, but for formats of stills and of sound."""
+        muxers = (
+            "3g2 3gp amv apng apv asf avi avs2 avs3 cavsvideo dirac dnxhd dv dvd evc f4v film_cpk flv gif gxf h261 "
+            "h263 h264 hevc ismv ivf m4v matroska mjpeg mov mp4 mpeg mpeg1video mpeg2video mpegts mxf nut obu ogv psp "
+            "rm roq svcd swf vc1 vc1test vvc webm wtv yuv4mpegpipe"
+        )
+        stills_sound_and_lists = "avif heic heif mpo m4a m4b isma mka mks wma ra ism"
+        written = {suffix for name in muxers.split() for suffix in av.ContainerFormat(name, "w").extensions}
+        assert {f".{suffix}" for suffix in written - set(stills_sound_and_lists.split())} <= VIDEO_SUFFIXES
+
+    def test_nothing_to_do(self, tmp_path: Path) -> None:
+        (tmp_path / "notes.txt").touch()
+        done = CliRunner().invoke(app, ["batch", str(tmp_path), "-o", str(tmp_path / "out")])
+        assert done.exit_code == 2
+        assert "holds no videos" in done.stderr
 
     def test_two_that_would_be_one(self, folder: Path, tmp_path: Path) -> None:
         (folder / "a.mkv").touch()
@@ -165,6 +202,15 @@ def test_files_that_come_later(tmp_path: Path) -> None:
         job = next(coming)
         looks.append(job.source.name if job else None)
     assert looks == [None, "early.mp4", None, None, "late.mp4", None, None]
+
+
+def test_names_that_look_like_markup(tmp_path: Path) -> None:
+    """The terminal's library would take them for colours and pictures, or fail on them."""
+    screen = StringIO()
+    with BatchProgress(tmp_path / "[bold].json", 1, Console(file=screen, width=100)) as progress:
+        progress.add(Outcome("in/[red]a[b]:smile:.mp4", "out/a.mp4", "done", 1, 1.0, "[/i]"))
+    assert screen.getvalue().count("[red]a[b]:smile:.mp4") == 2
+    assert "[bold].json" in screen.getvalue()
 
 
 def test_the_table_and_the_report_are_there_whatever_ended_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from streamseg.cli import app
 from streamseg.config import CompositeSettings, InferSettings, Settings
 from streamseg.errors import ConfigError
 from streamseg.pipeline import StationTime
+from streamseg.precision import AUTO_MODELS
 from tests.synthetic import DiscEngine, ListSource, frames, randomised, write_clip
 
+KNOBS = ["--input-size", "64", "--engine", "openvino", "--precision", "int8"]
 SMALL = Settings(infer=InferSettings(input_size=64), composite=CompositeSettings(bg="blur"))
 
 
@@ -49,8 +52,28 @@ def test_live_the_engine_is_no_measure(monkeypatch: pytest.MonkeyPatch, capsys: 
     found = measure(Work("0", SMALL, 12, live=True), DiscEngine())
     assert found.frames + found.dropped == 12
     assert found.share_of_engine is None
+    assert found.fresh_share is not None
+    assert 0 < found.fresh_share <= 1
     show(found, Console())
-    assert "ms a call\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "ms a call\n" in said
+    assert "age of the mattes p50" in said
+
+
+def test_offline_no_matte_has_an_age(clip: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = measure(Work(clip, SMALL, 10), DiscEngine())
+    assert found.as_json().items() >= {"matte_ages_ms": None, "matte_age_ms": None, "fresh_share": None}.items()
+    show(found, Console())
+    assert "age of the mattes" not in capsys.readouterr().out
+
+
+def test_the_age_of_mattes() -> None:
+    live = replace(measured([]), matte_ages_ms=[0.0, 0.0, 0.0, 0.0, 50.0], fresh_share=0.8)
+    assert live.matte_age_ms == {"p50": 0.0, "p95": pytest.approx(40), "p99": pytest.approx(48)}
+    console = Console(record=True)
+    show(live, console)
+    assert "age of the mattes p50 0, p95 40, p99 48 ms; fresh ones for 80.0% of the frames" in console.export_text()
+    assert live.as_json()["matte_age_ms"] == live.matte_age_ms
 
 
 def test_stations_account_for_the_whole_time(clip: str) -> None:
@@ -113,8 +136,7 @@ class TestSeed:
 class TestCommand:
     def test_figures_and_picture(self, clip: str, tmp_path: Path) -> None:
         out, png = tmp_path / "b.json", tmp_path / "b.png"
-        knobs = ["--input-size", "64", "--engine", "openvino", "--precision", "int8"]
-        flags = ["--frames", "10", *knobs, "--json", str(out), "--png", str(png)]
+        flags = ["--frames", "10", *KNOBS, "--json", str(out), "--png", str(png)]
         done = CliRunner().invoke(app, ["bench", clip, *flags])
         assert done.exit_code == 0, done.output
         assert "held up by" in done.output
@@ -122,8 +144,21 @@ class TestCommand:
         assert figures["frames"] == 10
         assert figures["network"] == "lite-int8 on openvino, cpu"
         assert figures["settings"]["infer"]["input_size"] == 64
+        assert figures["settings"]["infer"]["model"] == "lite"
         assert "ratio" not in figures
         assert png.stat().st_size > 5000
+
+    def test_live_it_chooses_a_network_as_webcam_does(self, clip: str, tmp_path: Path) -> None:
+        out = tmp_path / "b.json"
+        done = CliRunner().invoke(app, ["bench", clip, "--live", "--frames", "10", *KNOBS, "--json", str(out)])
+        assert done.exit_code == 0, done.output
+        model = done.output.split(":")[0]
+        assert model in AUTO_MODELS
+        assert f"{model}: " in done.output and " ms a frame, " in done.output
+        figures = json.loads(out.read_text())
+        assert figures["settings"]["infer"]["model"] == model
+        assert set(figures["matte_age_ms"]) == {"p50", "p95", "p99"}
+        assert 0 < figures["fresh_share"] <= 1
 
     def test_two_configurations_in_turns(self, clip: str, tmp_path: Path) -> None:
         for name, size in (("a", 64), ("b", 96)):

@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from streamseg import cli
+from streamseg.precision import AUTO_MODELS
 from tests.conftest import SAMPLES
 from tests.synthetic import Clip, DiscEngine, picture, true_alpha, write_clip
 
@@ -139,7 +140,30 @@ def test_webcam_writes_a_file_and_says_what_it_dropped(clip: Clip, tmp_path: Pat
     assert result.exit_code == 0, result.output
     assert "dropped" in result.stdout
     assert "latency" in result.stdout
+    assert "age of the mattes" in result.stdout
+    assert "% of the frames" in result.stdout
     assert 1 <= video_facts(out)[0] <= 6
+
+
+@pytest.mark.usefixtures("disc")
+def test_webcam_says_which_network_it_chose_if_none_was_named(clip: Clip, tmp_path: Path) -> None:
+    flags = ("--camera", clip.path, "--bg", "green", "--frames", "3", "-o", tmp_path / "cam.mp4")
+    first_line = streamseg("webcam", *flags).stdout.splitlines()[0]
+    assert first_line.split(":")[0] in AUTO_MODELS
+    assert "the camera's 42 ms" in first_line
+    assert "a frame" not in streamseg("webcam", *flags, "--model", "lite").stdout
+    assert "a frame" not in streamseg("video", clip.path, "--bg", "green", "-o", tmp_path / "file.mp4").stdout
+
+
+@pytest.mark.parametrize("command", ["video", "image", "webcam", "batch", "bench"])
+def test_help_says_what_auto_is(command: str) -> None:
+    told = " ".join(streamseg(command, "--help").stdout.replace("│", " ").split())
+    assert "--model auto|NAME|FILE" in told
+    assert "auto: lite, live the best that keeps the camera's pace (default: auto)" in told
+
+
+def test_weights_do_not_know_auto() -> None:
+    expect_one_line_error(streamseg("weights", "info", "auto"), "no weights at auto", "one of the names lite")
 
 
 @pytest.mark.usefixtures("disc")
@@ -193,7 +217,7 @@ def test_bad_sources_end_with_one_line(command: str, case: str, tmp_path: Path) 
         (("--bg", "no-such-colour"), "neither a file nor a colour"),
         (("--bg", "missing.jpg"), "missing.jpg"),
         (("--bg", "red", "--model", "missing.safetensors"), "missing.safetensors"),
-        (("--bg", "red", "--model", "full"), "streamseg weights import"),
+        (("--bg", "red", "--model", "full"), "streamseg weights download full"),
         (("--bg", "red", "--engine", "tpu"), "tpu"),
         (("--bg", "red", "--input-size", "7"), "input_size"),
         (("--bg", "red", "--batch-size", "0"), "batch_size"),
@@ -276,11 +300,13 @@ def test_no_camera_and_no_display_end_with_one_line(clip: Clip, monkeypatch: pyt
 
 
 def test_weights_commands(tmp_path: Path) -> None:
-    assert "lite" in streamseg("weights", "list").stdout
+    listed = streamseg("weights", "list").stdout.splitlines()
+    assert any(line.split()[:4] == ["lite", "packaged", "4.6", "MB"] for line in listed)
+    assert any(line.split()[:5] == ["full", "to", "download", "176.0", "MB"] for line in listed)
     assert "1,128,333" in streamseg("weights", "info", "lite").stdout
     out = tmp_path / "copy.safetensors"
-    lite = SAMPLES.parent / "streamseg" / "models" / "lite.safetensors"
-    assert streamseg("weights", "import", lite, "-o", out).exit_code == 0
+    packaged = SAMPLES.parent / "streamseg" / "models" / "u2netp.safetensors"
+    assert streamseg("weights", "import", packaged, "-o", out).exit_code == 0
     assert out.exists()
     expect_one_line_error(streamseg("weights", "import", tmp_path / "no.pth", "-o", out), "no.pth")
     expect_one_line_error(streamseg("weights", "info", "no-such"), "no-such")

@@ -30,6 +30,12 @@ def test_defaults() -> None:
     settings = load_settings()
     assert settings == Settings()
     assert (settings.infer.input_size, settings.smooth.smooth, settings.composite.bg) == (320, "one-euro", None)
+    assert settings.infer.model == "auto"
+
+
+def test_a_file_that_begins_with_a_byte_order_mark(toml) -> None:  # type: ignore[no-untyped-def]
+    """As Windows' editors write it."""
+    assert load_settings(toml("\ufeff[infer]\ninput_size = 256\n")).infer.input_size == 256
 
 
 def test_a_file_changes_what_it_names_and_nothing_else(toml) -> None:  # type: ignore[no-untyped-def]

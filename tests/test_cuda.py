@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamseg import cuda
+from streamseg import cuda, nvidia
 from streamseg.cuda import SLOTS
 from streamseg.engines.torch_engine import StreamedEngine, TorchEngine
 from streamseg.frames import Pixels
@@ -155,3 +155,7 @@ def test_nothing_waits_in_secret(net: U2Net) -> None:
         torch.cuda.set_sync_debug_mode("default")
     for matte, small in zip(mattes, batches, strict=True):
         torch.testing.assert_close(matte, alone(net, small), atol=0.02, rtol=0)
+
+
+def test_ffmpeg_gets_the_gpu_that_pytorch_has() -> None:
+    assert nvidia.has_gpu() == torch.cuda.is_available()

@@ -17,7 +17,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-import torch
 from av.stream import Disposition
 
 from streamseg.decode import open_camera, open_source
@@ -818,7 +817,7 @@ def test_without_a_driver_the_gpus_decoder_is_not_missed(clip: Clip, monkeypatch
             raise av.error.PermissionError(1, "Operation not permitted")
         return open_file(*given, **told)
 
-    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("streamseg.nvidia.has_gpu", lambda: True)
     monkeypatch.setattr("streamseg.decode.video.av.open", watched)
     with open_source(str(clip.path)) as source:
         found = [frame.pixels for frame in source]

@@ -22,6 +22,7 @@ from streamseg.infer import (
     MARGIN_PX,
     TALL_GROWTH,
     Inset,
+    call_seconds,
     engine_of,
     infer,
     network_input,
@@ -205,6 +206,21 @@ def test_the_error_gives_every_reason_on_one_line(net: U2Net, monkeypatch: pytes
         open_engine("auto", net)
     reasons = "openvino: no such processor; onnx: no onnxruntime here; torch: no torch here"
     assert str(caught.value) == f"no inference engine opens: {reasons}"
+
+
+def test_the_time_of_a_call_is_the_median_of_a_few_after_the_first() -> None:
+    """An engine that brings the clock forward by what each of its calls is to take."""
+    took = iter([9.0, 0.2, 0.1, 0.3, 5.0, 0.1])
+    now = [0.0]
+
+    class Timed(DiscEngine):
+        def alpha(self, frames: Tensor) -> Tensor:
+            now[0] += next(took)
+            return super().alpha(frames)
+
+    small = np.zeros((1, 32, 32, 3), np.uint8)
+    assert call_seconds(Timed(), small, clock=lambda: now[0]) == pytest.approx(0.2)
+    assert list(took) == []
 
 
 @pytest.mark.parametrize(("cores", "live", "threads"), [(4, True, 3), (1, True, 1), (4, False, None)])

@@ -21,7 +21,7 @@ from tests.synthetic import DiscEngine, frames, picture
 
 SIZE, RATE = 128, Fraction(25)
 FOUR = Stride(4, RATE)
-FOREVER, NEVER = 1e9, 0.0
+FOREVER, NEVER = 1e6, 0.0
 """Seconds that a live frame has time for its matte."""
 
 
@@ -178,11 +178,28 @@ def live(given: Iterable[Frame], engine: DiscEngine, seconds: float) -> Iterator
     return (batch.alpha[0] for batch in infer_newest(given, engine, SIZE, seconds))
 
 
+def captured(given: Iterable[Frame]) -> list[Frame]:
+    """By a camera whose clock began at 100 s."""
+    return [replace(frame, captured_seconds=100 + float(frame.time)) for frame in given]
+
+
+def ages_ms(batches: Iterable[Batch]) -> list[int]:
+    return [round(frame.matte_age_seconds * 1000) for batch in batches for frame in batch.frames]
+
+
 class TestNewest:
     def test_an_engine_that_keeps_pace_is_waited_for(self) -> None:
-        given, engine = frames(6), DiscEngine()
-        assert all(map(torch.equal, live(given, engine, FOREVER), own(given)))
+        given, engine = captured(frames(6)), DiscEngine()
+        batches = list(infer_newest(given, engine, SIZE, FOREVER))
+        assert all(map(torch.equal, mattes(batches), own(given)))
+        assert ages_ms(batches) == [0] * 6
         assert engine.calls == 6
+
+    def test_one_slow_call_does_not_count(self) -> None:
+        took_seconds = [1, 1, 2 * FOREVER, 1, 1, 2 * FOREVER]
+        times = iter([time for took in took_seconds for time in (0.0, took)])
+        out = infer_newest(captured(frames(6)), DiscEngine(), SIZE, FOREVER, clock=times.__next__)
+        assert ages_ms(out) == [0] * 6
 
     def test_no_frame_waits_for_a_slow_one(self) -> None:
         given, engine = panned(6), Slow()
@@ -196,6 +213,29 @@ class TestNewest:
         assert torch.equal(found[0], exact[0])
         for n in range(1, 5):
             assert error(found[n], exact[n]) < 0.4 * error(exact[0], exact[n])
+
+    def test_no_frame_waits_longer_than_it_has_time(self) -> None:
+        """Calls were fast by the clock, so that each is waited for, but none of them ends."""
+        given, engine = panned(4), Slow()
+        exact = own(given)
+        out = infer_newest(given, engine, SIZE, 1e-3, clock=lambda: 0.0)
+        found = mattes(next(out) for _ in range(4))  # would not return if it waited for the end
+        engine.may_end.release(9)
+        assert list(out) == []
+        assert torch.equal(found[0], exact[0])
+        for n in range(1, 4):
+            assert error(found[n], exact[n]) < 0.4 * error(exact[0], exact[n])
+
+    def test_a_frame_says_how_old_its_matte_is(self) -> None:
+        """The network runs on the first frame, on the second until the cut, at the cut, and from the one after it."""
+        given, engine = captured(two_scenes(5)), Slow()
+        out = infer_newest(given, engine, SIZE, NEVER)
+        first = ages_ms(next(out) for _ in range(5))
+        engine.may_end.release(2)
+        second = ages_ms(next(out) for _ in range(5))
+        engine.may_end.release(9)
+        assert list(out) == []
+        assert first == second == [0, 40, 80, 120, 160]
 
     def test_a_scene_begins_with_its_own_matte(self) -> None:
         given, engine = two_scenes(3), Slow()

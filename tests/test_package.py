@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -25,6 +26,22 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_import_loads_nothing_heavy() -> None:
     found = run_python(f"import sys, streamseg; print([m for m in {HEAVY} if m in sys.modules])")
     assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_files_are_opened_without_pytorch(tmp_path: Path) -> None:
+    """Importing it takes longer than to read or write a short clip."""
+    code = (
+        "import sys, numpy\n"
+        "from fractions import Fraction\n"
+        "from streamseg.decode import open_source\n"
+        "from streamseg.frames import Frame\n"
+        "from streamseg.sink import open_sink\n"
+        "with open_source('testsrc=64x48') as source, open_sink(sys.argv[1], source.info) as sink:\n"
+        "    sink.write(next(iter(source)), None)\n"
+        "with open_source(sys.argv[1]) as source: print(len(list(source)))\n"
+        "print('torch' in sys.modules)"
+    )
+    assert run_python(code, str(tmp_path / "x.mp4")).stdout.split() == ["1", "False"]
 
 
 def test_nothing_is_reported_to_anyone(tmp_path: Path) -> None:
@@ -106,6 +123,12 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_version_is_the_projects() -> None:
     project = PACKAGE.parent / "pyproject.toml"
     assert f'\nversion = "{streamseg.__version__}"\n' in project.read_text(encoding="utf-8")
+
+
+def test_the_wheel_carries_the_licence_and_the_notice() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["license-files"] == ["LICENSE", "NOTICE"]
+    assert all((PACKAGE.parent / name).is_file() for name in project["license-files"])
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))

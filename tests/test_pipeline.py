@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -207,20 +207,61 @@ def test_a_station_that_is_left_early_closes_its_generator() -> None:
     assert closed.is_set()
 
 
-def test_a_live_run_sees_every_frame_of_a_slow_camera(tmp_path: Path) -> None:
-    class SlowCamera(ListSource):
-        """Gives the next frame when the last one has come out at the end."""
+class SlowCamera(ListSource):
+    """Gives the next frame when the last one has come out at the end."""
 
-        def __iter__(self) -> Iterator[Frame]:
-            for index, frame in enumerate(super().__iter__()):
-                while len(sink.frames) < index:
-                    time.sleep(0)
-                yield Frame(frame.index, frame.time, frame.pixels, time.monotonic())
+    def __init__(self, sink: Collector, rate: Fraction) -> None:
+        super().__init__(frames(6), live=True)
+        self.info = replace(self.info, rate=rate)
+        self.sink = sink
 
+    def __iter__(self) -> Iterator[Frame]:
+        for index, frame in enumerate(super().__iter__()):
+            while len(self.sink.frames) < index:
+                time.sleep(0)
+            yield Frame(frame.index, frame.time, frame.pixels, captured_seconds=time.monotonic())
+        while len(self.sink.frames) < len(self._items):
+            time.sleep(0)
+        self.ended()
+
+    def ended(self) -> None:
+        """All frames have come out."""
+
+
+def test_a_live_run_sees_every_frame_of_a_slow_camera() -> None:
     with Collector() as sink:
-        statistics = run(SlowCamera(frames(6), live=True), DiscEngine(), sink, MATTE)
+        statistics = run(SlowCamera(sink, Fraction(1, 3600)), DiscEngine(), sink, MATTE)
     assert (statistics.frames, statistics.dropped) == (6, 0)
     assert 0 < statistics.latency_ms() <= statistics.latency_ms(0.95)
+    assert (statistics.fresh_share, statistics.matte_age_ms(0.95)) == (1, 0)
+
+
+def test_a_live_run_tells_the_age_of_mattes() -> None:
+    """The network warms up, does the first frame and keeps the second until all are out."""
+
+    class Stuck(DiscEngine):
+        may_end = threading.Event()
+
+        def alpha(self, frames: Tensor) -> Tensor:
+            alpha = super().alpha(frames)
+            if self.calls > 2:
+                assert self.may_end.wait(timeout=60)
+            return alpha
+
+    class Camera(SlowCamera):
+        def ended(self) -> None:
+            engine.may_end.set()
+
+    engine = Stuck()
+    with Collector() as sink:
+        camera = Camera(sink, Fraction(10**9))  # no frame has time to wait
+        statistics = run(camera, engine, sink, MATTE)
+    captured = [frame.captured_seconds for frame in sink.frames]
+    ages_ms = [(seconds - captured[0]) * 1000 for seconds in captured]
+    assert list(statistics.matte_ages_ms) == pytest.approx(ages_ms)
+    assert statistics.matte_age_ms() == pytest.approx(ages_ms[3])
+    assert (statistics.frames, statistics.fresh) == (6, 1)
+    assert statistics.fresh_share == pytest.approx(1 / 6)
 
 
 def _our_threads() -> list[str]:

@@ -24,6 +24,8 @@ def made_for_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     ("knobs", "chosen"),
     [
         ({}, "lite-int8"),
+        ({"model": "auto"}, "lite-int8"),
+        ({"model": "lite"}, "lite-int8"),
         ({"model": "lite-duts"}, "lite-duts-int8"),
         ({"engine": "openvino"}, "lite-int8"),
         ({"precision": "fp32"}, "lite"),
@@ -33,6 +35,7 @@ def made_for_int8(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"model": "mine.safetensors"}, "mine.safetensors"),
         ({"model": "lite-int8", "precision": "int8"}, "lite-int8"),
         ({"model": "mine.int8.onnx"}, "mine.int8.onnx"),
+        ({"model": "mine.onnx"}, "mine.onnx"),
     ],
 )
 def test_the_form_that_runs(knobs: dict[str, str], chosen: str, made_for_int8: None) -> None:
@@ -79,6 +82,7 @@ def test_an_older_pytorch_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None
             {"model": "mine.pth", "precision": "int8"},
             "mine.pth is not packaged in int8; make it: python -m train export",
         ),
+        ({"model": "mine.onnx", "precision": "fp32"}, "mine.onnx runs in the precision that it was exported in"),
     ],
 )
 def test_a_precision_that_there_is_not(knobs: dict[str, str], problem: str) -> None:

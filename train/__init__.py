@@ -1,4 +1,4 @@
-"""U²-Net training: `python -m train CONFIG [section.key=value ...]`; `eval`, `curves` and `export` use what it made.
+"""U²-Net training: `python -m train CONFIG [section.key=value ...]`; eval, curves, export and teach use what it made.
 
 The files, in the order that an image passes them:
 
@@ -8,10 +8,11 @@ The files, in the order that an image passes them:
     composites.py   cut-outs over backgrounds, framed as webcams do
     augment.py      pair -> crop; camera.py does to it what lenses, rooms and codecs do
     loader.py       crops -> batches from worker processes; resident.py makes them on the GPU instead
-    schedule.py     order of the images, learning rate, when to judge
+    schedule.py     order of the images, learning rate, when to judge; allowance.py fits a run into a time
     learner.py      network, optimiser, averaged weights; loss.py is what it minimises
     loop.py         the run: steps, evaluations, checkpoints, stops; distributed.py where there are several processes
     evaluate.py     mattes over a set of pairs; metrics/ scores them, report.py tells
     journal.py      log, JSON lines, TensorBoard; charts.py and pictures.py draw, provenance.py says with what
+    teach.py        a network's alpha as the masks of further training
     export.py       checkpoint -> safetensors with a model card; graphs.py -> ONNX and int8
 """

@@ -1,12 +1,13 @@
-"""Trains U²-Net: `python -m train CONFIG [section.key=value ...]`; `eval`, `curves` and `export` use what it made."""
+"""Trains U²-Net: `python -m train CONFIG [section.key=value ...]`; eval, curves, export and teach use what it made."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import torch
 import typer
@@ -14,19 +15,22 @@ from rich.console import Console
 from rich.progress import track
 
 from streamseg.errors import StreamsegError
-from streamseg.infer import open_engine
+from streamseg.infer import ENGINES, open_engine
 from streamseg.weights import load_model
 from train.charts import draw_comparison
 from train.config import load_config
-from train.data import pairs_at
+from train.data import empty_pairs, pairs_at
 from train.distributed import Ranks, process_group
 from train.evaluate import judged
 from train.export import export, read_trained
 from train.loop import Trainer
-from train.metrics import summarise
-from train.report import Worst, print_table, write_report
+from train.metrics import by_prefix, summarise
+from train.report import Worst, print_prefix_table, print_table, write_report
+from train.teach import check_target, find_pictures, teach
 
-COMMANDS = ("train", "eval", "curves", "export")
+COMMANDS = ("train", "eval", "curves", "export", "teach")
+
+Item = TypeVar("Item")
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
@@ -39,38 +43,56 @@ def train_command(
     overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, as often as needed.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Folder of checkpoints and logs [default: runs/CONFIG].")] = None,
     max_minutes: Annotated[float, typer.Option(min=0, help="Save and stop after the step that takes so long.")] = inf,
+    fit_minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            help="Fit the run into so long, all sittings and the last evaluation included: learning rate and crops "
+            "follow the clock instead of optim.epochs, which still says what share warm-up is.",
+        ),
+    ] = None,
 ) -> None:
     """Trains, or continues the run in the same folder; the word `train` may be left out.
 
     Ctrl-C and SIGTERM save and stop after the step in progress. Several GPUs: torchrun --nproc-per-node=N -m train ...
     """
     with process_group() as (ranks, device):
-        trainer = Trainer(load_config(config, overrides), folder or Path("runs", config.stem), device, ranks)
+        run = folder or Path("runs", config.stem)
+        trainer = Trainer(load_config(config, overrides), run, device, ranks, fit_minutes)
         trainer.resume()
         if not trainer.fit(max_minutes) and ranks.is_main:
-            print(f"stopped after step {trainer.step} of {trainer.plan.total_steps}; to go on: {_same_command(ranks)}")
+            print(f"stopped after {trainer.place}; to go on: {_same_command(ranks)}")
 
 
 @app.command("eval")
 def eval_command(
     weights: Annotated[str, typer.Option(help="A packaged name, a weights file or a run's .pt checkpoint.")],
     data: Annotated[Path, typer.Option(help="Folder or tar shard of images and masks.")],
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Nobody is in the images: alpha is 0, MAE its mean; F says nothing.")
+    ] = False,
+    every: Annotated[int, typer.Option(min=1, help="Take every N-th image by name, from the first one on.")] = 1,
     size: Annotated[int, typer.Option(min=32, help="Network input, px: the square's side, or the long side.")] = 320,
     keep_aspect: Annotated[bool, typer.Option("--keep-aspect", help="Do not squash images to a square.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the report [default: eval/WEIGHTS-DATA].")] = None,
 ) -> None:
     """Scores weights on a set of images and masks, each at its own size.
 
-    Prints a table; the report is scores.json, scores.csv with a line an image, and worst.png with the 16 worst mattes.
+    Prints a table, and one by sets where the stems name several, as in voc07__000123; the report is scores.json,
+    scores.csv with a line an image, and worst.png with the 16 worst mattes.
     """
-    pairs, engine = pairs_at(data), open_engine("auto", load_model(weights))
+    pairs, engine = (empty_pairs if empty else pairs_at)(data)[::every], open_engine("auto", load_model(weights))
     worst, settings = Worst(), {"weights": weights, "data": str(data), "size_px": size, "squash": not keep_aspect}
+    settings |= {"empty": empty, "every": every}
     done = judged(engine.alpha, enumerate(pairs), size, not keep_aspect, torch.device("cpu"))
-    records = list(track(worst.watched(done), "images", len(pairs), console=Console(stderr=True), transient=True))
+    records = list(_with_bar(worst.watched(done), len(pairs)))
     scores, folder = summarise(records), out or Path("eval", f"{Path(weights).stem}-{data.stem}")
     named = [(pair.stem, record) for pair, record in zip(pairs, records, strict=True)]
     write_report(folder, settings, scores, named, worst.tiles())
-    print_table(scores, f"{weights} on {data}, {size} px" + (", proportions kept" if keep_aspect else ""))
+    how = (", proportions kept" if keep_aspect else "") + (f", one image in {every}" if every > 1 else "")
+    print_table(scores, f"{weights} on {data}, {size} px{how}")
+    if len(sets := by_prefix(named)) > 1:
+        print_prefix_table(sets)
     print(f"wrote scores.json, scores.csv and worst.png to {folder}")
 
 
@@ -100,7 +122,8 @@ def export_command(
 ) -> None:
     """Writes a run's network as a file that streamseg, ONNX Runtime or OpenVINO loads, with its model card.
 
-    Int8 is quantised after training. What loses more than 0.01 of max F on the images of --check is refused.
+    Int8 is quantised after training, but for convolutions that do not bear it. What loses more than 0.005 of max F or
+    MAE on the images of --check is refused.
     """
     net, card = read_trained(source, metrics, sharpness)
     calibration, checks = ([pair for path in paths or () for pair in pairs_at(path)] for paths in (calibrate, check))
@@ -108,8 +131,26 @@ def export_command(
     print(f"wrote {out}")
 
 
+@app.command("teach")
+def teach_command(
+    weights: Annotated[str, typer.Option(help="The teacher: a packaged name, a weights file or a .pt checkpoint.")],
+    data: Annotated[list[Path], typer.Option(help="Folder or tar shard of images, masks or not; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The new tar shard; one that exists is not touched.")],
+    size: Annotated[int, typer.Option(min=32, help="Long side of the network's input, px.")] = 320,
+    engine: Annotated[str, typer.Option(help=f"auto, {', '.join(ENGINES)}.")] = "auto",
+) -> None:
+    """Runs a network once over images and keeps its alpha beside them, as soft labels that others are trained on.
+
+    The shard holds images/ as they were and masks/ with the alpha; name it in data.train.
+    """
+    check_target(out)
+    teacher, pictures = load_model(weights), find_pictures(data)
+    teach(open_engine(engine, teacher).alpha, _with_bar(pictures, len(pictures)), size, out)
+    print(f"wrote {out}: {len(pictures)} images with the alpha of {weights}")
+
+
 def main(args: list[str] | None = None) -> None:
-    """Runs the command line and always leaves by SystemExit: 0, 2 after an error, 130 after Ctrl-C in an evaluation."""
+    """Runs the command line and always leaves by SystemExit: 0, 2 after an error, 130 after Ctrl-C in eval or teach."""
     args = sys.argv[1:] if args is None else args
     if args and args[0] not in (*COMMANDS, "--help"):
         args = ["train", *args]
@@ -118,6 +159,11 @@ def main(args: list[str] | None = None) -> None:
     except StreamsegError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _with_bar(items: Iterable[Item], count: int) -> Iterable[Item]:
+    """Shows on standard error how many of the images are done."""
+    return track(items, "images", count, console=Console(stderr=True), transient=True)
 
 
 def _same_command(ranks: Ranks) -> str:

@@ -129,10 +129,6 @@ class Loss(Section):
     """Weight of the mean alpha far from the foreground, where cross entropy hardly minds a little."""
     l1_weight: float = Field(default=0.0, ge=0)
     """Weight of the mean absolute error of the fused alpha, which wants soft edges exact."""
-    distill_from: str | None = None
-    """Packaged weights or a weights file, usually of a larger network, whose alpha is a second target."""
-    distill_weight: float = Field(default=1.0, ge=0)
-    """Weight of the cross entropy against that alpha."""
 
 
 class Optim(Section):

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from streamseg.errors import OutputError
 from train.charts import EVALUATIONS, STEPS, draw_run
+from train.metrics import four_digits, with_nulls
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -28,7 +29,8 @@ class Journal:
     On a terminal a bar shows where the run is. What cannot be written is reported once and does not stop the training.
     """
 
-    def __init__(self, run: Path, total_steps: int, console: Console | None = None) -> None:
+    def __init__(self, run: Path, total_steps: int | None, console: Console | None = None) -> None:
+        """Writes nothing yet; `total_steps` is None where it is not known before `expect` tells."""
         self.run = run
         self.console = console or Console()
         self.tensorboard: SummaryWriter | None = None
@@ -55,6 +57,10 @@ class Journal:
         self.tensorboard = _tensorboard(self.run, step)
         self.bar.update(self.task, completed=step)
 
+    def expect(self, total_steps: int) -> None:
+        """Takes that many steps for the whole on the bar."""
+        self.bar.update(self.task, total=total_steps)
+
     def line(self, text: str) -> None:
         """Adds a line for people."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -70,9 +76,11 @@ class Journal:
 
     def evaluation(self, record: Mapping[str, float]) -> None:
         """Adds the figures of one evaluation and draws the curves anew."""
-        self._append(EVALUATIONS, json.dumps(record))
+        figures = with_nulls(record)
+        self._append(EVALUATIONS, json.dumps(figures))
         step = int(record["step"])
-        self._chart(step, "evaluation", {key: value for key, value in record.items() if key != "step"})
+        known = {key: value for key, value in figures.items() if key != "step" and value is not None}
+        self._chart(step, "evaluation", known)
         try:
             draw_run(self.run)
         except OutputError as error:
@@ -122,10 +130,11 @@ class Silence(Journal):
 
 
 def evaluation_line(record: Mapping[str, float]) -> str:
-    """One line an evaluation, with what the published log tells: epoch, loss, learning rate, MAE and max F."""
+    """One line an evaluation: what the published log tells (epoch, loss, learning rate, MAE, max F), IoU and haze."""
     return (
         f"epoch {record['epoch']:6.2f}  step {record['step']:6d}  loss {record['loss']:.4f}  lr {record['lr']:.6f}  "
-        f"MAE {record['mae']:.4f}  maxF1 {record['max_f']:.4f}  IoU {record['iou']:.4f}"
+        f"MAE {record['mae']:.4f}  maxF1 {record['max_f']:.4f}  IoU {record['iou']:.4f}  "
+        f"haze {four_digits(record['haze'])}"
     )
 
 

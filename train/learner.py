@@ -1,18 +1,18 @@
-"""The network and everything that changes with it: optimiser, averaged weights, loss scaling, teacher."""
+"""The network and everything that changes with it: optimiser, averaged weights, loss scaling."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 
 from streamseg.errors import ConfigError
-from streamseg.u2net import CONFIGS, FusedU2Net, U2Net
+from streamseg.u2net import CONFIGS, U2Net
 from streamseg.weights import load_weights
 from train.config import Config, Model, Optim
 from train.loader import Sample
@@ -28,17 +28,16 @@ class Learner:
         self.config, self.device = config, device
         self.net = _network(config.model)
         _to_channels_last(self.net, device)
-        self.averaged = _average_of(self.net, config.optim.ema) if config.optim.ema else None
+        self.averaged = Average(self.net, config.optim.ema) if config.optim.ema else None
         self.optimizer = _optimizer(self.net, config.optim)
         self.amp_dtype = _amp_dtype(config.optim.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp_dtype == torch.float16)
-        self.teacher = _teacher(config, device)
         self.forward = _wrapped(self.net, config.optim.compile, ranks)
 
     @property
     def judged(self) -> U2Net:
         """The weights that are evaluated and exported: the average where there is one."""
-        return cast(U2Net, self.averaged.module) if self.averaged else self.net
+        return self.averaged.net if self.averaged else self.net
 
     def step(self, parts: Sequence[Sample], learning_rate: float) -> Tensor:
         """One step of the optimiser over the parts of a batch.
@@ -60,7 +59,7 @@ class Learner:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.averaged:
-            self.averaged.update_parameters(self.net)
+            self.averaged.update(self.net)
         return torch.stack(losses).sum()
 
     @property
@@ -96,7 +95,7 @@ class Learner:
             self.scaler.load_state_dict(state["scaler"])
         if self.averaged:
             self.judged.load_state_dict(state.get("ema", state["model"]))
-            self.averaged.n_averaged.fill_(step)
+            self.averaged.updates = step
 
     def _backward(self, part: Sample, share: float, last: bool) -> Tensor:
         """Adds one part's gradients and returns its share of the loss; processes exchange them with the last part."""
@@ -107,16 +106,9 @@ class Learner:
         with exchange:
             with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
                 logits = self.forward(images)
-                taught = self._taught(images)
-            loss = training_loss(logits, alphas, self.config.loss, taught) * share
+            loss = training_loss(logits, alphas, self.config.loss) * share
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
-
-    def _taught(self, images: Tensor) -> Tensor | None:
-        if self.teacher is None:
-            return None
-        with torch.no_grad():
-            return cast(Tensor, self.teacher(images)).float()
 
 
 def freeze_statistics(net: nn.Module) -> None:
@@ -124,6 +116,31 @@ def freeze_statistics(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
+
+
+class Average:
+    """An exponential moving average of weights and statistics, whose memory is short while the run is young.
+
+    PyTorch's own, `AveragedModel`, keeps its count of updates in a tensor and waits for the GPU at each.
+    """
+
+    def __init__(self, net: U2Net, decay: float) -> None:
+        self.net, self.decay, self.updates = copy.deepcopy(net), decay, 0
+
+    @torch.no_grad()
+    def update(self, net: U2Net) -> None:
+        """Moves towards `net`; the first time, all the way."""
+        kept = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
+        pairs = list(zip(_tensors(self.net), _tensors(net), strict=True))
+        ours, theirs = ([pair[side] for pair in pairs if pair[0].is_floating_point()] for side in (0, 1))
+        torch._foreach_lerp_(ours, theirs, 1 - kept)
+        counts, latest = ([pair[side] for pair in pairs if not pair[0].is_floating_point()] for side in (0, 1))
+        torch._foreach_copy_(counts, latest)
+        self.updates += 1
+
+
+def _tensors(net: nn.Module) -> list[Tensor]:
+    return [*net.parameters(), *net.buffers()]
 
 
 def _network(model: Model) -> U2Net:
@@ -142,30 +159,11 @@ def _to_channels_last(net: nn.Module, device: torch.device) -> None:
     net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _average_of(net: U2Net, decay: float) -> AveragedModel:
-    """An exponential moving average of weights and statistics, whose memory is short while the run is young."""
-
-    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
-        kept = min(decay, (1 + int(updates)) / (10 + int(updates)))
-        for ours, theirs in zip(averaged, current, strict=True):
-            ours.lerp_(theirs, 1 - kept) if ours.is_floating_point() else ours.copy_(theirs)
-
-    return AveragedModel(net, multi_avg_fn=cast(Callable[..., None], average), use_buffers=True)
-
-
 def _optimizer(net: U2Net, optim: Optim) -> torch.optim.Optimizer:
     if optim.optimizer == "muon":
         return Muon(net, optim.learning_rate, optim.weight_decay)
     kind: type[torch.optim.Adam] = torch.optim.Adam if optim.optimizer == "adam" else torch.optim.AdamW
     return kind(net.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
-
-
-def _teacher(config: Config, device: torch.device) -> nn.Module | None:
-    if not config.loss.distill_from:
-        return None
-    teacher = FusedU2Net(load_weights(config.loss.distill_from))
-    _to_channels_last(teacher, device)
-    return teacher
 
 
 def _wrapped(net: U2Net, compiled: bool, ranks: int) -> nn.Module:

@@ -10,22 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from train.config import Loss
+from train.metrics.haze import FAR
 
 EDGE_WINDOW = 11
 """The window that looks for edges is this fraction of the picture's short side: 31 px at 352 px, as published."""
 
-HAZE_DISTANCE = 0.05
-"""What lies further from the foreground than this share of the diagonal must be empty."""
 
-
-def training_loss(logits: Sequence[Tensor], alpha: Tensor, config: Loss, teacher: Tensor | None = None) -> Tensor:
+def training_loss(logits: Sequence[Tensor], alpha: Tensor, config: Loss) -> Tensor:
     """The sum of the terms that the configuration asks for.
 
     Args:
         logits: the fused map `(N, 1, H, W)` and the six side maps, of that size or smaller, before the sigmoid.
         alpha: the target `(N, 1, H, W)` in [0, 1].
         config: the weights of the terms.
-        teacher: alpha `(N, 1, H, W)` of the network to distil from, where there is one.
     """
     weights = edge_weights(alpha, config.edge_weight) if config.edge_weight else None
     loss = deep_supervision_loss(logits, alpha, weights)
@@ -33,8 +30,6 @@ def training_loss(logits: Sequence[Tensor], alpha: Tensor, config: Loss, teacher
         loss = loss + config.haze_weight * haze_loss(torch.sigmoid(logits[0].float()), alpha)
     if config.l1_weight:
         loss = loss + config.l1_weight * F.l1_loss(torch.sigmoid(logits[0].float()), alpha)
-    if teacher is not None:
-        loss = loss + config.distill_weight * deep_supervision_loss(logits, teacher)
     return loss
 
 
@@ -58,16 +53,17 @@ def deep_supervision_loss(logits: Sequence[Tensor], alpha: Tensor, weights: Tens
 
 
 def haze_loss(alpha: Tensor, target: Tensor) -> Tensor:
-    """Mean of alpha further than `HAZE_DISTANCE` of the diagonal from where the target is foreground.
+    """Mean of alpha further than `FAR` of the diagonal from where the target is foreground (`train.metrics.haze`).
 
     Args:
         alpha: what the network gives, `(N, 1, H, W)` in [0, 1].
-        target: the true alpha `(N, 1, H, W)`; any of it above zero counts as foreground.
+        target: the true alpha `(N, 1, H, W)`; it counts as foreground from a half on, since soft labels are nowhere
+            quite 0.
     """
     height, width = target.shape[-2:]
-    window = 2 * round(HAZE_DISTANCE * math.hypot(height, width)) + 1
+    window = 2 * round(FAR * math.hypot(height, width)) + 1
     # The square window is applied as a column and a row, which is far cheaper.
-    near = F.max_pool2d(target, (window, 1), stride=1, padding=(window // 2, 0))
+    near = F.max_pool2d((target >= 0.5).float(), (window, 1), stride=1, padding=(window // 2, 0))
     near = F.max_pool2d(near, (1, window), stride=1, padding=(0, window // 2))
     far = near == 0
     return (alpha * far).sum() / far.sum().clamp(min=1)

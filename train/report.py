@@ -6,21 +6,23 @@ import csv
 import heapq
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from streamseg.atomic import write_whole
 from streamseg.errors import OutputError
-from train.metrics import ImageScores, Scores
+from train.metrics import ImageScores, Scores, by_prefix, four_digits, with_nulls
 from train.pictures import Tile, contact_sheet
 
 WORST = 16
-COLUMNS = ("mae", "max_f", "weighted_f", "s_measure", "boundary_f", "iou")
-"""What the .csv file has of each image."""
+COLUMNS = ("mae", "max_f", "weighted_f", "s_measure", "boundary_f", "iou", "haze", "holes")
+"""What the .csv file has of each image; nothing where the image has no such figure."""
 
 NAMES = {
     "mae": "MAE",
@@ -34,7 +36,12 @@ NAMES = {
     "mean_e": "mean E-measure",
     "boundary_f": "relaxed boundary F (3 px)",
     "iou": "IoU at alpha 0.5",
+    "haze": "haze (alpha far outside)",
+    "holes": "holes (1 - alpha deep inside)",
 }
+
+PREFIX_NAMES = {"max_f": "max F", "mae": "MAE", "iou": "IoU", "haze": "haze", "holes": "holes"}
+"""The columns of the table by set."""
 
 
 class Worst:
@@ -67,8 +74,17 @@ def print_table(scores: Scores, title: str, console: Console | None = None) -> N
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, told in NAMES.items():
-        table.add_row(told, f"{getattr(scores, name):.4f}")
+        table.add_row(told, four_digits(getattr(scores, name)))
     console.print(table)
+
+
+def print_prefix_table(sets: Mapping[str, Scores], console: Console | None = None) -> None:
+    """One line a set of those that `by_prefix` found."""
+    table = Table("set", *(Column(name, justify="right") for name in ("images", *PREFIX_NAMES.values())))
+    for prefix, scores in sets.items():
+        figures = (four_digits(getattr(scores, name)) for name in PREFIX_NAMES)
+        table.add_row(Text(prefix or "(no prefix)"), str(scores.images), *figures)
+    (console or Console()).print(table)
 
 
 def write_report(
@@ -80,6 +96,8 @@ def write_report(
 ) -> None:
     """Writes `scores.json`, `scores.csv` (a line an image) and `worst.png` into a folder, which is made.
 
+    Figures that there are none of are null in `scores.json`, which also has those of each set, see `by_prefix`.
+
     Raises:
         OutputError: the folder cannot be made or written to.
     """
@@ -87,7 +105,9 @@ def write_report(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot use {folder} for the report: {error.strerror}; choose another with --out") from error
-    write_whole(folder / "scores.json", (json.dumps({**settings, **asdict(scores)}, indent=2) + "\n").encode())
+    sets = {prefix: with_nulls(asdict(each)) for prefix, each in by_prefix(records).items()}
+    told = {**settings, **with_nulls(asdict(scores)), "by_prefix": sets}
+    write_whole(folder / "scores.json", (json.dumps(told, indent=2, allow_nan=False) + "\n").encode())
     write_whole(folder / "scores.csv", _csv(records).encode())
     contact_sheet(worst, folder / "worst.png")
 
@@ -97,5 +117,6 @@ def _csv(records: Sequence[tuple[str, ImageScores]]) -> str:
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(("stem", *COLUMNS))
     for stem, record in records:
-        lines.writerow((stem, *(f"{getattr(record, column):.6f}" for column in COLUMNS)))
+        figures = (getattr(record, column) for column in COLUMNS)
+        lines.writerow((stem, *("" if math.isnan(value) else f"{value:.6f}" for value in figures)))
     return text.getvalue()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
 
+STANDARD_INPUT = "-"
 MIN_SIDE_PX = 16
 """Smallest side of a picture: less holds no outline to find."""
 
@@ -62,6 +64,20 @@ class ClosingSource:
 
     def close(self) -> None:
         """Nothing to close by default."""
+
+
+def check_seekable(path: Path) -> None:
+    """Raises InputError for what can be read only once: files are opened several times, for pictures and for sound."""
+    try:
+        found = path.exists()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    if str(path) == STANDARD_INPUT and not found:
+        raise InputError("standard input cannot be gone back in: save it to a file and give its name")
+    if found and not (path.is_file() or path.is_dir()):
+        raise InputError(
+            f"{path} is a pipe or a device and cannot be gone back in: save it to a file and give its name"
+        )
 
 
 def check_size(shape: tuple[int, ...], name: str) -> None:

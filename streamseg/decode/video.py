@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from streamseg import cuda
+from streamseg import nvidia
 from streamseg.decode.base import ClosingSource, check_size
 from streamseg.decode.damage import Damage
 from streamseg.decode.filters import Filters
@@ -29,7 +29,7 @@ from streamseg.decode.stretch import WHOLE, Stretch
 from streamseg.decode.times import InPacketOrder, at_their_places, in_order
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
-from streamseg.stacked import STACKED_TAG
+from streamseg.stacked import is_stacked
 
 TEST_PATTERN = "testsrc"
 DEFAULT_RATE = Fraction(25)
@@ -43,6 +43,8 @@ WITH_ALPHA_LAYER: dict[str, Callable[[bytes], Decode]] = {
 """Codecs that keep alpha in a second layer, with decoders that read it; they are given the stream's setup."""
 
 STEP_BACK_SECONDS = 10
+LENIENT = "replace"
+"""Titles in other encodings than UTF-8 do not matter here."""
 RECENT_GROUPS = 64
 """More than decoders hold back pictures of."""
 
@@ -68,7 +70,7 @@ class VideoFile(ClosingSource):
         self._container = _open_container(url, format_name)
         try:
             self._open_stream()
-            self._to_pixels = ToPixels(stacked=self._container.metadata.get("comment") == STACKED_TAG)
+            self._to_pixels = ToPixels(stacked=is_stacked(self._container.metadata))
             self._zero = self._beginning()
             self._origin = self._zero + stretch.start if stretch.start or is_broadcast(self._container) else ZERO
             self._end = None if stretch.end is None else self._zero + stretch.end
@@ -364,12 +366,13 @@ def open_test_pattern(spec: str) -> VideoFile:
 
 
 def _open_container(url: str, format_name: str | None) -> InputContainer:
-    if not format_name and cuda.best_device().type == "cuda":
+    if not format_name and nvidia.has_gpu():
         with suppress(av.FFmpegError):  # no driver for it, or a codec that it does not know
-            return av.open(str(Path(url).absolute()), hwaccel=HWAccel("cuda"))
+            return av.open(str(Path(url).absolute()), hwaccel=HWAccel("cuda"), metadata_errors=LENIENT)
     try:
         # FFmpeg takes "12:30.mp4" for a protocol named 12; no absolute path looks like one.
-        return av.open(url if format_name else str(Path(url).absolute()), format=format_name)
+        opened = url if format_name else str(Path(url).absolute())
+        return av.open(opened, format=format_name, metadata_errors=LENIENT)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"cannot read {url} as video: {_reason(error)}") from error
 

@@ -7,12 +7,15 @@ import warnings
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import torch
 from torch import Tensor
 
-from streamseg.quantised import QuantisedNet
+from streamseg.foreign import ForeignNet
+from streamseg.graph import SILENT
 from streamseg.u2net import TRACE_SIZE_PX, FusedU2Net, U2Net
+from streamseg.weights import Model
 
 OPSET = 17
 INPUT, OUTPUT = "frames", "alpha"
@@ -21,24 +24,32 @@ SIZES = {name: {0: "n", 2: "h", 3: "w"} for name in (INPUT, OUTPUT)}
 
 
 class OnnxEngine:
-    """Runs the fused network in float32, or an int8 one."""
+    """Runs the fused network in float32, an int8 one, or a graph from elsewhere (through `ForeignEngine`)."""
 
     name = "onnx"
     device = "cpu"
 
-    def __init__(self, net: U2Net | QuantisedNet, threads: int | None = None) -> None:
+    def __init__(self, net: Model, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         # The threads would spin between two calls, on cores that other stations are waiting for.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = SILENT
         onnxruntime.disable_telemetry_events()
-        graph = str(net.path) if isinstance(net, QuantisedNet) else onnx_graph(net)
+        graph = onnx_graph(net) if isinstance(net, U2Net) else str(net.path)
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+        self._output = self._session.get_outputs()[net.output.place if isinstance(net, ForeignNet) else 0].name
 
     def alpha(self, frames: Tensor) -> Tensor:
         """Normalised `(N, 3, h, w)` -> alpha `(N, 1, h, w)` in [0, 1]."""
-        (result,) = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(frames.numpy())})
-        return torch.from_numpy(result)
+        return torch.from_numpy(self.run(frames.numpy()))
+
+    def run(self, given: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The graph's output for its input."""
+        result: npt.NDArray[Any]
+        (result,) = self._session.run([self._output], {self._input: np.ascontiguousarray(given)})
+        return result
 
 
 def onnx_graph(net: U2Net) -> bytes:

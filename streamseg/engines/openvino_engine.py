@@ -6,43 +6,58 @@ import os
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import openvino as ov
 import torch
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from streamseg.quantised import QuantisedNet
+from streamseg.foreign import ForeignNet
 from streamseg.u2net import TRACE_SIZE_PX, FusedU2Net, U2Net
+from streamseg.weights import Model
 
 
 class OpenVinoEngine:
-    """Runs the fused network in float32, or an int8 one; compiles once for every input shape.
+    """Runs the fused network in float32, an int8 one, or a graph from elsewhere (through `ForeignEngine`).
 
-    What was compiled is kept for the next run in the user's folder for caches.
+    Compiles once for every input shape. What was compiled of our own networks is kept for the next run in the user's
+    folder for caches; others can be a gigabyte each.
     """
 
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, net: U2Net | QuantisedNet, threads: int | None = None) -> None:
+    def __init__(self, net: Model, threads: int | None = None) -> None:
         self._threads = threads
-        if isinstance(net, QuantisedNet):
-            self._model = _core().read_model(net.path)
-        else:
+        self._keeps = not isinstance(net, ForeignNet)
+        self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
+        if isinstance(net, U2Net):
             self._net = FusedU2Net(net)  # the model borrows its weights
             self._model = _convert(self._net)
-        self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
+        else:
+            self._model = _core().read_model(net.path)
+        if isinstance(net, ForeignNet):
+            # Of several outputs one is wanted; what only the others need is left out.
+            self._model = ov.Model([self._model.get_results()[net.output.place]], self._model.get_parameters())
+            if net.input.shape:  # what does not compile then shows while there may be another engine to try
+                self._request_for(net.input.shape)
 
     def alpha(self, frames: Tensor) -> Tensor:
         """Normalised `(N, 3, h, w)` -> alpha `(N, 1, h, w)` in [0, 1]."""
-        request = self._request_for(tuple(frames.shape))
-        pixels = np.ascontiguousarray(frames.numpy())  # The request borrows this memory and does not keep it alive.
+        return torch.from_numpy(self.run(frames.numpy()))
+
+    def run(self, given: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The graph's output for its input."""
+        request = self._request_for(given.shape)
+        pixels = np.ascontiguousarray(given)  # The request borrows this memory and does not keep it alive.
         request.set_input_tensor(ov.Tensor(pixels, shared_memory=True))
         request.infer()
         # The request writes into the same memory at its next call; a matte outlives that.
-        return torch.from_numpy(request.get_output_tensor().data.copy())
+        result: npt.NDArray[Any] = request.get_output_tensor().data.copy()
+        return result
 
     def _request_for(self, shape: tuple[int, ...]) -> ov.InferRequest:
         if shape not in self._requests:
@@ -51,7 +66,7 @@ class OpenVinoEngine:
             settings: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
             if self._threads:
                 settings["INFERENCE_NUM_THREADS"] = self._threads
-            if folder := _cache_folder():
+            if self._keeps and (folder := _cache_folder()):
                 settings["CACHE_DIR"] = str(folder)
             self._requests[shape] = _core().compile_model(model, "CPU", settings).create_infer_request()
         return self._requests[shape]

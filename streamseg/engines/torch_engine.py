@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from streamseg import cuda
+from streamseg.foreign import ForeignNet
 from streamseg.frames import Pixels
 from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD
 from streamseg.quantised import QuantisedNet
-from streamseg.u2net import FusedU2Net, U2Net
+from streamseg.u2net import FusedU2Net
+from streamseg.weights import Model
 
 
 class TorchEngine:
@@ -20,18 +22,18 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(
-        self, net: U2Net | QuantisedNet, device: torch.device | None = None, threads: int | None = None
-    ) -> None:
+    def __init__(self, net: Model, device: torch.device | None = None, threads: int | None = None) -> None:
         if isinstance(net, QuantisedNet):
             raise RuntimeError(f"{net.path.name} is an int8 network, which PyTorch does not run: name float32 weights")
+        if isinstance(net, ForeignNet):
+            raise RuntimeError(f"{net.path.name} is an ONNX graph, which PyTorch does not run: take openvino or onnx")
         if threads:
             torch.set_num_threads(threads)  # of the whole process: PyTorch knows no others
         place = device or cuda.best_device()
-        self.device = str(place)
         self.place, self._dtype = place, cuda.inference_dtype(place)
         fused = FusedU2Net(net)
         self._net = fused.to(place, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = cuda.told(place)
 
     def compile(self) -> None:
         """Before the first frame: a minute of work for every size of frames, which are then faster."""
@@ -50,7 +52,7 @@ class StreamedEngine(TorchEngine):
 
     in_flight = cuda.SLOTS - 1
 
-    def __init__(self, net: U2Net | QuantisedNet, device: torch.device | None = None) -> None:
+    def __init__(self, net: Model, device: torch.device | None = None) -> None:
         super().__init__(net, device)
         self._lanes = cuda.Lanes(self.place)
         self._slots: deque[cuda.Slot] = deque()

@@ -1,18 +1,20 @@
-"""Station 5: finished frames become a file, a picture sequence, a window or a virtual camera."""
+"""Station 5: finished frames become a file, an animation, a picture sequence, a window or a virtual camera."""
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
+from streamseg.atomic import followed
 from streamseg.config import OutputSettings
 from streamseg.errors import OutputError
 from streamseg.frames import Kind, VideoInfo
+from streamseg.sink.animation import ANIMATIONS, AnimationSink
 from streamseg.sink.base import Sink
+from streamseg.sink.claim import Claim
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.formats import choose_encoding
-from streamseg.sink.pictures import PictureSequence
+from streamseg.sink.pictures import PictureSequence, sequence_pattern
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
 from streamseg.sink.sidecar import SidecarSink, matte_path
 from streamseg.sink.video import VideoSink
@@ -29,7 +31,7 @@ VIRTUAL_CAMERA = "virtual"
 def open_sink(
     out: str, info: VideoInfo, kind: Kind = "picture", output: OutputSettings = STANDARD, resume: bool = False
 ) -> Sink:
-    """Opens what `out` names: a video file, a picture sequence (`x_%05d.png` or a folder), `window` or `virtual`.
+    """Opens what `out` names: a video, an animation, a sequence (`x_%05d.png` or a folder), `window` or `virtual`.
 
     Args:
         out: a path, `window` or `virtual`.
@@ -45,22 +47,44 @@ def open_sink(
         return PreviewWindow()
     if out == VIRTUAL_CAMERA:
         return open_virtual_camera(info)
-    path = Path(out)
-    if "%" in path.name or path.is_dir() or out.endswith(("/", os.sep)):
+    pattern = sequence_pattern(out)
+    if pattern:
         if resume:
             raise OutputError(
                 f"{out} is a sequence of pictures and cannot be resumed; name a video file, or give --start"
             )
-        return PictureSequence(path)
-    return _open_video(path, info, kind, output, resume)
+        return PictureSequence(pattern)
+    path = Path(out)
+    claim = Claim(followed(path))
+    try:
+        opened = _open_animation if path.suffix.lower() in ANIMATIONS else _open_video
+        sink = opened(path, info, kind, output, resume)
+    except BaseException:
+        claim.release()
+        raise
+    sink.claim = claim
+    return sink
 
 
-def _open_video(path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, resume: bool) -> Sink:
+def _open_animation(path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, resume: bool) -> AnimationSink:
+    form = ANIMATIONS[path.suffix.lower()]
+    if resume:
+        raise OutputError(f"{path} is an animation and cannot be resumed; name a video file, or give --start")
+    if kind == "cut-out" and output.alpha != "embedded":
+        raise OutputError(f"{path} holds alpha itself: leave out --alpha {output.alpha}, or name a video file")
+    return AnimationSink(followed(path), info, form, output.quality == "high")
+
+
+def _open_video(
+    path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, resume: bool
+) -> VideoSink | SidecarSink:
     if kind == "cut-out" and output.alpha == "sidecar":
         colour, matte = (choose_encoding(path, part, output) for part in ("picture", "matte"))
-        return SidecarSink(path, info, colour, matte, _resume_point(resume, path, matte_path(path)))
+        files = followed(path), followed(matte_path(path))
+        return SidecarSink(*files, info, colour, matte, _resume_point(resume, *files))
     encoding = on_gpu(choose_encoding(path, kind, output), info)
-    return VideoSink(path, info, encoding, _resume_point(resume, path))
+    file = followed(path)
+    return VideoSink(file, info, encoding, _resume_point(resume, file))
 
 
 def _resume_point(resume: bool, *paths: Path) -> Fraction:

@@ -10,6 +10,7 @@ from streamseg.frames import Frame
 
 if TYPE_CHECKING:
     from streamseg.pipeline import Statistics
+    from streamseg.sink.claim import Claim
 
 
 class Sink(Protocol):
@@ -49,8 +50,13 @@ class Sink(Protocol):
 
 
 class CompletingSink:
-    """A sink that completes on success and Ctrl-C, and cleans up after any other error."""
+    """A sink that completes on success and Ctrl-C, and cleans up after any other error.
 
+    Attributes:
+        claim: of what it writes; given back at the end.
+    """
+
+    claim: Claim | None = None
     closed = False
     resume_at = Fraction(0)
 
@@ -60,12 +66,16 @@ class CompletingSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.complete()
-        elif issubclass(kind, KeyboardInterrupt):
-            self.cut_short()
-        else:
-            self.discard()
+        try:
+            if kind is None:
+                self.complete()
+            elif issubclass(kind, KeyboardInterrupt):
+                self.cut_short()
+            else:
+                self.discard()
+        finally:
+            if self.claim:
+                self.claim.release()
 
     def complete(self) -> None:
         """Makes the output final."""

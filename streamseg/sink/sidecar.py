@@ -25,11 +25,17 @@ class SidecarSink(CompletingSink):
     """Two files: `x.mp4` with the colours and the sound, and `x.alpha.mp4` with the matte."""
 
     def __init__(
-        self, path: Path, info: VideoInfo, colour: Encoding, matte: Encoding, resume_at: Fraction = BEGINNING
+        self,
+        path: Path,
+        matte_path: Path,
+        info: VideoInfo,
+        colour: Encoding,
+        matte: Encoding,
+        resume_at: Fraction = BEGINNING,
     ) -> None:
         self.resume_at = resume_at
         self._colour = VideoSink(path, info, colour, resume_at)
-        self._matte_path = matte_path(path)
+        self._matte_path = matte_path
         try:
             self._matte = VideoSink(self._matte_path, replace(info, path=None), matte, resume_at)
         except StreamsegError:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from streamseg.u2net import LITE, U2Net
 from streamseg.weights import load_weights, read_info, save_weights
-from tests.train.conftest import interrupt_after
+from tests.train.conftest import interrupt_after, write_pair
 from train.__main__ import main
 from train.checkpoint import BEST, LAST, load_checkpoint
 from train.config import Config
@@ -81,7 +82,7 @@ def test_sharpness_multiplies_the_fused_logits_and_is_recorded(run: Path, root: 
 
 def test_export_tells_what_the_run_started_from(run: Path, root: Path) -> None:
     config = json.loads((run / "config.json").read_text())
-    starts = {"lite": "lite: ", str(root / "gone.safetensors"): str(root / "gone.safetensors")}
+    starts = {"lite": "u2netp: ", str(root / "gone.safetensors"): str(root / "gone.safetensors")}
     for start, told in starts.items():
         config["model"]["start_from"] = start
         (run / "config.json").write_text(json.dumps(config))
@@ -109,10 +110,44 @@ def test_eval_prints_a_table_and_writes_a_report(root: Path, capsys: pytest.Capt
         assert line in told
     assert f"{record['mae']:.4f}" in told
     header, *lines = (root / "report" / "scores.csv").read_text().splitlines()
-    assert header == "stem,mae,max_f,weighted_f,s_measure,boundary_f,iou"
+    assert header == "stem,mae,max_f,weighted_f,s_measure,boundary_f,iou,haze,holes"
     assert [line.split(",")[0] for line in lines] == [f"shape{index}" for index in range(8)]
     assert sum(float(line.split(",")[1]) for line in lines) / 8 == pytest.approx(record["mae"], abs=1e-6)
     assert cv2.imread(str(root / "report" / "worst.png")).shape[0] > 4 * 100  # eight mattes, two abreast
+
+
+def test_eval_tells_mixed_sets_apart(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_weights(root / "w.safetensors", U2Net(LITE), {})
+    for index in range(3):
+        write_pair(root / "mixed", f"{'ab'[index % 2]}__{index}", seed=index)
+    arguments = ("eval", "--weights", root / "w.safetensors", "--size", 32, "--out", root / "report", "--data")
+    assert exit_code(*arguments, root / "mixed") == 0
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    record = json.loads((root / "report" / "scores.json").read_text())
+    assert [sets["images"] for sets in record["by_prefix"].values()] == [2, 1]
+    for prefix, sets in record["by_prefix"].items():
+        row = next(words for words in told if words[1:2] == [prefix])
+        assert row[3::2] == [
+            str(sets["images"]),
+            *(f"{sets[name]:.4f}" for name in ("max_f", "mae", "iou", "haze", "holes")),
+        ]
+    assert exit_code(*arguments, root / "set") == 0
+    assert "(no prefix)" not in capsys.readouterr().out  # one set needs no table of sets
+
+
+def test_eval_of_empty_rooms(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_weights(root / "w.safetensors", U2Net(LITE), {})
+    shutil.rmtree(root / "set" / "masks")
+    arguments = ("eval", "--weights", root / "w.safetensors", "--size", 32, "--out", root / "report")
+    assert "8 files lack a partner" in the_error(capsys, *arguments, "--data", root / "set")
+    assert exit_code(*arguments, "--data", root / "set", "--empty", "--every", 3) == 0
+    assert "one image in 3 (3 images)" in capsys.readouterr().out
+    record = json.loads((root / "report" / "scores.json").read_text())
+    assert (record["images"], record["empty"], record["every"], record["holes"]) == (3, True, 3, None)
+    assert 0 < record["mae"] == pytest.approx(record["haze"], abs=1e-6)
+    lines = (root / "report" / "scores.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["shape0", "shape3", "shape6"]
+    assert all(line.endswith(",") for line in lines[1:])
 
 
 def test_eval_errors(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

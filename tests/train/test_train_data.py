@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from streamseg.errors import DataError
 from tests.train.conftest import PAIRS, write_pair
-from train.data import check_pairs, find_pairs, pairs_at
+from train.data import check_pairs, empty_pairs, find_pairs, pairs_at
 
 
 def test_folder_and_shard_hold_the_same_pairs(root: Path) -> None:
@@ -151,6 +152,22 @@ def test_an_empty_folder_is_an_error(root: Path) -> None:
     (root / "empty").mkdir()
     with pytest.raises(DataError, match="no images and masks"):
         find_pairs(root, ("empty",))
+
+
+def test_images_without_masks_are_pairs_with_empty_alpha(root: Path) -> None:
+    whole = [pair.load()[0] for pair in pairs_at(root / "set")]
+    shutil.rmtree(root / "set" / "masks")
+    pairs = empty_pairs(root / "set")
+    assert [pair.stem for pair in pairs] == [f"shape{n}" for n in range(PAIRS)]
+    for pair, image in zip(pairs, whole, strict=True):
+        loaded, mask = pair.load()
+        np.testing.assert_array_equal(loaded, image)
+        assert mask.shape == image.shape[:2]
+        assert not mask.any()
+    assert [pair.stem for pair in empty_pairs(root / "set.tar")] == [pair.stem for pair in pairs]
+    (root / "empty").mkdir()
+    with pytest.raises(DataError, match="empty holds no images"):
+        empty_pairs(root / "empty")
 
 
 def test_compressed_and_damaged_shards_are_refused(root: Path) -> None:

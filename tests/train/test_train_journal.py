@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from train.charts import CURVES, EVALUATIONS, STEPS, read_records
 from train.journal import LOG, Journal, Silence, evaluation_line
 
 RECORD = {"step": 20, "epoch": 1.5, "loss": 1.1108, "lr": 0.00098, "images_seen": 160, "mae": 0.1112, "max_f": 0.7293}
-RECORD |= {"iou": 0.5}
+RECORD |= {"iou": 0.5, "haze": 0.0312}
 
 
 def journal(run: Path, terminal: bool = False) -> tuple[Journal, io.StringIO]:
@@ -31,6 +32,13 @@ def filled(run: Path) -> None:
         kept.evaluation(RECORD)
         kept.step(30, 1.5, 1e-3, 9.0, 0.01)
         kept.evaluation(RECORD | {"step": 30})
+
+
+def test_the_bar_takes_the_steps_that_are_expected(tmp_path: Path) -> None:
+    kept = Journal(tmp_path, None, Console(file=io.StringIO()))
+    assert kept.bar.tasks[0].total is None
+    kept.expect(70)
+    assert kept.bar.tasks[0].total == 70
 
 
 def test_everything_is_told_and_kept(tmp_path: Path) -> None:
@@ -105,8 +113,18 @@ def test_other_processes_keep_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_an_evaluation_is_one_line_as_in_the_published_log() -> None:
     assert evaluation_line(RECORD) == (
-        "epoch   1.50  step     20  loss 1.1108  lr 0.000980  MAE 0.1112  maxF1 0.7293  IoU 0.5000"
+        "epoch   1.50  step     20  loss 1.1108  lr 0.000980  MAE 0.1112  maxF1 0.7293  IoU 0.5000  haze 0.0312"
     )
+
+
+def test_a_figure_that_there_is_none_of_is_null(tmp_path: Path) -> None:
+    kept, _ = journal(tmp_path)
+    with kept:
+        kept.resume_at(0)
+        kept.evaluation(RECORD | {"haze": math.nan})
+    assert "NaN" not in (tmp_path / EVALUATIONS).read_text()
+    assert read_records(tmp_path / EVALUATIONS) == [RECORD | {"haze": None}]
+    assert evaluation_line(RECORD | {"haze": math.nan}).endswith("haze -")
 
 
 def test_curves_are_drawn_from_the_records(tmp_path: Path) -> None:

@@ -99,16 +99,6 @@ def test_adam_decays_through_the_gradient_and_adamw_beside_it(part: Sample) -> N
     assert not torch.allclose(weights(nets[0].net), weights(nets[1].net))
 
 
-def test_the_teacher_pulls_towards_its_own_alpha(part: Sample, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("teacher") / "t.safetensors"
-    torch.manual_seed(7)
-    save_weights(path, U2Net(LITE), {})
-    taught = learner(loss={"distill_from": str(path), "distill_weight": 1.0})
-    assert taught.teacher is not None
-    assert taught.step([part], 1e-3).item() > 1.5 * learner().step([part], 1e-3).item()
-    assert not any(parameter.requires_grad for parameter in taught.teacher.parameters())
-
-
 def test_bfloat16_trains_where_the_cpu_has_it(part: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     half = learner(optim={"amp": "bf16"})
@@ -162,3 +152,19 @@ def test_the_network_is_compiled_when_asked_and_saved_as_ever(part: Sample, monk
     assert isinstance(one.forward, Compiled)
     assert one.forward.calls == 1
     assert one.state()["model"].keys() == learner().state()["model"].keys()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optim", [{"optimizer": "muon"}, {"ema": 0.9}])
+def test_a_step_on_a_gpu_waits_for_nothing(part: Sample, optim: dict[str, object]) -> None:
+    config = Config.model_validate({"name": "x", "optim": {"amp": "bf16", **optim}})
+    one = Learner(config, torch.device("cuda"))
+    placed = part[0].cuda(), part[1].cuda()
+    one.step([placed], 1e-3)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss = one.step([placed], 1e-3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert loss.is_cuda
+    assert loss.isfinite()

@@ -6,7 +6,8 @@ every map to the full range first; on maps that span it already the figures agre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,15 +16,19 @@ from train.data import Pixels
 from train.metrics.boundary import relaxed_boundary_f
 from train.metrics.enhanced import enhanced_alignment
 from train.metrics.fmeasure import Alpha, Array, f_measure, precision_recall
+from train.metrics.haze import haze, holes
 from train.metrics.structure import structure_measure
 from train.metrics.weighted import weighted_f_measure
 
-__all__ = ["ImageScores", "Scores", "score_image", "summarise"]
+__all__ = ["ImageScores", "Scores", "by_prefix", "four_digits", "score_image", "summarise", "with_nulls"]
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What an evaluation found; every figure is in [0, 1].
+    """What an evaluation found; every figure is in [0, 1], or NaN where no image of the set has it.
+
+    Masks that are empty leave nothing to find, and their F is 0, as it is in PySODMetrics: judge empty rooms by MAE,
+    which is their mean alpha, by haze, which is the same there, and by IoU, the share of rooms that stay empty.
 
     Attributes:
         images: how many were judged.
@@ -38,7 +43,9 @@ class Scores:
         max_e: see `enhanced_alignment`; averaged over the images, at the best threshold.
         mean_e: the mean of that curve.
         boundary_f: see `relaxed_boundary_f`.
-        iou: overlap of alpha >= 0.5 with the mask.
+        iou: overlap of alpha >= 0.5 with the mask; 1 where both are empty.
+        haze: mean alpha far from the mask, over the images that have such pixels; see `train.metrics.haze`.
+        holes: mean of 1 - alpha deep inside the mask, over the images that have such pixels.
     """
 
     images: int
@@ -53,9 +60,13 @@ class Scores:
     mean_e: float
     boundary_f: float
     iou: float
+    haze: float
+    holes: float
 
     def __str__(self) -> str:
-        return f"MAE {self.mae:.4f}  maxF {self.max_f:.4f}  IoU {self.iou:.4f}  ({self.images} images)"
+        figures = {"MAE": self.mae, "maxF": self.max_f, "IoU": self.iou, "haze": self.haze, "holes": self.holes}
+        told = "  ".join(f"{name} {four_digits(value)}" for name, value in figures.items())
+        return f"{told}  ({self.images} images)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +79,8 @@ class ImageScores:
     weighted_f: float
     s_measure: float
     boundary_f: float
+    haze: float
+    holes: float
     precision: Array
     recall: Array
     alignment: Array
@@ -95,6 +108,8 @@ def score_image(index: int, alpha: Alpha, mask: Pixels) -> ImageScores:
         weighted_f=weighted_f_measure(alpha, truth),
         s_measure=structure_measure(alpha, truth),
         boundary_f=relaxed_boundary_f(alpha, truth),
+        haze=haze(alpha, truth),
+        holes=holes(alpha, truth),
         precision=precision,
         recall=recall,
         alignment=enhanced_alignment(alpha, truth),
@@ -114,6 +129,10 @@ def summarise(records: Sequence[ImageScores]) -> Scores:
     def mean(name: str) -> float:
         return float(np.mean([getattr(record, name) for record in ordered]))
 
+    def mean_of_known(name: str) -> float:
+        values = [value for record in ordered if not math.isnan(value := getattr(record, name))]
+        return float(np.mean(values)) if values else math.nan
+
     curve = f_measure(np.mean([r.precision for r in ordered], axis=0), np.mean([r.recall for r in ordered], axis=0))
     per_image = np.mean([f_measure(r.precision, r.recall) for r in ordered], axis=0)
     alignment = np.mean([r.alignment for r in ordered], axis=0)
@@ -130,7 +149,33 @@ def summarise(records: Sequence[ImageScores]) -> Scores:
         mean_e=float(alignment.mean()),
         boundary_f=mean("boundary_f"),
         iou=mean("iou"),
+        haze=mean_of_known("haze"),
+        holes=mean_of_known("holes"),
     )
+
+
+def by_prefix(records: Sequence[tuple[str, ImageScores]]) -> dict[str, Scores]:
+    """The means of each of the sets that were mixed into one, in the order of their names.
+
+    Args:
+        records: stems and what their images scored. A stem such as `voc07__000123` begins with its set's name, which
+            ends at the first `__`; stems without one have the name "" together.
+    """
+    groups: dict[str, list[ImageScores]] = {}
+    for stem, record in records:
+        prefix, found, _ = stem.partition("__")
+        groups.setdefault(prefix if found else "", []).append(record)
+    return {prefix: summarise(groups[prefix]) for prefix in sorted(groups)}
+
+
+def four_digits(value: float) -> str:
+    """A figure as people read it; "-" for NaN."""
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def with_nulls(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures as JSON can hold them: None, its null, for NaN."""
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
 def intersection_over_union(called: np.ndarray, truth: np.ndarray) -> float:
