@@ -43,7 +43,7 @@ def interrupted(after: str, *arguments: object) -> tuple[int, str, list[str]]:
     return process.returncode, output, [line for line in said if not line.startswith("import time:")]
 
 
-@pytest.mark.parametrize("after", ["streamseg.interrupt", "typer", "pydantic_core", "numpy", "av", "torch.types"])
+@pytest.mark.parametrize("after", ["typer", "pydantic_core", "numpy", "av", "torch.types"])
 def test_amid_imports(after: str, clip: Clip, tmp_path: Path) -> None:
     found = interrupted(after, "video", clip.path, "-o", tmp_path / "out.mp4", "--bg", "red")
     assert found == (INTERRUPTED, "", [])

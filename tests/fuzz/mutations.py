@@ -11,7 +11,7 @@ from typing import TypeAlias
 Mutation: TypeAlias = Callable[[bytearray, Random, bytes], None]
 """Changes the data in place; takes the data of another seed too."""
 
-MOST_AT_ONCE = 3
+AT_ONCE = (1, 1, 1, 2, 3)
 HEADER_BYTES = 256
 EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\x80\0\0\0")
 CONTAINERS = {
@@ -34,7 +34,7 @@ CONTAINERS = {
 def mutated(data: bytes, others: Sequence[bytes], random: Random) -> tuple[bytes, str]:
     """Some damage, and its name for the report."""
     changed, names = bytearray(data), []
-    for _ in range(random.randint(1, MOST_AT_ONCE)):
+    for _ in range(random.choice(AT_ONCE)):
         mutation = random.choice(MUTATIONS)
         if changed:
             mutation(changed, random, random.choice(others))
