@@ -9,21 +9,21 @@
 
 The files, in the order that a frame passes them:
 
-    decode/     1  file, camera, image folder, test pattern -> Frame
-    infer.py    2  Frames -> Batch with alpha; `engines/` run the network of `u2net.py`, `weights.py` loads it;
-                   `quantised.py` is its int8 form, `precision.py` chooses, live `select.py`, `official.py` knows the
-                   authors' checkpoints; `foreign.py` is any other network, `graph.py` what its file says; `motion.py`
-                   runs the network on some frames only and moves the mattes between
+    decode/     1  file, animation, photo, folder of photos, camera, test pattern -> Frame
+    infer.py    2  Frames -> Batch with alpha; `engines/` run the network of `u2net.py`, `weights.py` loads it and
+                   `download.py` fetches what is not packaged; `quantised.py` is its int8 form, `precision.py` chooses,
+                   live `select.py`, `official.py` knows the authors' checkpoints; `foreign.py` is any other network,
+                   `graph.py` what its file says; `motion.py` runs it on some frames only and moves the mattes between
     smooth.py   3  temporal filters: alpha in, alpha out
     composite.py 4 matte to full size, `blend.py` before a background, `planes.py` in a decoder's own planes;
                    `background.py` is what stands behind, `foreground.py` finds the colour under soft pixels of cut-outs
     gpu_line.py    stations 2 to 4 in one on a GPU, with `gpu_pixels.py`
-    sink/       5  video files with or without alpha, picture sequences, preview window, virtual camera
+    sink/       5  video files with or without alpha, animations, picture sequences, preview window, virtual camera
     pipeline.py    wires them: threads, live or offline, statistics
 
-Around it: `batch.py` runs it over folders, `probe.py` says what a file is, `bench.py` measures. `hevc.py` and
-`stacked.py` are ways to keep alpha in a file that decode/ and sink/ share. `cpu.py` and `cuda.py` know the machine,
-`scratch.py` keeps what every frame needs for a moment.
+Around it: `batch.py` runs it over folders, `probe.py` says what a file is, `bench.py` measures, and `bench_overlap.py`
+watches a GPU for it. `hevc.py` and `stacked.py` are ways to keep alpha in a file that decode/ and sink/ share. `cpu.py`
+and `cuda.py` know the machine, `scratch.py` keeps what every frame needs for a moment.
 
 Nothing heavy is imported before it is used. The stations themselves are called like their files, so they are not
 public names here: `from streamseg.infer import infer`.

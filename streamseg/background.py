@@ -13,9 +13,9 @@ import numpy as np
 import webcolors
 
 from streamseg.config import CompositeSettings
+from streamseg.decode import open_source
 from streamseg.decode.base import check_seekable
-from streamseg.decode.images import IMAGE_SUFFIXES, read_image
-from streamseg.decode.video import VideoFile
+from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
 from streamseg.errors import InputError
 from streamseg.frames import Frame, Pixels, colours
 from streamseg.planes import Planes
@@ -75,16 +75,15 @@ class Still:
 
 
 class Moving:
-    """A video that plays at its own pace and starts over at its end."""
+    """A video or an animation that plays at its own pace and starts over at its end."""
 
     def __init__(self, path: Path, fit: Fit) -> None:
-        self._source = VideoFile(str(path))
+        self._source = open_source(str(path))
         self._path, self._fit = path, fit
         self._frames = iter(self._source)
         self._shown = next(self._frames)
         self._next = self._shown
         self._origin: Fraction | None = None  # The video's time when the frames' time is 0.
-        self._round_length = 1 / self._source.info.rate
         self._fitted = Still(self._shown.pixels, fit)
 
     def behind(self, frame: Frame) -> Pixels:
@@ -108,15 +107,15 @@ class Moving:
 
     def close(self) -> None:
         """See `Background`."""
-        self._source.close()
+        self._source.__exit__(None, None, None)
 
     def _restart(self, last_seconds: Fraction) -> Frame:
-        """Opens the video again; its next round begins one frame after the last one, in the frames' time."""
-        self._source.close()
-        self._source = VideoFile(str(self._path))
+        """Opens the video again; its next round begins when the last frame has been shown, in the frames' time."""
+        self.close()
+        self._source = open_source(str(self._path))
         self._frames = iter(self._source)
         first = next(self._frames)
-        self._origin = first.time - (last_seconds + self._round_length)
+        self._origin = first.time - (last_seconds + (self._shown.duration or 1 / self._source.info.rate))
         return first
 
 
@@ -158,7 +157,7 @@ def open_background(bg: str, fit: Fit) -> Background:
     check_seekable(path)
     if path.is_dir():
         raise InputError(f"background {bg!r} is a folder; give a picture, a video, a colour, or {BLUR}")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES and not animation_format(path):
         return Still(read_image(path), fit)
     if path.exists():
         return Moving(path, fit)

@@ -37,7 +37,7 @@ VIDEO_SUFFIXES = frozenset(
 RESOURCE_FORK = "._"
 """How names begin under which macOS keeps what its file system knew of a file on one that cannot hold that."""
 
-Status = Literal["done", "there", "failed"]
+Status = Literal["done", "damaged", "there", "failed"]
 
 SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -64,7 +64,8 @@ class Outcome:
     Attributes:
         source: the file.
         out: what was to be written.
-        status: `done` now, `there` from before, or `failed`.
+        status: `done` now, `damaged`, which is done as far as the source could be decoded, `there` from before, or
+            `failed`.
         frames: how many were written now.
         seconds: how long that took.
         message: what was written, or what went wrong.
@@ -212,15 +213,17 @@ def _matted(job: Job, engine: Engine, settings: Settings) -> Outcome:
     from streamseg.decode import open_source
     from streamseg.pipeline import run
     from streamseg.sink import open_sink
+    from streamseg.sink.animation import ANIMATIONS
 
     with open_source(str(job.source)) as source:
-        sink = open_sink(str(job.out), source.info, settings.composite.kind, settings.output, resume=True)
+        resume = job.out.suffix not in ANIMATIONS  # They are short, and begin again.
+        sink = open_sink(str(job.out), source.info, settings.composite.kind, settings.output, resume)
         with sink:
             statistics = run(source, engine, sink, settings)
         frames, seconds = statistics.frames, statistics.elapsed_seconds
         if source.damage:
             message = f"{source.damage}; {job.out} holds what could be decoded"
-            return job.came_to("failed", frames, seconds, message)
+            return job.came_to("damaged", frames, seconds, message)
         return job.came_to("done", frames, seconds, sink.written)
 
 

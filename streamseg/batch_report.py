@@ -21,6 +21,7 @@ class BatchProgress:
 
     Attributes:
         failed: how many files could not be done.
+        damaged: how many were done as far as they could be decoded.
     """
 
     def __init__(self, report: Path, count: int | None, console: Console | None = None) -> None:
@@ -28,7 +29,7 @@ class BatchProgress:
         self._report, self._count = report, count
         self._console = console or Console()
         self._outcomes: list[Outcome] = []
-        self.failed = 0
+        self.failed = self.damaged = 0
 
     def __enter__(self) -> Self:
         return self
@@ -44,6 +45,7 @@ class BatchProgress:
         """Shows what became of one file."""
         self._outcomes.append(outcome)
         self.failed += outcome.status == "failed"
+        self.damaged += outcome.status == "damaged"
         of = f"/{self._count}" if self._count else ""
         print(
             f"{len(self._outcomes)}{of}  {outcome.status:6}  {Path(outcome.source).name}: {outcome.message}",

@@ -16,14 +16,16 @@ import statistics as stats
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from streamseg.bench_overlap import GpuWatch, Overlap
 from streamseg.config import Settings
 from streamseg.decode import Source, open_camera, open_source
+from streamseg.engines.torch_engine import StreamedEngine
 from streamseg.frames import Frame
 from streamseg.infer import Engine, black_pictures, call_seconds, matte_of
 from streamseg.pipeline import StationTime, Statistics, run
@@ -31,6 +33,8 @@ from streamseg.sink import Sink, open_sink
 from streamseg.sink.base import CompletingSink
 
 FRAMES_BETWEEN_LOOKS = 10
+FRAMES_BEFORE_WATCHING = 10
+FRAMES_WATCHED = 60
 LOOKS_FOR_A_SLOPE = 20
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6 if hasattr(os, "sysconf") else 0.0
 
@@ -61,6 +65,7 @@ class Measured:
         memory_mb: what the process held, every ten frames; empty where the system does not tell.
         matte_ages_ms: live, how much older than the last frames the pictures were that their mattes were computed on.
         fresh_share: live, of all frames, those with a matte of their own.
+        overlap: how much a GPU does at a time, in a short run of its own, since watching costs time; None on a CPU.
     """
 
     frames: int
@@ -75,6 +80,7 @@ class Measured:
     memory_mb: list[float] = field(default_factory=list)
     matte_ages_ms: list[float] | None = None
     fresh_share: float | None = None
+    overlap: Overlap | None = None
 
     @property
     def latency_ms(self) -> dict[str, float]:
@@ -102,7 +108,8 @@ class Measured:
     def as_json(self) -> dict[str, Any]:
         """All figures, for a file."""
         names = ("latency_ms", "matte_age_ms", "peak_memory_mb", "mb_per_1000_frames")
-        return asdict(self) | {name: getattr(self, name) for name in names}
+        overlap = self.overlap.as_json() if self.overlap else None
+        return asdict(self) | {name: getattr(self, name) for name in names} | {"overlap": overlap}
 
 
 @dataclass(frozen=True)
@@ -174,6 +181,7 @@ def measure(work: Work, engine: Engine) -> Measured:
         memory_mb=memory_mb,
         matte_ages_ms=list(done.matte_ages_ms) if work.live else None,
         fresh_share=done.fresh_share if work.live else None,
+        overlap=_overlap(work, engine) if isinstance(engine, StreamedEngine) and not work.live else None,
     )
 
 
@@ -205,6 +213,18 @@ def _run(work: Work, engine: Engine, on_frame: Callable[[Statistics], None]) -> 
 
 def _at_shares(values: list[float]) -> dict[str, float]:
     return {f"p{percent}": float(np.percentile(values, percent)) for percent in (50, 95, 99)}
+
+
+def _overlap(work: Work, engine: Engine) -> Overlap | None:
+    """What the GPU does on some frames, once the line is full."""
+    watch = GpuWatch()
+
+    def on_frame(so_far: Statistics) -> None:
+        if so_far.frames == FRAMES_BEFORE_WATCHING:
+            watch.start()
+
+    _run(replace(work, frames=min(work.frames, FRAMES_BEFORE_WATCHING + FRAMES_WATCHED)), engine, on_frame)
+    return watch.stop()
 
 
 def _sink(work: Work, source: Source, folder: Path) -> Sink:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from streamseg.atomic import write_whole
 from streamseg.bench import Measured, Ratio
+from streamseg.bench_overlap import Overlap
 from streamseg.errors import MissingExtraError
 
 
@@ -31,10 +32,20 @@ def show(measured: Measured, console: Console) -> None:
     share_of_engine = measured.share_of_engine
     reached = "" if share_of_engine is None else f"; the line reaches {share_of_engine:.0%} of it"
     console.print(f"engine alone {measured.engine_ms:.1f} ms a call{reached}", soft_wrap=True)
+    if measured.overlap:
+        console.print(_told(measured.overlap), soft_wrap=True)
     if measured.memory_mb:
         slope = measured.mb_per_1000_frames
         growth = "" if slope is None else f", {slope:+.1f} MB per 1,000 frames in the second half"
         console.print(f"memory {measured.peak_memory_mb:.0f} MB at most{growth}", soft_wrap=True)
+
+
+def _told(overlap: Overlap) -> str:
+    copies = f"copies up {overlap.upload_ms:.1f} ms and down {overlap.download_ms:.1f} ms"
+    return (
+        f"GPU, over {overlap.elapsed_ms:.0f} ms: computes {overlap.computing_share:.0%} of the time; {copies}, "
+        f"{overlap.hidden_share:.0%} of that while it computes"
+    )
 
 
 def _shares(values_ms: dict[str, float]) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from streamseg.atomic import followed
 from streamseg.cli_bench import bench
-from streamseg.cli_errors import USER_ERROR, errors_reported
+from streamseg.cli_errors import DAMAGED, USER_ERROR, errors_reported
 from streamseg.cli_options import (
     AlphaPlace,
     BatchSize,
@@ -52,10 +52,17 @@ app.command()(bench)
 @app.command()
 def video(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="IN", help="Video, folder of pictures, or testsrc=WxH.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="Video, animation, photo, folder of pictures, testsrc=WxH.")
+    ],
     out: Annotated[
         str,
-        typer.Option("--out", "-o", metavar="OUT", help="x.mov, .webm, .mkv, .mp4, x_%05d.png, .exr, .webp, a folder."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="x.mov, .webm, .mkv, .mp4; x.webp, .gif, .apng; x_%05d.png, .exr, .webp; a folder.",
+        ),
     ],
     bg: Bg = None,
     fit: Fit = None,
@@ -74,7 +81,10 @@ def video(
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:
-    """Mattes a video; every frame, the times and the sound are kept. Without --bg it has an alpha channel."""
+    """Mattes a video; every frame, the times and the sound are kept. Without --bg it has an alpha channel.
+
+    Exit code 0: all is well; 2: it could not be done; 3: written, but the source was damaged.
+    """
     with errors_reported():
         from streamseg.decode import Stretch, open_source
 
@@ -84,7 +94,8 @@ def video(
             statistics = _run(opened, out, settings, resume=resume)
             print(_speed(statistics))
             if opened.damage:
-                raise InputError(f"{opened.damage}; {out} holds what could be decoded")
+                print(f"warning: {opened.damage}; {out} holds what could be decoded", file=sys.stderr)
+                raise typer.Exit(DAMAGED)
 
 
 @app.command()
@@ -93,7 +104,8 @@ def batch(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of videos.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where they go, under the same names.")],
     to: Annotated[
-        str | None, typer.Option(metavar="SUFFIX", help="mp4, mov, mkv or webm (default: mov, with --bg mp4).")
+        str | None,
+        typer.Option(metavar="SUFFIX", help="mp4, mov, mkv, webm, webp, gif or apng (default: mov, with --bg mp4)."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Files at a time, each in its own process.")] = 1,
     watch: Annotated[bool, typer.Option("--watch", help="Wait for more files, until Ctrl-C.")] = False,
@@ -111,7 +123,10 @@ def batch(
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:
-    """Mattes all videos of a folder; what is there already is left alone. Exit code 1 if one failed."""
+    """Mattes all videos of a folder; what is there already is left alone.
+
+    Exit code 1: one failed; 3: all were written, but one was damaged.
+    """
     with errors_reported():
         from streamseg.batch import arrivals, plan, run_batch
         from streamseg.batch_report import BatchProgress
@@ -129,8 +144,8 @@ def batch(
         with BatchProgress(out / "report.json", None if watch else len(planned)) as progress:
             for outcome in run_batch(work, settings, jobs):
                 progress.add(outcome)
-        if progress.failed:
-            raise typer.Exit(SOME_FAILED)
+        if progress.failed or progress.damaged:
+            raise typer.Exit(SOME_FAILED if progress.failed else DAMAGED)
 
 
 @app.command()
@@ -150,7 +165,9 @@ def probe(
 def image(
     context: typer.Context,
     photos: Annotated[list[str], typer.Argument(metavar="IN...", help="Photos, or folders of photos.")],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="OUT.png|DIR", help="A picture, or a folder for PNGs.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="OUT.png|DIR", help="A picture, .gif too, or a folder for PNGs.")
+    ],
     bg: Bg = None,
     fit: Fit = None,
     matte_only: MatteOnly = None,
@@ -179,7 +196,8 @@ def image(
                 print(f"error: {done.problem}", file=sys.stderr)
             else:
                 width, height = done.size_px
-                print(f"{done.photo} -> {done.out}  {width}x{height} px, inference {done.inference_ms:.0f} ms")
+                note = f"; {done.note}" if done.note else ""
+                print(f"{done.photo} -> {done.out}  {width}x{height} px, inference {done.inference_ms:.0f} ms{note}")
         if failed:
             raise typer.Exit(USER_ERROR)
 
@@ -215,10 +233,12 @@ def webcam(
 
 def _batch_suffix(to: str | None, settings: Settings) -> str:
     """The container of a batch: what was asked for, or one that holds what will be written."""
+    from streamseg.sink.animation import ANIMATIONS
     from streamseg.sink.formats import choose_encoding
 
     suffix = f".{to.lstrip('.')}" if to else ".mov" if settings.composite.kind == "cut-out" else ".mp4"
-    choose_encoding(Path(f"x{suffix}"), settings.composite.kind, settings.output)
+    if suffix not in ANIMATIONS:
+        choose_encoding(Path(f"x{suffix}"), settings.composite.kind, settings.output)
     return suffix
 
 

@@ -12,6 +12,8 @@ from streamseg.errors import OUT_OF_MEMORY, StreamsegError
 from streamseg.interrupt import INTERRUPTED
 
 USER_ERROR = 2
+DAMAGED = 3
+"""Written, but the source was damaged."""
 
 
 @contextmanager

@@ -13,25 +13,24 @@ from streamseg.interrupt import raise_again
 if TYPE_CHECKING:
     from streamseg.weights import WeightsInfo
 
-weights_app = typer.Typer(help="List, describe and import network weights.", no_args_is_help=True)
+weights_app = typer.Typer(help="List, describe, download and import network weights.", no_args_is_help=True)
 
 
 @weights_app.command("list")
 def list_command() -> None:
-    """Lists the weights that are known by name."""
+    """Lists the weights that are known by name: packaged, downloaded or to download."""
     with errors_reported():
         from streamseg.weights import list_weights
 
         for entry in list_weights():
-            state = "packaged" if entry.file else "not packaged"
-            print(f"{entry.name:15} {state:13} {entry.licence:12} {entry.description}")
+            state = "packaged" if not entry.url else "downloaded" if entry.is_there else "to download"
+            size = f"{(entry.size_bytes or entry.path.stat().st_size) / 1e6:.1f} MB"
+            print(f"{entry.name:15} {state:12} {size:>9}  {entry.licence:11} {entry.description}")
 
 
 @weights_app.command("info")
 def info_command(
-    weights: Annotated[
-        str, typer.Argument(metavar="NAME|FILE", help="Packaged weights, a weights file or an ONNX graph.")
-    ],
+    weights: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Weights of the list, a file or an ONNX graph.")],
 ) -> None:
     """Describes weights: architecture, training data, metrics, licence; of ONNX graphs, what they take and give."""
     with errors_reported():
@@ -52,6 +51,25 @@ def _facts(info: WeightsInfo) -> dict[str, str]:
         "size": f"{info.size_bytes / 1e6:.1f} MB",
         **info.metadata,
     }
+
+
+@weights_app.command("download")
+def download_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Weights that `list` has to download.")],
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="URL", envvar="STREAMSEG_WEIGHTS_URL", help="Folder on the web that has a copy."),
+    ] = None,
+) -> None:
+    """Fetches weights, verifies them and keeps them in your data folder; goes on where it broke off."""
+    with errors_reported():
+        from streamseg.download import download, downloadable
+        from streamseg.progress import download_bar
+
+        entry = downloadable(name)
+        with download_bar(name, entry.size_bytes) as progress:
+            path = download(entry, mirror, progress)
+        print(f"{path}: verified; --model {name} runs it")
 
 
 @weights_app.command("import")

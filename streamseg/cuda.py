@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -29,9 +31,20 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def told(device: torch.device) -> str:
+    """The device for people, a GPU with its model's name."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
 def inference_dtype(device: torch.device) -> torch.dtype:
     """Half precision on a GPU, whose error in the matte is a sixth of bfloat16's; float32 on a CPU."""
     return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def sent(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """The values on `device`, which may still be busy with earlier work: a plain copy to a GPU would wait for that."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 Buffer = tuple[tuple[int, ...], torch.dtype]

@@ -81,6 +81,7 @@ class Frame:
         time: exact presentation time in seconds, as the source states it, less the source's `origin`.
         picture: upright, as pixels or in planes.
         captured_seconds: monotonic clock when the frame reached us; what latency is measured from.
+        duration: exact seconds that it is shown, where the source states it; what the last frame needs.
         matte_age_seconds: live, how long before this one the picture was captured that the matte was computed on; 0 if
             it is this one's own.
     """
@@ -89,6 +90,7 @@ class Frame:
     time: Fraction
     picture: Pixels | Planes
     captured_seconds: float = 0.0
+    duration: Fraction | None = None
     matte_age_seconds: float = 0.0
 
     @property

@@ -5,44 +5,80 @@ Source: the checkpoints of Qin et al., "U²-Net", Pattern Recognition 2020; the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from streamseg.errors import MissingExtraError, WeightsError
+from streamseg.errors import WeightsError
 from streamseg.u2net import LITE
 
 State = dict[str, Tensor]
 
 
 def read_onnx(path: Path) -> tuple[State, dict[str, str]]:
-    """Reads an export of the official network under its official names, with identity batch norms."""
+    """Reads an export of the official network under its official names, with identity batch norms.
+
+    OpenVINO opens the file, since it is always installed, which the package onnx is not.
+
+    Raises:
+        WeightsError: the file is damaged or holds another network.
+    """
+    import openvino as ov
+
     try:
-        from onnx import load, numpy_helper
-    except ImportError as error:
-        raise MissingExtraError("importing an ONNX file", "onnx", "onnx") from error
-    try:
-        graph = load(path).graph
-    except Exception as error:  # protobuf and external data raise their own types
+        nodes = ov.Core().read_model(path).get_ordered_ops()
+    except RuntimeError as error:
         raise WeightsError(f"{path} is not an ONNX file, or a damaged one") from error
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    # With batch norm folded, every convolution has a bias; the trace lists them in the order of the modules.
-    convs = [node.input[1:] for node in graph.node if node.op_type == "Conv"]
-    convs = [names for names in convs if len(names) == 2 and stored.keys() >= set(names)]
     layers = [theirs for theirs, _ in _official_blocks()] + [f"side{n}" for n in range(1, 7)] + ["outconv"]
-    norms = sum(node.op_type == "BatchNormalization" for node in graph.node)
+    convs = _convolutions_in_order(nodes)
+    norms = sum(node.get_type_name() == "BatchNormInference" for node in nodes)
     if len(convs) != len(layers) or norms:
         found = f"{len(convs)} convolutions with weights and biases, not {len(layers)}, and {norms} batch norms, not 0"
         raise WeightsError(f"{path} is not the official U²-Net with batch norm folded: {found}")
     state: State = {}
-    try:
-        for layer, names in zip(layers, convs, strict=True):
-            state |= _folded_layer(layer, *(torch.tensor(numpy_helper.to_array(stored[name])) for name in names))
-    except Exception as error:  # so do tensors
-        raise WeightsError(f"{path} is not an ONNX file, or a damaged one") from error
+    for layer, (weight, bias) in zip(layers, convs, strict=True):
+        state |= _folded_layer(layer, weight, bias)
     return state, {}
+
+
+def _convolutions_in_order(nodes: Sequence[Any]) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of the convolutions that have both, of a graph sorted by what needs what.
+
+    The blocks need one another in the order in which they run, and the fusion needs all others; but a side output may
+    stand anywhere behind its stage. Sides are known by having as many channels as the fusion, and side1 by its stage
+    being the last.
+    """
+    places = {node.get_friendly_name(): place for place, node in enumerate(nodes)}
+    found: list[tuple[int, tuple[Tensor, Tensor]]] = []
+    for node in nodes:
+        if node.get_type_name() == "Convolution" and (weight_and_bias := _weight_and_bias(node)):
+            found.append((places[node.input_value(0).get_node().get_friendly_name()], weight_and_bias))
+    if not found:
+        return []
+    *others, (_, fusion) = found
+    channels = len(fusion[1])
+    sides = sorted((one for one in others if len(one[1][1]) == channels), key=lambda one: -one[0])
+    return [conv for _, conv in others if len(conv[1]) != channels] + [conv for _, conv in sides] + [fusion]
+
+
+def _weight_and_bias(convolution: Any) -> tuple[Tensor, Tensor] | None:
+    """OpenVINO makes of the bias an addition; None where one of the two is missing or computed."""
+    weight = _constant(convolution.input_value(1))
+    users = [user.get_node() for user in convolution.output(0).get_target_inputs()]
+    added = [_constant(value) for user in users if user.get_type_name() == "Add" for value in user.input_values()]
+    bias = next((tensor for tensor in added if tensor is not None), None)
+    return None if weight is None or bias is None else (weight, bias.flatten())
+
+
+def _constant(value: Any) -> Tensor | None:
+    """The numbers behind a node's input, whatever shape or type they are given on the way."""
+    node = value.get_node()
+    while node.get_type_name() in ("Convert", "Reshape"):
+        node = node.input_value(0).get_node()
+    return torch.from_numpy(node.data.copy()) if node.get_type_name() == "Constant" else None
 
 
 def _folded_layer(layer: str, weight: Tensor, bias: Tensor) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,13 +13,12 @@ from streamseg.background import Background, chosen_background
 from streamseg.composite import finish
 from streamseg.config import Settings
 from streamseg.decode.base import check_seekable, check_size
-from streamseg.decode.images import IMAGE_SUFFIXES, images_in, read_image
+from streamseg.decode.images import count_pictures, images_in, open_picture, read_image
 from streamseg.errors import InputError, OutputError, StreamsegError
-from streamseg.frames import Frame
+from streamseg.frames import Frame, Pixels
 from streamseg.infer import Engine, infer
-from streamseg.sink.pictures import make_folder, write_image
-
-OPAQUE_SUFFIXES = (".jpg", ".jpeg", ".bmp")
+from streamseg.sink.animation import ANIMATIONS
+from streamseg.sink.pictures import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, write_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class PhotoDone:
         out: where the result is.
         size_px: width and height.
         inference_ms: time that the network took.
+        note: what the user should know of the result, or nothing.
         problem: why there is no result, or None.
     """
 
@@ -37,6 +38,7 @@ class PhotoDone:
     out: Path
     size_px: tuple[int, int] = (0, 0)
     inference_ms: float = 0.0
+    note: str = ""
     problem: str | None = None
 
 
@@ -45,16 +47,18 @@ def plan_photos(inputs: list[str], out: str, transparent: bool) -> list[tuple[Pa
 
     Args:
         inputs: photos and folders of photos.
-        out: a picture file for one photo; a folder for several, where each keeps its stem as a PNG.
+        out: a picture file for one photo; a folder for several, where each keeps its stem as a PNG. A new folder whose
+            name has a dot ends with a slash, so that no file name becomes a folder.
         transparent: the results carry alpha.
 
     Raises:
         InputError: a photo or folder is missing or empty.
-        OutputError: `out` does not fit the inputs or would overwrite one of them.
+        OutputError: `out` is no picture that can be written, does not fit the inputs, or would overwrite one of them.
     """
     photos = [photo for entry in inputs for photo in _expand(Path(entry))]
     target = Path(out)
-    if target.suffix.lower() in IMAGE_SUFFIXES and not target.is_dir():
+    if target.suffix and not target.is_dir() and not out.endswith(("/", os.sep)):
+        _check_format(target)
         pairs = [(photo, target) for photo in photos]
     else:
         make_folder(target)
@@ -84,8 +88,32 @@ def _matte_photo(
     batch = next(infer([frame], engine, settings.infer.input_size))
     inference_ms = (time.perf_counter() - started) * 1000
     picture = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only)
-    write_image(out, replace(frame, picture=picture).pixels)
-    return PhotoDone(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms)
+    written = replace(frame, picture=picture).pixels
+    write_image(out, written)
+    notes = filter(None, (_of_several(photo), _of_format(out, written)))
+    return PhotoDone(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))
+
+
+def _check_format(target: Path) -> None:
+    if target.suffix.lower() not in HOLD_ALPHA + WITHOUT_ALPHA:
+        known = ", ".join(HOLD_ALPHA + WITHOUT_ALPHA)
+        raise OutputError(
+            f"cannot write a photo as {target}: give a name that ends in {known}, or a folder for PNGs "
+            f"(one with a dot in its name as {target}{os.sep}); videos are written by streamseg video"
+        )
+
+
+def _of_several(photo: Path) -> str:
+    with open_picture(photo) as opened:
+        count = count_pictures(opened)
+    return f"the first of {count} pictures, streamseg video does them all" if count > 1 else ""
+
+
+def _of_format(out: Path, pixels: Pixels) -> str:
+    if out.suffix.lower() != ".gif":
+        return ""
+    form = ANIMATIONS[".gif"]
+    return f"{form.label}, {form.alpha}" if pixels.shape[2:] == (4,) else form.label
 
 
 def _expand(entry: Path) -> list[Path]:
@@ -104,6 +132,6 @@ def _check_plan(pairs: list[tuple[Path, Path]], transparent: bool) -> None:
             raise OutputError(
                 f"{photo} and {taken[out]} would both be written to {out}; give a folder, or one at a time"
             )
-        if transparent and out.suffix.lower() in OPAQUE_SUFFIXES:
+        if transparent and out.suffix.lower() in WITHOUT_ALPHA:
             raise OutputError(f"{out} cannot hold transparency: give a .png, --bg FILE|COLOR|blur, or --matte-only")
         taken[out] = photo

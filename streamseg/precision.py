@@ -24,7 +24,7 @@ def named(settings: InferSettings, auto: str = AUTO_MODELS[0]) -> InferSettings:
 
 def live_models(precision: str) -> tuple[str, ...]:
     """Those of `AUTO_MODELS` that are packaged, in int8 where that is asked for."""
-    packaged = {entry.name for entry in list_weights() if entry.file}
+    packaged = {entry.name for entry in list_weights() if not entry.url}
     form = INT8_NAME if precision == "int8" else ""
     return tuple(name for name in AUTO_MODELS if name + form in packaged)
 
@@ -52,7 +52,7 @@ def chosen_model(settings: InferSettings) -> str:
 
 
 def _packaged_int8(model: str) -> str | None:
-    names = (entry.name for entry in list_weights() if entry.file)
+    names = (entry.name for entry in list_weights() if entry.is_there)
     return next((name for name in names if name == model + INT8_NAME), None)
 
 

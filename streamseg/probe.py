@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from io import BytesIO
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Stream
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from streamseg.decode import open_source
 from streamseg.decode.filters import HDR_TRANSFERS
+from streamseg.decode.orientation import Orientation
 from streamseg.decode.pixels import HD_HEIGHT_PX, has_alpha
+from streamseg.decode.reading import first_picture, packets_of
 from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
 from streamseg.frames import VideoInfo
 from streamseg.infer import Inset
+from streamseg.sink.channels import layout_of
+from streamseg.sink.fate import Fate, Plan, beginnings, codec_of, open_source_file, plan
 from streamseg.sink.formats import OPAQUE
-from streamseg.sink.tracks import Fate, codec_of, fate
+from streamseg.sink.inherit import HAVE_ATTACHMENTS
 
 KEPT = "yes, it is kept"
 UNKNOWN = {0, 2, 3}
@@ -54,8 +57,11 @@ def describe(path: str, input_size_px: int) -> list[Line]:
     with open_source(path) as source:
         info = source.info
         if isinstance(source, VideoFile):
-            with av.open(str(Path(path).absolute())) as file:
-                lines = [*_video(file, picture_stream(file, path), info, _rate(path)), *_tracks(file)]
+            with open_source_file(Path(path)) as file:
+                lines = [
+                    *_video(file, picture_stream(file, path), info, _rate(path)),
+                    *_tracks(file, beginnings(Path(path))),
+                ]
         else:
             lines = _pictures(info, next(iter(source)).pixels.shape[2])
     inset = Inset.of(info.height_px, info.width_px, input_size_px)
@@ -69,15 +75,17 @@ def _pictures(info: VideoInfo, channels: int) -> list[Line]:
 
 
 def _video(file: InputContainer, stream: VideoStream, info: VideoInfo, rate: str) -> Iterator[Line]:
-    frame = next(file.decode(stream))
+    frame = first_picture(file, stream)
+    if frame is None:
+        return
     seconds = (file.duration or 0) / av.time_base
     begin = (file.start_time or 0) / av.time_base
     container = "/".join(file.format.name.split(",")[:2])
     yield Line("container", f"{container}, {seconds:.2f} s, begins at {begin:.3f} s")
     context = stream.codec_context
     yield Line("video", f"{context.name}, {info.width_px}x{info.height_px} px, {rate}, {context.pix_fmt}")
-    if frame.rotation:
-        yield Line("rotation", f"stored turned by {-frame.rotation % 360} degrees; it is set upright")
+    if orientation := Orientation.of(frame).text:
+        yield Line("rotation", f"stored {orientation}; it is set upright")
     if info.pixel_aspect != 1:
         yield Line("pixels", f"{info.pixel_aspect} as wide as high; they stay so, and the file says it")
     if frame.interlaced_frame:
@@ -99,7 +107,7 @@ def _colour(frame: av.VideoFrame) -> str:
 
 def _rate(path: str) -> str:
     """The mean rate, and whether frames come at even times, from the beginning of the file: some cannot seek."""
-    with av.open(str(Path(path).absolute())) as file:
+    with open_source_file(Path(path)) as file:
         stream = picture_stream(file, path)
         times = sorted(_packet_times(file, stream))
         mean = f"{float(stream.average_rate or stream.guessed_rate or 0):.2f} fps"
@@ -111,22 +119,36 @@ def _rate(path: str) -> str:
 def _packet_times(file: InputContainer, stream: VideoStream) -> Iterator[int]:
     """Of the first packets, up to the first that is damaged."""
     with suppress(av.FFmpegError):
-        for packet in islice(file.demux(stream), SAMPLED_PACKETS):
+        for packet in islice(packets_of(file, [stream]), SAMPLED_PACKETS):
             if packet.pts is not None:
                 yield packet.pts
 
 
-def _tracks(file: InputContainer) -> Iterator[Line]:
+def _tracks(file: InputContainer, first: Mapping[int, Sequence[Packet[Any]]]) -> Iterator[Line]:
     for stream in (*file.streams.audio, *file.streams.subtitles):
-        sound = f", {stream.rate:,} Hz, {stream.layout.name}" if isinstance(stream, AudioStream) else ""
+        plans = {suffix: plan(stream, first.get(stream.index, []), way.muxer) for suffix, way in OPAQUE.items()}
         language = f", {stream.language}" if stream.language not in (None, "und") else ""
-        yield Line(stream.type, f"{codec_of(stream)}{sound}{language}; {_fates(stream)}")
+        fates = _fates({suffix: one.fate for suffix, one in plans.items()})
+        yield Line(stream.type, f"{_codec(stream, plans.values())}{language}; {fates}")
+    attached: dict[str, Fate] = {
+        suffix: "copied" if way.muxer in HAVE_ATTACHMENTS else "left out" for suffix, way in OPAQUE.items()
+    }
+    for attachment in file.streams.attachments:
+        yield Line("attachment", f"{attachment.name}; {_fates(attached)}")
 
 
-def _fates(stream: Stream) -> str:
-    """What becomes of a track in each container that we write."""
-    fates: dict[Fate, list[str]] = {}
-    for suffix, encoding in OPAQUE.items():
-        with av.open(BytesIO(), "w", format=encoding.muxer) as output:
-            fates.setdefault(fate(stream, output), []).append(suffix)
-    return ", ".join(f"{what} in {' '.join(suffixes)}" for what, suffixes in fates.items())
+def _codec(stream: Any, plans: Iterable[Plan]) -> str:
+    """The codec with what is known of the sound, or why it is left out everywhere."""
+    why = {one.what for one in plans}
+    if {one.fate for one in plans} == {"left out"}:
+        return why.pop()
+    sound = f", {stream.rate:,} Hz, {layout_of(stream)}" if isinstance(stream, AudioStream) else ""
+    return codec_of(stream) + sound
+
+
+def _fates(fates: Mapping[str, Fate]) -> str:
+    """What becomes of a track in each container that we write, by suffix."""
+    together: dict[Fate, list[str]] = {}
+    for suffix, what in fates.items():
+        together.setdefault(what, []).append(suffix)
+    return ", ".join(f"{what} in {' '.join(suffixes)}" for what, suffixes in together.items())

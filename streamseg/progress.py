@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 if TYPE_CHECKING:
     from streamseg.pipeline import Statistics
@@ -52,3 +62,13 @@ class RunProgress:
             return f"frame {statistics.frames}  {statistics.fps:.1f} fps"
         left_seconds = max(0, self._total - statistics.frames) / statistics.fps
         return f"frame {statistics.frames}/{self._total}  {statistics.fps:.1f} fps  {left_seconds:.0f} s left"
+
+
+@contextmanager
+def download_bar(name: str, size_bytes: int, console: Console | None = None) -> Iterator[Callable[[int], None]]:
+    """Yields what is told how many bytes are there; shows them on a terminal, on standard error by default."""
+    console = console or Console(stderr=True)
+    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=size_bytes)
+        yield lambda done_bytes: bar.update(task, completed=done_bytes)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from streamseg.frames import Pixels
 
 STACKED_TAG = "streamseg: alpha stacked below the colours"
 """The comment in a file's metadata by which we know our own."""
+
+
+def is_stacked(metadata: Mapping[str, str]) -> bool:
+    """Whether a file is one of ours; Matroska's names are in capitals."""
+    return any(key.lower() == "comment" and text == STACKED_TAG for key, text in metadata.items())
 
 
 def stack(rgba: Pixels) -> Pixels:

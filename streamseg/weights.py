@@ -1,6 +1,6 @@
 """Network weights: name or file -> `U2Net`; safetensors with metadata; import of the official checkpoints.
 
-The packaged weights and their hashes are data: see `models/models.toml`.
+The weights known by name, their hashes and where to download them are data: see `models/models.toml`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
+from platformdirs import user_data_path
 from torch import Tensor
 
 from streamseg.atomic import write_whole
-from streamseg.errors import MissingExtraError, OutputError, WeightsError
+from streamseg.errors import OutputError, WeightsError
 from streamseg.foreign import ForeignNet, description_path, read_foreign
 from streamseg.official import State, official_names, own_state, read_onnx
 from streamseg.quantised import QuantisedNet, is_quantised
@@ -38,14 +40,25 @@ MODELS = Path(__file__).parent / "models"
 
 @dataclass(frozen=True, slots=True)
 class RegistryEntry:
-    """One row of `models.toml`; without a `file`, the weights are not packaged and `instead` says what to do."""
+    """One row of `models.toml`; with a `url`, the file of `size_bytes` is not packaged but downloaded on request."""
 
     name: str
     licence: str
     description: str
-    file: str = ""
-    sha256: str = ""
-    instead: str = ""
+    file: str
+    sha256: str
+    url: str = ""
+    size_bytes: int = 0
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, or would be once it is downloaded."""
+        return downloads_folder() / self.file if self.url else MODELS / self.file
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the weights can be loaded now."""
+        return self.path.is_file()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +76,22 @@ class WeightsInfo:
 
 def list_weights() -> list[RegistryEntry]:
     """The weights known by name, packaged or not."""
-    registry = tomllib.loads((MODELS / "models.toml").read_text(encoding="utf-8"))
-    return [RegistryEntry(**row) for row in registry["weights"]]
+    return [RegistryEntry(**row) for row in _registry()["weights"]]
+
+
+def downloads_folder() -> Path:
+    """Where `streamseg.download` keeps what it fetched: in the user's folder for data."""
+    return user_data_path("streamseg", appauthor=False) / "weights"
+
+
+def _registry() -> dict[str, Any]:
+    return tomllib.loads((MODELS / "models.toml").read_text(encoding="utf-8"))
+
+
+def _known_card(digest: str) -> dict[str, str]:
+    """The model card of a file that carries none, such as the authors' own, known by its sha256."""
+    found = [card for card in _registry().get("cards", []) if card["of"] == digest]
+    return {key: value for card in found for key, value in card.items() if key != "of"}
 
 
 def load_weights(name_or_path: str | Path) -> U2Net:
@@ -75,7 +102,6 @@ def load_weights(name_or_path: str | Path) -> U2Net:
 
     Raises:
         WeightsError: the weights are missing, damaged, unsafe or do not fit the network.
-        MissingExtraError: the file is .onnx and the package onnx is not installed.
     """
     path = _resolve(name_or_path)
     if is_quantised(path):
@@ -98,7 +124,7 @@ def load_model(name_or_path: str | Path) -> Model:
 def _from_onnx(path: Path) -> U2Net | ForeignNet:
     """The official U²-Net in our own form, if the file is that and can be read; else, or if described, as it is."""
     if not description_path(path).exists():
-        with suppress(WeightsError, MissingExtraError):
+        with suppress(WeightsError):
             return _load(path)[0]
     return read_foreign(path)
 
@@ -120,9 +146,9 @@ def read_info(name_or_path: str | Path) -> WeightsInfo:
 
 
 def _card(path: Path) -> dict[str, str]:
-    """A file's metadata and what its network says of itself."""
+    """A file's metadata, or what is known of a file without, and what its network says of itself."""
     net, metadata = _load(path)
-    return metadata | net_facts(net)
+    return (metadata or _known_card(sha256_of(path))) | net_facts(net)
 
 
 def net_facts(net: U2Net) -> dict[str, str]:
@@ -165,34 +191,38 @@ def import_weights(source: Path, out: Path) -> WeightsInfo:
     Raises:
         WeightsError: the source is missing, damaged, unsafe, does not fit, or is `out` itself.
         OutputError: `out` is not named .safetensors or cannot be written.
-        MissingExtraError: the source is .onnx and the package onnx is not installed.
     """
     if source.resolve() == out.resolve():
         raise WeightsError(f"cannot import {source} onto itself; choose another output file")
     net, metadata = _load(_resolve(source))
-    recipe = f"imported from {source.name}, sha256 {_sha256(source)}"
+    digest = sha256_of(source)
     licence = "as the source states (the official U²-Net weights are Apache-2.0)"
-    save_weights(out, net, metadata if "format" in metadata else {"recipe": recipe, "licence": licence})
+    card = {"licence": licence, **_known_card(digest), "recipe": f"imported from {source.name}, sha256 {digest}"}
+    save_weights(out, net, metadata if "format" in metadata else card)
     return read_info(out)
 
 
 def _resolve(name_or_path: str | Path) -> Path:
-    """The existing file: a packaged one, its hash verified, or the path itself."""
+    """The existing file: one known by name, its hash verified, or the path itself."""
     entries = {entry.name: entry for entry in list_weights()}
     entry = entries.get(name_or_path) if isinstance(name_or_path, str) else None
-    if entry and not entry.file:
-        raise WeightsError(f"no {entry.name} weights are packaged; {entry.instead}")
-    path = MODELS / entry.file if entry else Path(name_or_path)
+    path = entry.path if entry else Path(name_or_path)
+    fetch = f"streamseg weights download {entry.name}" if entry and entry.url else ""
+    if fetch and not path.is_file():
+        raise WeightsError(f"{name_or_path} is not downloaded yet; to fetch it: {fetch}")
     if not path.is_file():
-        packaged = ", ".join(entry.name for entry in entries.values() if entry.file)
-        raise WeightsError(f"no weights at {path}: give an existing file or a packaged name ({packaged})")
-    if entry and (digest := _sha256(path)) != entry.sha256:
-        raise WeightsError(f"{path} is damaged: sha256 {digest}, expected {entry.sha256}; reinstall streamseg")
+        names = ", ".join(entry.name for entry in entries.values() if entry.is_there)
+        raise WeightsError(f"no weights at {path}: give an existing file or one of the names {names}")
+    if entry and (digest := sha256_of(path)) != entry.sha256:
+        cure = fetch or "reinstall streamseg"
+        raise WeightsError(f"{path} is damaged: sha256 {digest}, expected {entry.sha256}; to put it right: {cure}")
     return path
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def sha256_of(path: Path) -> str:
+    """The file's sha256, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load(path: Path) -> tuple[U2Net, dict[str, str]]:

@@ -25,10 +25,11 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Compiled networks are kept for all tests, and not beside the user's."""
+def folders_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled networks are kept for all tests, and not beside the user's; what the user downloaded is not seen."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
 
 

@@ -134,7 +134,8 @@ class TestTimes:
         unit = {".mp4": Fraction(1, 16000), ".mkv": Fraction(1, 1000), ".ts": Fraction(1, 90000)}[suffix]
         times = [8000, 8033, 8100, 8101, 9000, 12000, 12040]
         found = read(write_video(tmp_path / f"phone{suffix}", noise(7), times, unit))
-        assert [frame.time for frame in found] == [n * unit for n in times]
+        zero = times[0] if suffix == ".ts" else 0  # A broadcast's clock is that of the station.
+        assert [frame.time for frame in found] == [(n - zero) * unit for n in times]
 
     def test_what_a_file_knows_of_itself(self, tmp_path: Path) -> None:
         with open_source(str(write_clip(tmp_path / "clip.mp4", 12).path)) as source:
@@ -152,28 +153,74 @@ class TestTimes:
         assert [frame.time * 25 for frame in found] == times
 
 
+MATRICES = [
+    (0, 1, -1, 0),
+    (-1, 0, 0, -1),
+    (0, -1, 1, 0),
+    (-1, 0, 0, 1),
+    (1, 0, 0, -1),
+    (0, 1, 1, 0),
+    (0, -1, -1, 0),
+]
+"""a, b, c, d of x' = a x + c y, y' = b x + d y, with y downwards (ISO/IEC 14496-12): turns, then mirrors."""
+
+
+def corner() -> Pixels:
+    """A picture of 64x48 in which every corner differs."""
+    pixels = np.full((48, 64, 3), 40, np.uint8)
+    pixels[:16, :16] = 220
+    pixels[32:, :16] = 130
+    return pixels
+
+
+def as_yuv(rgb: Pixels) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p")
+
+
+def turned(path: Path, matrix: tuple[int, ...]) -> Path:
+    """The same file, whose header's matrix is set by hand."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def seen(stored: Pixels, matrix: tuple[int, ...]) -> Pixels:
+    """Each pixel at its place by the matrix."""
+    a, b, c, d = matrix
+    y, x = np.indices(stored.shape[:2])
+    across, down = a * x + c * y, b * x + d * y
+    across, down = across - across.min(), down - down.min()
+    upright = np.empty((down.max() + 1, across.max() + 1, 3), np.uint8)
+    upright[down, across] = stored
+    return upright
+
+
 class TestUpright:
-    @pytest.mark.parametrize(
-        ("matrix", "quarter_turns"),
-        [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)],
-        ids=["right", "half", "left"],
-    )
-    def test_rotation_in_mp4(self, matrix: tuple[int, ...], quarter_turns: int, tmp_path: Path) -> None:
-        """The header's matrix is set by hand: x' = a x + c y, y' = b x + d y, with y downwards (ISO/IEC 14496-12)."""
-        corner = np.full((48, 64, 3), 40, np.uint8)
-        corner[:16, :16] = 220
-        path = write_video(
-            tmp_path / "phone.mp4", [av.VideoFrame.from_ndarray(corner, "rgb24").reformat(format="yuv420p")]
-        )
-        data = bytearray(path.read_bytes())
-        start = data.index(b"tkhd") + 44
-        a, b, c, d = (value << 16 for value in matrix)
-        data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-        path.write_bytes(data)
+    @pytest.mark.parametrize("matrix", [(1, 0, 0, 1), *MATRICES], ids=str)
+    def test_the_whole_matrix_of_mp4(self, matrix: tuple[int, ...], tmp_path: Path) -> None:
+        stored = corner()
+        path = turned(write_video(tmp_path / "phone.mp4", [as_yuv(stored)]), matrix)
         (frame,) = read(path)
-        expected = np.rot90(corner, quarter_turns)
+        expected = seen(stored, matrix)
         assert frame.pixels.shape == expected.shape
         assert np.abs(frame.pixels.astype(int) - expected).mean() < 3
+
+    @pytest.mark.parametrize("matrix", MATRICES, ids=str)
+    def test_filtered_pictures_are_turned_too(self, matrix: tuple[int, ...], tmp_path: Path) -> None:
+        path = tmp_path / "fields.mp4"
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("libx264", rate=25, options={"qp": "0", "flags": "+ildct+ilme"})
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for _ in range(3):
+                output.mux(stream.encode(as_yuv(corner())))
+            output.mux(stream.encode(None))
+        expected = seen(corner(), matrix)
+        for frame in read(turned(path, matrix)):
+            assert frame.pixels.shape == expected.shape
+            assert np.abs(frame.pixels.astype(int) - expected).mean() < 3
 
     def test_rotation_set_by_the_library(self, tmp_path: Path) -> None:
         path = tmp_path / "turned.mp4"
@@ -258,6 +305,81 @@ class TestColours:
         (found,) = read(write_video(tmp_path / "odd.mkv", [frame], codec="ffv1"))
         assert found.pixels.shape == rgb.shape
         assert np.abs(found.pixels.astype(int) - rgb).max() <= 3
+
+
+class TestShape:
+    """Pictures whose shape changes midway keep their proportions, between bars."""
+
+    @staticmethod
+    def webm(path: Path, *sizes_px: tuple[int, int]) -> Path:
+        """VP8, one key picture of each size, all red."""
+        with av.open(str(path), "w") as output:
+            stream: Any = None
+            for index, (width, height) in enumerate(sizes_px):
+                encoder: Any = av.CodecContext.create("libvpx", "w")
+                encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+                encoder.time_base, encoder.framerate = Fraction(1, 25), 25
+                if stream is None:
+                    stream = output.add_stream("libvpx", rate=25)
+                    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                red = np.full((height, width, 3), (220, 30, 30), np.uint8)
+                frame = as_yuv(red)
+                frame.pts, frame.time_base = 0, Fraction(1, 25)
+                for packet in [*encoder.encode(frame), *encoder.encode(None)]:
+                    packet.pts = packet.dts = index
+                    packet.stream, packet.time_base = stream, Fraction(1, 25)
+                    output.mux(packet)
+        return path
+
+    def test_a_phone_that_is_turned(self, tmp_path: Path) -> None:
+        first, second, third = read(self.webm(tmp_path / "a.webm", (160, 90), (90, 160), (320, 180)))
+        assert first.pixels.shape == second.pixels.shape == third.pixels.shape == (90, 160, 3)
+        inner = slice(55, 106)  # 90 / 160 of 90 px, in the middle.
+        assert np.abs(second.pixels[:, inner].astype(int) - first.pixels[:, inner]).mean() < 3
+        assert second.pixels[:, :54].max() == second.pixels[:, 106:].max() == 0
+        assert np.abs(third.pixels.astype(int) - first.pixels).mean() < 3
+
+    def test_pixels_that_become_wider(self, tmp_path: Path) -> None:
+        """A broadcast of 4:3 before one of 16:9, of the same size in pixels."""
+        parts = []
+        for n, aspect in enumerate((Fraction(16, 15), Fraction(64, 45))):
+            with av.open(str(tmp_path / f"{n}.ts"), "w") as output:
+                stream = output.add_stream("mpeg2video", rate=25)
+                stream.width, stream.height, stream.pix_fmt = 180, 144, "yuv420p"
+                stream.codec_context.sample_aspect_ratio = aspect
+                for _ in range(10):
+                    output.mux(stream.encode(as_yuv(np.full((144, 180, 3), (220, 30, 30), np.uint8))))
+                output.mux(stream.encode(None))
+            parts.append((tmp_path / f"{n}.ts").read_bytes())
+        (tmp_path / "both.ts").write_bytes(b"".join(parts))
+        with open_source(str(tmp_path / "both.ts")) as source:
+            found = list(source)
+            assert source.info.pixel_aspect == Fraction(16, 15)
+        assert [frame.time for frame in found] == [n * Fraction(1, 25) for n in range(20)]
+        assert {frame.pixels.shape for frame in found} == {(144, 180, 3)}
+        for frame in found[:10]:
+            assert frame.pixels[..., 0].min() > 180
+        for frame in found[10:]:  # A quarter of the height is bars.
+            assert frame.pixels[20:124, :, 0].min() > 180
+            assert frame.pixels[:17].max() == frame.pixels[127:].max() == 0
+
+
+class TestTracks:
+    @pytest.mark.parametrize("default", [0, 1, None])
+    def test_the_default_track_is_shown(self, default: int | None, tmp_path: Path) -> None:
+        path = tmp_path / "two.mkv"
+        with av.open(str(path), "w") as output:
+            streams = []
+            for index, (width, height) in enumerate([(64, 36), (160, 90)]):
+                stream = output.add_stream("mjpeg", rate=25)
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
+                stream.disposition = Disposition.default if index == default else Disposition(0)
+                streams.append(stream)
+            for stream in streams:
+                rgb = av.VideoFrame.from_ndarray(picture(0, stream.width, stream.height), "rgb24")
+                output.mux(stream.encode(rgb.reformat(format="yuvj420p")))
+        with open_source(str(path)) as source:
+            assert source.info.width_px == (160 if default == 1 else 64)
 
 
 class TestDamage:

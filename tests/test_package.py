@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -122,6 +123,12 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_version_is_the_projects() -> None:
     project = PACKAGE.parent / "pyproject.toml"
     assert f'\nversion = "{streamseg.__version__}"\n' in project.read_text(encoding="utf-8")
+
+
+def test_the_wheel_carries_the_licence_and_the_notice() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["license-files"] == ["LICENSE", "NOTICE"]
+    assert all((PACKAGE.parent / name).is_file() for name in project["license-files"])
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))

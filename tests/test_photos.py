@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
+from PIL import Image
 
 from streamseg.config import Settings, load_settings
 from streamseg.errors import InputError, OutputError
@@ -80,6 +83,61 @@ def test_transparency_needs_a_format_that_holds_it(folder: Path, tmp_path: Path,
     with pytest.raises(OutputError, match="cannot hold transparency"):
         plan_photos([str(folder / "a.png")], str(out), True)
     assert plan_photos([str(folder / "a.png")], str(out), False) == [(folder / "a.png", out)]
+
+
+@pytest.mark.parametrize(
+    "name", ["x.mp4", "x.mov", "x.heic", "x.avif", "x.pdf", "x.svg", "x.txt", "photos.v2", "x.jp2"]
+)
+def test_the_name_of_another_kind_of_file_never_becomes_a_folder(name: str, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / name
+    with pytest.raises(OutputError, match=r"cannot write a photo as .*a folder for PNGs"):
+        plan_photos([str(folder / "a.png")], str(out), True)
+    assert not out.exists()
+    assert plan_photos([str(folder / "a.png")], f"{out}/", True) == [(folder / "a.png", out / "a.png")]
+    assert plan_photos([str(folder / "a.png")], str(out), True) == [(folder / "a.png", out / "a.png")], "it is one now"
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.apng", "x.webp", "x.tif", "x.tiff", "x.exr", "x.gif"])
+def test_formats_that_hold_transparency(name: str, folder: Path, tmp_path: Path) -> None:
+    pairs = plan_photos([str(folder / "a.png")], str(tmp_path / name), True)
+    (done,) = matte_photos(pairs, DiscEngine(), settings())
+    assert done.problem is None
+    with av.open(str(tmp_path / name)) as file:
+        alpha = next(file.decode(video=0)).to_ndarray(format="rgba")[..., 3]
+    assert np.abs(alpha.astype(int) - true_alpha(3, *SIZES[1])).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("bg", "says"), [(None, "whole or transparent"), ("blue", "GIF, 256 colours a picture, dithered")]
+)
+def test_a_gif_says_what_it_cannot_hold(bg: str | None, says: str, folder: Path, tmp_path: Path) -> None:
+    pairs = plan_photos([str(folder / "a.png")], str(tmp_path / "x.gif"), bg is None)
+    (done,) = matte_photos(pairs, DiscEngine(), settings(bg=bg))
+    assert says in done.note
+    with Image.open(tmp_path / "x.gif") as found:
+        assert (found.format, found.size, getattr(found, "n_frames", 1)) == ("GIF", SIZES[1], 1)
+
+
+def test_of_an_animation_the_first_picture_is_taken_and_said(tmp_path: Path) -> None:
+    first, *others = (Image.fromarray(picture(index)) for index in range(3))
+    first.save(tmp_path / "a.webp", save_all=True, append_images=others, duration=100)
+    pairs = plan_photos([str(tmp_path / "a.webp")], str(tmp_path / "x.png"), True)
+    (done,) = matte_photos(pairs, DiscEngine(), settings())
+    assert done.note == "the first of 3 pictures, streamseg video does them all"
+
+
+def test_a_folder_takes_every_format_that_a_single_photo_may_have(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    names = ["1.jpg", "2.png", "3.webp", "4.gif", "5.bmp", "6.tif", "7.avif", "8.jp2", "9.ppm", "10.heic"]
+    for name in names[:-1]:
+        Image.fromarray(picture(3)).save(photos / name)
+    pillow_heif.from_pillow(Image.fromarray(picture(3))).save(photos / names[-1])
+    pairs = plan_photos([str(photos)], str(tmp_path / "out"), True)
+    done = list(matte_photos(pairs, DiscEngine(), settings()))
+    assert [(each.photo.name, each.size_px, each.problem) for each in done] == [
+        (name, (128, 96), None) for name in names
+    ]
 
 
 def test_missing_and_empty_inputs(tmp_path: Path) -> None:

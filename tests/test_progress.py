@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from streamseg.pipeline import Statistics
-from streamseg.progress import RunProgress
+from streamseg.progress import RunProgress, download_bar
 
 
 def state(frames: int, elapsed_seconds: float) -> Statistics:
@@ -90,3 +90,17 @@ def test_the_bar_ends_after_an_error() -> None:
         raise KeyboardInterrupt
     assert progress._bar is not None
     assert not progress._bar.live.is_started
+
+
+def test_a_download_shows_what_is_there_of_all() -> None:
+    text, console = terminal()
+    with download_bar("full", 176_000_000, console) as progress:
+        progress(88_000_000)
+    assert "full" in text.getvalue() and "88.0/176.0 MB" in text.getvalue()
+
+
+def test_a_download_prints_nothing_into_a_pipe() -> None:
+    text, console = piped()
+    with download_bar("full", 176_000_000, console) as progress:
+        progress(88_000_000)
+    assert text.getvalue() == ""

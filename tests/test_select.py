@@ -10,7 +10,6 @@ import pytest
 from streamseg.config import InferSettings
 from streamseg.frames import VideoInfo
 from streamseg.infer import Engine
-from streamseg.precision import AUTO_MODELS
 from streamseg.select import Chosen, engine_for, in_pace
 from streamseg.weights import RegistryEntry
 from tests.synthetic import DiscEngine
@@ -77,9 +76,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def packaged(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    entries = [RegistryEntry(name, "Apache-2.0", "", file=f"{name}.safetensors") for name in names]
-    others = [RegistryEntry(name, "Apache-2.0", "") for name in {*AUTO_MODELS, "full"} - set(names)]
-    monkeypatch.setattr("streamseg.precision.list_weights", lambda: entries + others)
+    entries = [RegistryEntry(name, "Apache-2.0", "", f"{name}.safetensors", "") for name in names]
+    full = RegistryEntry("full", "Apache-2.0", "", "full.onnx", "", url="https://example.org/full.onnx")
+    monkeypatch.setattr("streamseg.precision.list_weights", lambda: [*entries, full])
 
 
 def choice(settings: InferSettings, info: VideoInfo = CAMERA) -> tuple[Chosen, Named]:

@@ -219,7 +219,7 @@ class TestSound:
     def test_two_tracks(self, tmp_path: Path) -> None:
         source = write_source(tmp_path / "in.mp4", 1.5, ("aac", "libmp3lame"))
         sink = write_mp4(tmp_path / "out.mp4", grey_frames(25), sound_info(source))
-        assert "aac, mp3float copied" in sink.written
+        assert "aac, mp3 copied" in sink.written
         for track in range(2):
             assert packets(tmp_path / "out.mp4", track) == packets(source, track)
 
@@ -435,9 +435,11 @@ def test_the_gpus_encoder_writes_what_it_was_given(tmp_path: Path) -> None:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("name", ["out.avi", "out", "out.mp4.txt", "out.png", "out.gif"])
+    @pytest.mark.parametrize("name", ["out.avi", "out", "out.mp4.txt", "out.png", "out.avif"])
     def test_unknown_suffix(self, name: str, tmp_path: Path) -> None:
-        with pytest.raises(OutputError, match=r"ends in \.mp4, \.mov, \.mkv, \.webm, a pattern such as"):
+        with pytest.raises(
+            OutputError, match=r"ends in \.mp4, \.mov, \.mkv, \.webm, \.webp, \.gif or \.apng, a pattern"
+        ):
             open_sink(str(tmp_path / name), INFO)
         assert _names(tmp_path) == []
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamseg import weights
-from streamseg.errors import MissingExtraError, OutputError, WeightsError
+from streamseg.errors import OutputError, WeightsError
 from streamseg.quantised import is_quantised
 from streamseg.u2net import FULL, LITE, NANO, U2Net, U2NetConfig
 from streamseg.weights import import_weights, list_weights, load_weights, read_info, save_weights
@@ -268,33 +269,44 @@ def test_unwritable_output(tmp_path: Path, net: U2Net, name: str) -> None:
 
 def test_packaged_weights_load_and_match_their_hash() -> None:
     for entry in list_weights():
-        if entry.file:
-            content = (weights.MODELS / entry.file).read_bytes()
-            assert hashlib.sha256(content).hexdigest() == entry.sha256
-            assert read_info(entry.name).name == entry.name
-            if not is_quantised(Path(entry.file)):
-                assert same(load_weights(entry.name), load_weights(weights.MODELS / entry.file))
+        if not entry.url:
+            assert entry.path == weights.MODELS / entry.file
+            assert hashlib.sha256(entry.path.read_bytes()).hexdigest() == entry.sha256
+            assert read_info(entry.name).name == entry.file.partition(".")[0] + "-int8" * is_quantised(entry.path)
+            if not is_quantised(entry.path):
+                assert same(load_weights(entry.name), load_weights(entry.path))
 
 
 def test_every_packaged_file_is_registered() -> None:
     files = {path.name for path in weights.MODELS.iterdir()} - {"models.toml"}
-    assert {entry.file for entry in list_weights() if entry.file} == files
+    assert {entry.file for entry in list_weights() if not entry.url} == files
 
 
 def test_full_is_known_but_not_packaged() -> None:
-    with pytest.raises(WeightsError, match=r"weights import u2net\.pth -o full\.safetensors.*--model full\.safetensor"):
+    with pytest.raises(WeightsError, match="full is not downloaded yet; to fetch it: streamseg weights download full"):
         load_weights("full")
+
+
+@pytest.mark.parametrize("name", ["lite", "lite-int8", "u2netp", "u2netp-int8"])
+def test_the_authors_weights_say_whose_they_are(name: str) -> None:
+    told = read_info(name).metadata
+    notice = (Path(__file__).parents[1] / "NOTICE").read_text(encoding="utf-8")
+    assert told["licence"] == "Apache-2.0" and "2020" in told["copyright"]
+    for author in told["authors"].split(", "):
+        assert author in notice
+    assert "DUTS-TR" in told["training_data"] and "plain bilinear" in told["input"]
+    assert "github.com/xuebinqin/U-2-Net" in told["source"] and "github.com/xuebinqin/U-2-Net" in notice
 
 
 def test_a_damaged_packaged_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(weights.MODELS, tmp_path / "models")
     monkeypatch.setattr(weights, "MODELS", tmp_path / "models")
-    with (tmp_path / "models" / "lite.safetensors").open("r+b") as file:
+    with (tmp_path / "models" / "u2netp.safetensors").open("r+b") as file:
         file.seek(-4, io.SEEK_END)
         file.write(b"\0\0\0\1")
     with pytest.raises(WeightsError, match=r"is damaged: sha256 [0-9a-f]{64}, expected"):
         load_weights("lite")
-    assert load_weights(tmp_path / "models" / "lite.safetensors"), "a path is not held to the registry's hash"
+    assert load_weights(tmp_path / "models" / "u2netp.safetensors"), "a path is not held to the registry's hash"
 
 
 # Import
@@ -341,6 +353,12 @@ def test_import_states_its_source(tmp_path: Path, official: State) -> None:
     assert "as the source states" in metadata["licence"]
 
 
+def test_the_packaged_weights_are_the_authors(tmp_path: Path, shared: Path) -> None:
+    info = import_weights(shared / "weights" / "u2netp.onnx", tmp_path / "copy.safetensors")
+    assert info.metadata == read_info("u2netp").metadata
+    assert same(load_weights(info.path), load_weights("u2netp"))
+
+
 def test_import_keeps_metadata(tmp_path: Path, net: U2Net) -> None:
     save_weights(tmp_path / "a.safetensors", net, {"licence": "CC0"})
     info = import_weights(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
@@ -364,55 +382,51 @@ def test_import_onto_itself(tmp_path: Path, net: U2Net) -> None:
 # ONNX
 
 
-def write_onnx(path: Path, state: State, *extra_nodes: str) -> None:
-    """The convolutions of `state` as an exporter that folds batch norm writes them: numbered, in order."""
-    onnx = pytest.importorskip("onnx")
-    layers = [name.removesuffix(".weight") for name in state if name.endswith((".conv_s1.weight", "side1.weight"))]
-    layers = layers[:-1] + [f"side{number}" for number in range(1, 7)] + ["outconv"]
-    nodes, tensors = [], []
-    for number, layer in enumerate(layers):
-        names = [str(3 * number + 1), str(3 * number + 2)]
-        nodes.append(onnx.helper.make_node("Conv", [str(3 * number), *names], [str(3 * number + 3)]))
-        for name, part in zip(names, ("weight", "bias"), strict=True):
-            tensors.append(onnx.numpy_helper.from_array(state[f"{layer}.{part}"].numpy(), name))
-    nodes += [onnx.helper.make_node(kind, ["0"], ["end"]) for kind in extra_nodes]
-    onnx.save(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [], tensors)), path)
+class Official(torch.nn.Module):
+    """What the authors' code exports: the sigmoids of the fused logits and of side1 to side6."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self.state = state
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [torch.sigmoid(logits) for logits in evaluate(self.state, U2NETP, x)]
 
 
-def without_norm(state: State) -> State:
-    """The same checkpoint with batch norms that do nothing."""
-    fills = {"bn_s1.weight": 1.0, "bn_s1.bias": 0.0, "running_mean": 0.0, "running_var": 1 - 1e-5}
-    plain = dict(state)
-    for key in state:
-        for ending, value in fills.items():
-            if key.endswith(ending):
-                plain[key] = torch.full_like(state[key], value)
-    return {key: tensor * 0.3 if key.endswith("conv_s1.bias") else tensor for key, tensor in plain.items()}
+def write_onnx(path: Path, net: torch.nn.Module, **settings: Any) -> None:
+    """PyTorch folds batch norm into the convolutions, as it did in the official exports."""
+    pytest.importorskip("onnx", reason="PyTorch's exporter needs it")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net, (torch.zeros(1, 3, 64, 72),), path, dynamo=False, opset_version=11, **settings)
 
 
-def test_onnx_convolutions_are_read_in_order(tmp_path: Path, official: State) -> None:
-    state = without_norm(official)
-    write_onnx(tmp_path / "u2netp.onnx", state)
-    assert_agrees(load_weights(tmp_path / "u2netp.onnx"), state, U2NETP)
+def test_an_official_export_is_read_without_the_package_onnx(
+    tmp_path: Path, official: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_onnx(tmp_path / "u2netp.onnx", Official(official))
+    monkeypatch.setitem(sys.modules, "onnx", None)  # an extra, which reading does without
+    assert_agrees(load_weights(tmp_path / "u2netp.onnx"), official, U2NETP)
 
 
 def test_onnx_with_batch_norm_is_refused(tmp_path: Path, official: State) -> None:
-    write_onnx(tmp_path / "u2netp.onnx", official, "BatchNormalization")
-    with pytest.raises(WeightsError, match="1 batch norms, not 0"):
+    write_onnx(tmp_path / "u2netp.onnx", Official(official), training=torch.onnx.TrainingMode.PRESERVE)
+    with pytest.raises(WeightsError, match="112 batch norms, not 0"):
         load_weights(tmp_path / "u2netp.onnx")
 
 
-def test_onnx_of_another_network(tmp_path: Path, official: State) -> None:
-    write_onnx(tmp_path / "u2netp.onnx", {key: tensor for key, tensor in official.items() if "stage3" not in key})
-    with pytest.raises(WeightsError, match="99 convolutions with weights and biases, not 119"):
-        load_weights(tmp_path / "u2netp.onnx")
-
-
-def test_onnx_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    (tmp_path / "u2netp.onnx").touch()
-    with pytest.raises(MissingExtraError, match=r"importing an ONNX file needs the package onnx: .*streamseg\[onnx\]"):
-        load_weights(tmp_path / "u2netp.onnx")
+@pytest.mark.parametrize(
+    ("layers", "count"),
+    [
+        ([torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 1, 1)], 2),
+        ([torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.Sigmoid()], 0),
+        ([torch.nn.ReLU()], 0),
+    ],
+)
+def test_onnx_of_another_network(tmp_path: Path, layers: list[torch.nn.Module], count: int) -> None:
+    write_onnx(tmp_path / "other.onnx", torch.nn.Sequential(*layers))
+    with pytest.raises(WeightsError, match=f"{count} convolutions with weights and biases, not 119, and 0 batch norms"):
+        load_weights(tmp_path / "other.onnx")
 
 
 def photos(archive: Path, count: int) -> list[Tensor]:
@@ -433,7 +447,6 @@ def photos(archive: Path, count: int) -> list[Tensor]:
 
 def test_official_onnx_agrees_with_onnxruntime_on_photos(tmp_path: Path, shared: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnx")
     source = shared / "weights" / "u2netp.onnx"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -479,8 +492,6 @@ class Harmful:
     ],
 )
 def test_not_weights(tmp_path: Path, suffix: str, write: Callable[[Path], None]) -> None:
-    if suffix == ".onnx":
-        pytest.importorskip("onnx")
     path = tmp_path / f"x{suffix}"
     write(path)
     with pytest.raises(WeightsError, match=r"is not (a|an|the) .*(checkpoint|safetensors|ONNX|U²-Net)") as caught:
@@ -500,7 +511,7 @@ def test_truncated_checkpoint(tmp_path: Path, official: State) -> None:
 
 @pytest.mark.parametrize("source", ["nothing.pth", "lite.pth", "tiny", "."])
 def test_missing_file(tmp_path: Path, source: str) -> None:
-    with pytest.raises(WeightsError, match=r"no weights at .*packaged name \(lite, lite-int8, lite-duts, "):
+    with pytest.raises(WeightsError, match=r"no weights at .*one of the names lite, lite-int8, u2netp, "):
         load_weights(tmp_path / source)
     with pytest.raises(WeightsError, match="no weights at"):
         import_weights(tmp_path / source, tmp_path / "out.safetensors")

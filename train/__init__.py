@@ -8,7 +8,7 @@ The files, in the order that an image passes them:
     composites.py   cut-outs over backgrounds, framed as webcams do
     augment.py      pair -> crop; camera.py does to it what lenses, rooms and codecs do
     loader.py       crops -> batches from worker processes; resident.py makes them on the GPU instead
-    schedule.py     order of the images, learning rate, when to judge
+    schedule.py     order of the images, learning rate, when to judge; allowance.py fits a run into a time
     learner.py      network, optimiser, averaged weights; loss.py is what it minimises
     loop.py         the run: steps, evaluations, checkpoints, stops; distributed.py where there are several processes
     evaluate.py     mattes over a set of pairs; metrics/ scores them, report.py tells

@@ -1,19 +1,22 @@
 """What lenses, sensors, rooms and codecs do to pictures: changes of an image that leave its alpha as it is.
 
-`draw_changes` decides; `on_host` applies a change with OpenCV, `on_device` the same change with PyTorch and kornia.
+`draw_changes` decides; `on_host` applies a change with OpenCV, `on_device` the same changes to a batch with PyTorch and
+kornia: those of a kind at once, since a GPU takes as long to be told of one as of twenty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from streamseg.cuda import sent
 from train.config import Augment
 from train.data import Pixels
 
@@ -90,28 +93,83 @@ def on_host(image: Pixels, change: Change, rng: np.random.Generator) -> Pixels:
             return _bytes(cv2.cvtColor(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB))
 
 
-def on_device(image: Tensor, change: Change, generator: torch.Generator) -> Tensor:
-    """One change of RGB `(3, H, W)`, float32 in 0..255, wherever it is; `generator` makes the noise."""
-    from kornia.enhance import jpeg_codec_differentiable
-    from kornia.filters import filter2d
+def on_device(
+    images: Tensor, changes: Sequence[Sequence[Change]], generator: Callable[[int], torch.Generator]
+) -> Tensor:
+    """All changes of a batch of RGB `(n, 3, H, W)`, float32 in 0..255, wherever it is.
 
-    match change:
-        case Curves(table):
-            levels = torch.from_numpy(table.T.copy()).to(image.device)
-            return levels.gather(1, image.round().long().flatten(1)).view_as(image).float()
-        case Blur(kernel):
-            weights = torch.from_numpy(kernel).to(image.device)[None]
-            return filter2d(image[None], weights, border_type="reflect")[0]
-        case Noise(deviation, grain):
-            size = (1, 3, -(-image.shape[1] // grain), -(-image.shape[2] // grain))
-            values = torch.randn(size, generator=generator, device=image.device) * deviation
-            values = values.repeat_interleave(grain, 2).repeat_interleave(grain, 3)[
-                0, :, : image.shape[1], : image.shape[2]
-            ]
-            return (image + values).round().clamp(0, 255)
-        case Jpeg(quality):
-            strength = torch.tensor([float(quality)], device=image.device)
-            return jpeg_codec_differentiable(image[None] / 255, strength)[0].mul(255).round().clamp(0, 255)
+    Args:
+        images: the batch.
+        changes: of each image, in their order.
+        generator: makes the noise of an image.
+    """
+    generators = {n: generator(n) for n, own in enumerate(changes) if any(isinstance(each, Noise) for each in own)}
+    for places, kind in of_a_kind(changes):
+        chosen = sent(np.array(places), images.device)
+        changed = _changed(images[chosen], kind, [generators.get(n) for n in places])
+        images = images.index_copy(0, chosen, changed)
+    return images
+
+
+def of_a_kind(changes: Sequence[Sequence[Change]]) -> Iterator[tuple[list[int], list[Change]]]:
+    """Rounds of changes of one kind, of as many images as have it next: their places and changes.
+
+    Every image meets its changes in its own order. The kind is that which the image with most to come has next, so
+    that others can wait to join it.
+    """
+    left = [list(own) for own in changes]
+    while longest := max(left, key=len, default=[]):
+        kind = type(longest[0])
+        places = [n for n, own in enumerate(left) if own and type(own[0]) is kind]
+        yield places, [left[n].pop(0) for n in places]
+
+
+def _changed(images: Tensor, changes: list[Change], generators: list[torch.Generator | None]) -> Tensor:
+    """A change of one kind for each image."""
+    match changes[0]:
+        case Curves():
+            return _through_curves(images, [each for each in changes if isinstance(each, Curves)])
+        case Blur():
+            return _blurred(images, [each for each in changes if isinstance(each, Blur)])
+        case Noise():
+            drawn = zip(changes, generators, strict=True)
+            values = [_noise_values(images, each, made) for each, made in drawn if isinstance(each, Noise)]
+            return (images + torch.stack(values)).round().clamp(0, 255)
+        case Jpeg():
+            return _compressed(images, [each for each in changes if isinstance(each, Jpeg)])
+
+
+def _through_curves(images: Tensor, curves: list[Curves]) -> Tensor:
+    tables = sent(np.stack([each.table.T for each in curves]), images.device)
+    return tables.gather(2, images.round().long().flatten(2)).view_as(images).float()
+
+
+def _blurred(images: Tensor, blurs: list[Blur]) -> Tensor:
+    """Every image by its own kernel, which a border of zeros brings to the size of the largest."""
+    count, channels, height, width = images.shape
+    reach = max(len(blur.kernel) for blur in blurs) // 2
+    kernels = np.stack([np.pad(blur.kernel, reach - len(blur.kernel) // 2) for blur in blurs])
+    weights = sent(kernels, images.device)[:, None].expand(-1, channels, -1, -1)
+    bordered = F.pad(images, (reach,) * 4, mode="reflect").flatten(0, 1)[None]
+    blurred = F.conv2d(bordered, weights.flatten(0, 1)[:, None], groups=count * channels)
+    return blurred.view(count, channels, height, width)
+
+
+def _noise_values(images: Tensor, noise: Noise, generator: torch.Generator | None) -> Tensor:
+    """For one of the images: `(3, H, W)`."""
+    (height, width), grain = images.shape[2:], noise.grain_px
+    rows, columns = -(-height // grain), -(-width // grain)
+    values = torch.randn((3, rows, 1, columns, 1), generator=generator, device=images.device) * noise.deviation
+    grains = values.expand(-1, -1, grain, -1, grain).reshape(3, rows * grain, columns * grain)
+    return grains[:, :height, :width]
+
+
+def _compressed(images: Tensor, jpegs: list[Jpeg]) -> Tensor:
+    from kornia.enhance import jpeg_codec_differentiable
+
+    # On the host: kornia looks whether they are in range, and would wait for a GPU to tell.
+    qualities = torch.tensor([float(each.quality) for each in jpegs])
+    return jpeg_codec_differentiable(images / 255, qualities).mul(255).round().clamp(0, 255)
 
 
 def photometric(strength: float, rng: np.random.Generator) -> Pixels:

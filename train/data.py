@@ -126,13 +126,15 @@ def empty_pairs(path: Path) -> list[Pair]:
     """The images of one folder or tar shard as pairs whose alpha is 0 everywhere, sorted by stem.
 
     Raises:
-        DataError: it is neither of the two, or holds no images.
+        DataError: it is neither of the two, holds no images, or two of one stem.
     """
-    images = {
-        name.stem: blob
-        for name, blob in members(path)
-        if name.suffix.lower() in SUFFIXES and name.parent.name not in MASK_FOLDERS and not name.name.startswith(".")
-    }
+    images: dict[str, Blob] = {}
+    for name, blob in members(path):
+        if name.suffix.lower() not in SUFFIXES or name.parent.name in MASK_FOLDERS or name.name.startswith("."):
+            continue
+        if name.stem in images:
+            raise DataError(f"{path} holds two images named {name.stem}; give each set as its own source")
+        images[name.stem] = blob
     if not images:
         raise DataError(f"{path} holds no images")
     return [Pair(stem, images[stem], None) for stem in sorted(images)]

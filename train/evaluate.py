@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from streamseg.cuda import in_order
 from streamseg.infer import Inset, network_input, normalise
 from train.augment import resize
 from train.data import Pair, Pixels
 from train.metrics import ImageScores, Scores, score_image, summarise
 from train.metrics.fmeasure import Alpha
 from train.pictures import Tile
+
+JUDGED_AHEAD = 32
+"""Mattes that may wait for their scores, which take longer than a GPU's network does."""
 
 Matting = Callable[[Tensor], Tensor]
 """Normalised RGB `(N, 3, h, w)` -> alpha `(N, 1, h, w)` in [0, 1]: a network in evaluation mode, or an engine's
@@ -33,7 +38,7 @@ def evaluate(matting: Matting, pairs: Sequence[Pair], size_px: int, squash: bool
 def judged(
     matting: Matting, pairs: Iterable[tuple[int, Pair]], size_px: int, squash: bool, device: torch.device
 ) -> Iterator[tuple[ImageScores, Tile]]:
-    """Scores each of the numbered pairs at its mask's own size, and hands on what was judged.
+    """Scores each of the numbered pairs at its mask's own size, on all cores, and hands on what was judged.
 
     Args:
         matting: what makes the mattes.
@@ -46,10 +51,16 @@ def judged(
     Raises:
         DataError: an image or mask does not decode, or their sizes differ.
     """
-    for index, pair in pairs:
-        image, mask = pair.load()
-        alpha = predict(matting, image, size_px, squash, device)
-        yield score_image(index, alpha, mask), Tile(image, mask, alpha, pair.stem)
+    with ThreadPoolExecutor() as pool:
+
+        def submit(numbered: tuple[int, Pair]) -> Callable[[], tuple[ImageScores, Tile]]:
+            index, pair = numbered
+            image, mask = pair.load()
+            alpha = predict(matting, image, size_px, squash, device)
+            scores = pool.submit(score_image, index, alpha, mask)
+            return lambda: (scores.result(), Tile(image, mask, alpha, pair.stem))
+
+        yield from in_order(pairs, submit, JUDGED_AHEAD)
 
 
 @torch.no_grad()

@@ -62,11 +62,11 @@ def export(net: U2Net, card: Card, out: Path, half: bool, calibration: Sequence[
         out: `.safetensors`; `.onnx`, float32 for any batch and size; `.int8.onnx`; or `.int8.xml` for OpenVINO.
         half: float16 instead of float32 in a .safetensors file.
         calibration: training pairs for int8.
-        check: pairs on which int8 must keep its max F; other formats are judged too where there are any.
+        check: pairs on which int8 must keep its max F and MAE; other formats are judged too where there are any.
 
     Raises:
         ConfigError: the name ends in none of these, int8 lacks its data, or `half` is asked of another format.
-        DataError: the network loses too much of its max F on the way.
+        DataError: the network loses too much of its max F or MAE on the way.
         OutputError: `out` cannot be written.
     """
     name = out.name.lower()
@@ -91,7 +91,7 @@ def export(net: U2Net, card: Card, out: Path, half: bool, calibration: Sequence[
 
 
 def _halved(net: U2Net, check: Sequence[Pair]) -> U2Net:
-    """The network in float16, once it holds its max F on `check`, where there is any."""
+    """The network in float16, once it holds its max F and MAE on `check`, where there is any."""
     halved = copy.deepcopy(net).half()
     if check:
         graph_cost(net, onnx_bytes(copy.deepcopy(halved).float(), {}), check)
@@ -123,8 +123,10 @@ def _training_data(data: Data) -> str:
         count = f"{len(set(find_pairs(data.root, sources)))} images"
     except DataError:  # the data may be elsewhere than the run folder by now
         count = "number of images not known at export"
+    rooms = f", {', '.join(dict.fromkeys(data.empty))} without masks" if data.empty else ""
+    webcam = f", {data.webcam_share:.0%} webcam frames of these people and rooms" if data.webcam_share else ""
     composed = f", {data.composite_share:.0%} composites of {data.composites}" if data.composite_share else ""
-    return f"{', '.join(sources)} ({count}){composed}; {TERMS}"
+    return f"{', '.join(sources)} ({count}){rooms}{webcam}{composed}; {TERMS}"
 
 
 def _recipe(config: Config, step: int) -> str:

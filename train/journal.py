@@ -29,7 +29,8 @@ class Journal:
     On a terminal a bar shows where the run is. What cannot be written is reported once and does not stop the training.
     """
 
-    def __init__(self, run: Path, total_steps: int, console: Console | None = None) -> None:
+    def __init__(self, run: Path, total_steps: int | None, console: Console | None = None) -> None:
+        """Writes nothing yet; `total_steps` is None where it is not known before `expect` tells."""
         self.run = run
         self.console = console or Console()
         self.tensorboard: SummaryWriter | None = None
@@ -55,6 +56,10 @@ class Journal:
             self._keep_until(self.run / name, step)
         self.tensorboard = _tensorboard(self.run, step)
         self.bar.update(self.task, completed=step)
+
+    def expect(self, total_steps: int) -> None:
+        """Takes that many steps for the whole on the bar."""
+        self.bar.update(self.task, total=total_steps)
 
     def line(self, text: str) -> None:
         """Adds a line for people."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 
 from streamseg.errors import ConfigError
 from streamseg.u2net import CONFIGS, U2Net
@@ -28,7 +28,7 @@ class Learner:
         self.config, self.device = config, device
         self.net = _network(config.model)
         _to_channels_last(self.net, device)
-        self.averaged = _average_of(self.net, config.optim.ema) if config.optim.ema else None
+        self.averaged = Average(self.net, config.optim.ema) if config.optim.ema else None
         self.optimizer = _optimizer(self.net, config.optim)
         self.amp_dtype = _amp_dtype(config.optim.amp, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp_dtype == torch.float16)
@@ -37,7 +37,7 @@ class Learner:
     @property
     def judged(self) -> U2Net:
         """The weights that are evaluated and exported: the average where there is one."""
-        return cast(U2Net, self.averaged.module) if self.averaged else self.net
+        return self.averaged.net if self.averaged else self.net
 
     def step(self, parts: Sequence[Sample], learning_rate: float) -> Tensor:
         """One step of the optimiser over the parts of a batch.
@@ -59,7 +59,7 @@ class Learner:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.averaged:
-            self.averaged.update_parameters(self.net)
+            self.averaged.update(self.net)
         return torch.stack(losses).sum()
 
     @property
@@ -95,7 +95,7 @@ class Learner:
             self.scaler.load_state_dict(state["scaler"])
         if self.averaged:
             self.judged.load_state_dict(state.get("ema", state["model"]))
-            self.averaged.n_averaged.fill_(step)
+            self.averaged.updates = step
 
     def _backward(self, part: Sample, share: float, last: bool) -> Tensor:
         """Adds one part's gradients and returns its share of the loss; processes exchange them with the last part."""
@@ -118,6 +118,31 @@ def freeze_statistics(net: nn.Module) -> None:
             module.eval()
 
 
+class Average:
+    """An exponential moving average of weights and statistics, whose memory is short while the run is young.
+
+    PyTorch's own, `AveragedModel`, keeps its count of updates in a tensor and waits for the GPU at each.
+    """
+
+    def __init__(self, net: U2Net, decay: float) -> None:
+        self.net, self.decay, self.updates = copy.deepcopy(net), decay, 0
+
+    @torch.no_grad()
+    def update(self, net: U2Net) -> None:
+        """Moves towards `net`; the first time, all the way."""
+        kept = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
+        pairs = list(zip(_tensors(self.net), _tensors(net), strict=True))
+        ours, theirs = ([pair[side] for pair in pairs if pair[0].is_floating_point()] for side in (0, 1))
+        torch._foreach_lerp_(ours, theirs, 1 - kept)
+        counts, latest = ([pair[side] for pair in pairs if not pair[0].is_floating_point()] for side in (0, 1))
+        torch._foreach_copy_(counts, latest)
+        self.updates += 1
+
+
+def _tensors(net: nn.Module) -> list[Tensor]:
+    return [*net.parameters(), *net.buffers()]
+
+
 def _network(model: Model) -> U2Net:
     if not model.start_from:
         return U2Net(CONFIGS[model.architecture])
@@ -132,17 +157,6 @@ def _network(model: Model) -> U2Net:
 def _to_channels_last(net: nn.Module, device: torch.device) -> None:
     """Moves `net` in place; convolutions are faster in this memory format."""
     net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _average_of(net: U2Net, decay: float) -> AveragedModel:
-    """An exponential moving average of weights and statistics, whose memory is short while the run is young."""
-
-    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
-        kept = min(decay, (1 + int(updates)) / (10 + int(updates)))
-        for ours, theirs in zip(averaged, current, strict=True):
-            ours.lerp_(theirs, 1 - kept) if ours.is_floating_point() else ours.copy_(theirs)
-
-    return AveragedModel(net, multi_avg_fn=cast(Callable[..., None], average), use_buffers=True)
 
 
 def _optimizer(net: U2Net, optim: Optim) -> torch.optim.Optimizer:

@@ -19,7 +19,7 @@ from train.composites import Composites
 from train.config import Config
 from train.data import LoadablePair, Pair, Pixels, check_pairs, empty_pairs, find_matches, find_pairs
 from train.resident import ResidentSet
-from train.schedule import Key, Plan, batches
+from train.schedule import Key, Plan, Progress, batches
 from train.webcam import WebcamFrames
 
 Sample = tuple[Tensor, Tensor]
@@ -44,13 +44,12 @@ class TrainingSet(Dataset[Sample]):
         self.webcam = WebcamFrames(sources.people, sources.rooms) if config.data.webcam_share else None
 
     def __getitem__(self, key: Key) -> Sample:
-        """The pair of `key` (step, index): image `(3, h, w)`, normalised, and alpha `(1, h, w)` in [0, 1]."""
-        step, index = key
+        """The pair of `key`: image `(3, h, w)`, normalised, and alpha `(1, h, w)` in [0, 1]."""
         settings, seed = self.config.augment, self.config.seed
-        rng = np.random.default_rng((seed, step, index))
-        phase = phase_at(settings, step / self.plan.total_steps)
-        shape = crop_shape(settings, phase, seed, step)
-        return augment(*self._pixels(index, rng), settings, phase, rng, shape)
+        rng = np.random.default_rng((seed, key.step, key.pair))
+        phase = phase_at(settings, key.progress)
+        shape = crop_shape(settings, phase, seed, key.step)
+        return augment(*self._pixels(key.pair, rng), settings, phase, rng, shape)
 
     def __getitems__(self, keys: list[Key]) -> list[Sample] | DataError:
         """The samples of a batch, or what is wrong with one: raised in a worker, it would arrive as a traceback."""
@@ -108,7 +107,12 @@ def check_training_set(data: TrainingSet, validation: Sequence[LoadablePair]) ->
 
 
 def training_batches(
-    data: TrainingSet, first_step: int, device: torch.device, rank: int = 0, ranks: int = 1
+    data: TrainingSet,
+    first_step: int,
+    device: torch.device,
+    rank: int = 0,
+    ranks: int = 1,
+    progress: Progress | None = None,
 ) -> Generator[Sample, None, None]:
     """This process's parts of each step from `first_step` to the last.
 
@@ -118,6 +122,7 @@ def training_batches(
         device: where the network trains; with `data.on_gpu` the set is held and augmented there.
         rank: this process's number.
         ranks: how many processes share each step.
+        progress: what the phases follow and the last step depends on; the plan's own if none is given.
 
     Yields:
         Images `(n, 3, h, w)`, normalised, and alphas `(n, 1, h, w)` in [0, 1].
@@ -125,10 +130,10 @@ def training_batches(
     Raises:
         DataError: an image or mask does not decode, or their sizes differ.
     """
-    keys = batches(data.plan, data.config.seed, first_step, rank, ranks)
+    keys = batches(data.plan, data.config.seed, first_step, rank, ranks, progress)
     if data.config.data.on_gpu:
-        held = ResidentSet(data.pairs, data.composites, data.config, device)
-        yield from (held.batch(part, data.plan.total_steps) for part in keys)
+        held = ResidentSet(data.pairs, data.composites, data.webcam, data.config, device)
+        yield from (held.batch(part) for part in keys)
         return
     for part in _loader(data, keys, device):
         if isinstance(part, DataError):

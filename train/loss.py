@@ -57,12 +57,13 @@ def haze_loss(alpha: Tensor, target: Tensor) -> Tensor:
 
     Args:
         alpha: what the network gives, `(N, 1, H, W)` in [0, 1].
-        target: the true alpha `(N, 1, H, W)`; any of it above zero counts as foreground.
+        target: the true alpha `(N, 1, H, W)`; it counts as foreground from a half on, since soft labels are nowhere
+            quite 0.
     """
     height, width = target.shape[-2:]
     window = 2 * round(FAR * math.hypot(height, width)) + 1
     # The square window is applied as a column and a row, which is far cheaper.
-    near = F.max_pool2d(target, (window, 1), stride=1, padding=(window // 2, 0))
+    near = F.max_pool2d((target >= 0.5).float(), (window, 1), stride=1, padding=(window // 2, 0))
     near = F.max_pool2d(near, (1, window), stride=1, padding=(0, window // 2))
     far = near == 0
     return (alpha * far).sum() / far.sum().clamp(min=1)

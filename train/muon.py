@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, overload
 
@@ -46,42 +47,62 @@ class Muon(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Moves every parameter that has a gradient; `closure` is not used."""
         for group in self.param_groups:
-            update = _muon_update if group["orthogonal"] else _adam_update
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    change = update(parameter.grad, self.state[parameter])
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-group["lr"])
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not moved:
+                continue
+            updates = _muon_updates if group["orthogonal"] else _adam_updates
+            changes = updates([parameter.grad for parameter in moved], [self.state[parameter] for parameter in moved])
+            torch._foreach_mul_(moved, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(moved, changes, alpha=-group["lr"])
         return None
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """`(rows, columns)` -> about the nearest matrix whose singular values are all 1, by Newton-Schulz iteration."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    x: Tensor = matrix.T if tall else matrix
-    x = x / (x.norm() + EPSILON)
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """`(..., rows, columns)` -> about the nearest matrices whose singular values are all 1, by Newton-Schulz steps."""
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x: Tensor = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + EPSILON)
     a, b, c = QUINTIC
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
-def _muon_update(gradient: Tensor, state: dict[str, Any]) -> Tensor:
-    """Nesterov momentum, made orthogonal."""
-    momentum: Tensor = state.setdefault("momentum", torch.zeros_like(gradient))
-    momentum.lerp_(gradient, 1 - MOMENTUM)
-    matrix = gradient.lerp(momentum, MOMENTUM).flatten(1)
-    update: Tensor = orthogonalised(matrix) * (ADAM_RMS * math.sqrt(max(matrix.shape)))
-    return update.view_as(gradient)
+def _muon_updates(gradients: list[Tensor], states: list[dict[str, Any]]) -> list[Tensor]:
+    """Nesterov momentum, made orthogonal; kernels of one shape together, since a GPU's time goes into being called."""
+    momenta = _kept("momentum", gradients, states)
+    torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+    directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)
+    alike: dict[torch.Size, list[int]] = defaultdict(list)
+    for place, direction in enumerate(directions):
+        alike[direction.shape].append(place)
+    updates = list(directions)
+    for shape, places in alike.items():
+        matrices = torch.stack([directions[place] for place in places]).flatten(2)
+        scaled = orthogonalised(matrices) * (ADAM_RMS * math.sqrt(max(matrices.shape[1:])))
+        for place, update in zip(places, scaled, strict=True):
+            updates[place] = update.view(shape)
+    return updates
 
 
-def _adam_update(gradient: Tensor, state: dict[str, Any]) -> Tensor:
+def _adam_updates(gradients: list[Tensor], states: list[dict[str, Any]]) -> list[Tensor]:
     """Kingma and Ba, arXiv:1412.6980, algorithm 1."""
-    first: Tensor = state.setdefault("first", torch.zeros_like(gradient))
-    second: Tensor = state.setdefault("second", torch.zeros_like(gradient))
-    steps: int = state.get("steps", 0) + 1
-    state["steps"] = steps
-    first.lerp_(gradient, 1 - BETAS[0])
-    second.lerp_(gradient * gradient, 1 - BETAS[1])
-    unbiased: Tensor = first / (1 - BETAS[0] ** steps)
-    return unbiased.div_((second / (1 - BETAS[1] ** steps)).sqrt_().add_(EPSILON))
+    for state in states:
+        state["steps"] = state.get("steps", 0) + 1
+    first, second = (_kept(name, gradients, states) for name in ("first", "second"))
+    torch._foreach_lerp_(first, gradients, 1 - BETAS[0])
+    torch._foreach_lerp_(second, torch._foreach_mul(gradients, gradients), 1 - BETAS[1])
+    updates = torch._foreach_div(first, [1 - BETAS[0] ** state["steps"] for state in states])
+    roots = torch._foreach_sqrt(torch._foreach_div(second, [1 - BETAS[1] ** state["steps"] for state in states]))
+    torch._foreach_add_(roots, EPSILON)
+    torch._foreach_div_(updates, roots)
+    return list(updates)
+
+
+def _kept(name: str, gradients: list[Tensor], states: list[dict[str, Any]]) -> list[Tensor]:
+    """What is remembered of each parameter, from zero on."""
+    for gradient, state in zip(gradients, states, strict=True):
+        if name not in state:
+            state[name] = torch.zeros_like(gradient)
+    return [state[name] for state in states]

@@ -15,11 +15,15 @@ IMAGES = 48
 
 
 def are_folded(net: U2Net) -> bool:
-    """Whether every batch norm only shifts, as `streamseg.official` imports networks whose norms were folded."""
-    return all(
+    """Whether every batch norm only shifts, as `streamseg.official` imports networks whose norms were folded.
+
+    Those of a new network do nothing at all: their means are zero.
+    """
+    blocks = list(_blocks(net))
+    return any(bool(block.mean.any()) for block in blocks) and all(
         bool((block.scale == 1).all() and (block.shift == 0).all())
-        and torch.allclose(block.variance + block.eps, torch.ones_like(block.variance))
-        for block in _blocks(net)
+        and torch.allclose(block.variance, torch.ones_like(block.variance), atol=1e-4)
+        for block in blocks
     )
 
 

@@ -1,26 +1,38 @@
-"""A training set that lies on the GPU as bytes and is augmented there, so that no CPU core is waited for."""
+"""A training set that lies on the GPU as bytes and is augmented there, so that no CPU core is waited for.
+
+Pictures are resized and cropped one by one, in three operations each; all else is done to a whole batch. Nothing waits
+for the device, so that a GPU gets its next step while it still works on the last.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from streamseg.cuda import in_order, sent
 from streamseg.errors import DataError
-from streamseg.infer import normalise
-from train.augment import View, phase_at
-from train.cache import reduced
-from train.camera import draw_changes, on_device
+from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD
+from train.augment import View, crop_shape, phase_at
+from train.cache import AT_ONCE, reduced
+from train.camera import Change, draw_changes, on_device
 from train.composites import Composites
 from train.config import Config
 from train.data import LoadablePair, Pixels
 from train.schedule import Key
+from train.webcam import WebcamFrames
+
+Item = TypeVar("Item")
 
 RENDERED = 2000
-"""Composites that are made once, at the start; crops, flips and cameras make them different each time."""
+"""Composites, and webcam frames, that are made once, at the start; crops, flips and cameras make them different each
+time."""
 
 
 class ResidentSet:
@@ -30,52 +42,68 @@ class ResidentSet:
     """
 
     def __init__(
-        self, pairs: Sequence[LoadablePair], composites: Composites | None, config: Config, device: torch.device
+        self,
+        pairs: Sequence[LoadablePair],
+        composites: Composites | None,
+        webcam: WebcamFrames | None,
+        config: Config,
+        device: torch.device,
     ) -> None:
-        """Decodes everything.
+        """Decodes and renders everything, on all cores; a pair that is named twice is held once.
 
         Raises:
-            DataError: a pair does not load, or the device has no room for the set.
+            DataError: a picture does not load, or the device has no room for the set.
         """
         self.config, self.device = config, device
         short_side_px = config.data.cache_px
-        self.pictures = self._moved(reduced(*pair.load(), short_side_px) for pair in pairs)
-        rng = np.random.default_rng(config.seed)
-        frames = (composites.frame(short_side_px, rng) for _ in range(RENDERED)) if composites else ()
-        self.composites = self._moved(frames)
+        unique = list(dict.fromkeys(pairs))
+        held = dict(zip(unique, self._moved(unique, lambda pair: reduced(*pair.load(), short_side_px)), strict=True))
+        self.pictures = [held[pair] for pair in pairs]
+        self.composites, self.webcam = self._rendered(composites), self._rendered(webcam)
+        mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
+        self._mean, self._std = mean.to(device), std.to(device)
 
-    def batch(self, keys: Sequence[Key], total_steps: int) -> tuple[Tensor, Tensor]:
-        """Images `(n, 3, c, c)`, normalised, and alphas `(n, 1, c, c)` in [0, 1] of the keys (step, index)."""
-        samples = [self._sample(step, index, total_steps) for step, index in keys]
-        pictures = torch.stack(samples)
-        return normalise(pictures[:, :3]), pictures[:, 3:] / 255
+    @torch.no_grad()
+    def batch(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
+        """Images `(n, 3, h, w)`, normalised, and alphas `(n, 1, h, w)` in [0, 1]; all keys must be of one step."""
+        pictures, views, changes = zip(*(self._drawn(key) for key in keys), strict=True)
+        seen = shown(pictures, views, self.config.augment.antialias)
+        images = on_device(seen[:, :3], changes, lambda n: self._generator(keys[n]))
+        return (images - self._mean) / self._std, seen[:, 3:] / 255
 
-    def _sample(self, step: int, index: int, total_steps: int) -> Tensor:
-        """One augmented picture `(4, c, c)`, float32 in 0..255."""
-        rng = np.random.default_rng((self.config.seed, step, index))
-        generator = torch.Generator(self.device).manual_seed(self._noise_seed(step, index))
-        phase = phase_at(self.config.augment, step / total_steps)
-        picture = self._picture(index, rng)
-        view = View.draw(picture.shape[1], picture.shape[2], self.config.augment, phase, rng)
-        seen = shown(picture, view, self.config.augment.antialias)
-        image = seen[:3]
-        for change in draw_changes(self.config.augment, phase.crop_px, rng):
-            image = on_device(image, change, generator)
-        return torch.cat((image, seen[3:]))
+    def _drawn(self, key: Key) -> tuple[Tensor, View, list[Change]]:
+        """A picture, what is seen of it, and what the camera does to that; in the order of `TrainingSet`'s draws."""
+        augment, seed = self.config.augment, self.config.seed
+        rng = np.random.default_rng((seed, key.step, key.pair))
+        picture, phase = self._picture(key.pair, rng), phase_at(augment, key.progress)
+        shape = crop_shape(augment, phase, seed, key.step)
+        view = View.draw(picture.shape[1], picture.shape[2], augment, phase, rng, shape)
+        return picture, view, list(draw_changes(augment, phase.crop_px, rng))
 
-    def _noise_seed(self, step: int, index: int) -> int:
-        """A seed of its own, so that the draws from the sample's generator stay those of `TrainingSet`."""
-        return int(np.random.SeedSequence((self.config.seed, step, index)).generate_state(1, np.uint64)[0] >> 1)
+    def _generator(self, key: Key) -> torch.Generator:
+        """Has a seed of its own, so that the draws from the sample's generator stay those of `TrainingSet`."""
+        seed = np.random.SeedSequence((self.config.seed, key.step, key.pair)).generate_state(1, np.uint64)[0] >> 1
+        return torch.Generator(self.device).manual_seed(int(seed))
 
     def _picture(self, index: int, rng: np.random.Generator) -> Tensor:
-        if self.composites and rng.random() < self.config.data.composite_share:
+        """The pair itself, or in its place a webcam's frame or a composite."""
+        data = self.config.data
+        if self.webcam and rng.random() < data.webcam_share:
+            return self.webcam[rng.integers(len(self.webcam))]
+        if self.composites and rng.random() < data.composite_share:
             return self.composites[rng.integers(len(self.composites))]
         return self.pictures[index]
 
-    def _moved(self, pictures: Iterable[tuple[Pixels, Pixels]]) -> list[Tensor]:
-        moved = []
+    def _rendered(self, made: Composites | WebcamFrames | None) -> list[Tensor]:
+        if made is None:
+            return []
+        short_side_px, seed = self.config.data.cache_px, self.config.seed
+        return self._moved(range(RENDERED), lambda n: made.frame(short_side_px, np.random.default_rng((seed, n))))
+
+    def _moved(self, items: Iterable[Item], load: Callable[[Item], tuple[Pixels, Pixels]]) -> list[Tensor]:
+        moved: list[Tensor] = []
         try:
-            for image, mask in pictures:
+            for image, mask in _loaded(items, load):
                 planes = np.concatenate((image, mask[..., None]), axis=2).transpose(2, 0, 1)
                 moved.append(torch.from_numpy(np.ascontiguousarray(planes)).to(self.device))
         except torch.OutOfMemoryError as error:
@@ -86,21 +114,28 @@ class ResidentSet:
         return moved
 
 
-def shown(picture: Tensor, view: View, antialias: bool) -> Tensor:
-    """A view of uint8 `(C, H, W)`: float32 `(C, c, c)` of whole levels in 0..255."""
-    resized = F.interpolate(picture[None].float(), view.size, mode="bilinear", align_corners=False, antialias=antialias)
-    top, bottom, left, right = view.border
-    if any(view.border):
-        resized = _mirrored(resized, 2, top, bottom)
-        resized = _mirrored(resized, 3, left, right)
-    y, x = view.corner
-    crop = resized[0, :, y : y + view.shape[0], x : x + view.shape[1]]
-    flips = [axis for axis, flipped in ((1, view.upside_down), (2, view.mirrored)) if flipped]
-    return crop.flip(flips).round().clamp(0, 255)
+def _loaded(items: Iterable[Item], load: Callable[[Item], tuple[Pixels, Pixels]]) -> Iterator[tuple[Pixels, Pixels]]:
+    with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
+        yield from in_order(items, lambda item: pool.submit(load, item).result, AT_ONCE)
 
 
-def _mirrored(pictures: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """Rows or columns mirrored at the edges, as often as it takes; `F.pad` mirrors at most once."""
-    length = pictures.shape[axis]
+def shown(pictures: Sequence[Tensor], views: Sequence[View], antialias: bool) -> Tensor:
+    """Views of one shape of uint8 `(C, H, W)` of any: float32 `(n, C, h, w)` of whole levels in 0..255."""
+    device = pictures[0].device
+    rows, columns = (sent(np.stack([_places(view, axis) for view in views]), device) for axis in (0, 1))
+    crops = []
+    for n, (picture, view) in enumerate(zip(pictures, views, strict=True)):
+        whole = F.interpolate(
+            picture[None].float(), view.size, mode="bilinear", align_corners=False, antialias=antialias
+        )
+        crops.append(whole[0][:, rows[n][:, None], columns[n]])
+    return torch.stack(crops).round().clamp(0, 255)
+
+
+def _places(view: View, axis: int) -> npt.NDArray[np.int64]:
+    """The rows (axis 0) or columns (1) of the resized picture that the view shows, in its order."""
+    length, first = view.size[axis], view.corner[axis]
+    before, after = view.border[2 * axis : 2 * axis + 2]
     places = np.pad(np.arange(length), (before, after), mode="reflect" if length > 1 else "edge")
-    return pictures.index_select(axis, torch.from_numpy(places).to(pictures.device))
+    seen = places[first : first + view.shape[axis]]
+    return seen[::-1] if (view.upside_down, view.mirrored)[axis] else seen

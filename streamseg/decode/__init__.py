@@ -1,12 +1,13 @@
-"""Station 1: a video file, photo, image folder, camera or test pattern becomes frames."""
+"""Station 1: a video file, animation, photo, image folder, camera or test pattern becomes frames."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from streamseg.decode.animation import READ_HERE, Animation
 from streamseg.decode.base import Source, check_seekable
 from streamseg.decode.camera import Camera, Paced
-from streamseg.decode.images import IMAGE_SUFFIXES, ImageFiles
+from streamseg.decode.images import IMAGE_SUFFIXES, ImageFiles, animation_format
 from streamseg.decode.stretch import WHOLE, Stretch
 from streamseg.decode.video import VideoFile, is_test_pattern, open_test_pattern
 from streamseg.errors import InputError
@@ -15,11 +16,11 @@ __all__ = ["IMAGE_SUFFIXES", "Source", "Stretch", "open_camera", "open_source"]
 
 
 def open_source(spec: str, stretch: Stretch = WHOLE) -> Source:
-    """Opens a video file, photo, folder of photos, or the test pattern (`testsrc` or `testsrc=1280x720`).
+    """Opens a video file, animation, photo, folder of photos, or the test pattern (`testsrc` or `testsrc=1280x720`).
 
     Args:
         spec: a path, or the name of the test pattern.
-        stretch: the part of a video file that is wanted.
+        stretch: the part that is wanted; the test pattern has no parts.
 
     Raises:
         InputError: there is nothing at `spec` that holds pictures, or nothing in that stretch of it; the message says
@@ -31,8 +32,14 @@ def open_source(spec: str, stretch: Stretch = WHOLE) -> Source:
     check_seekable(path)
     if not path.exists():
         raise InputError(f"no such file or folder: {spec}")
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageFiles(path)
+    if path.is_dir():
+        return ImageFiles(path, stretch)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        moving = animation_format(path)
+        if not moving:
+            return ImageFiles(path, stretch)
+        if moving in READ_HERE:
+            return Animation(path, stretch)
     return VideoFile(spec, stretch=stretch)
 
 

@@ -1,87 +1,316 @@
-"""Photos: one, or a folder of them."""
+"""Still pictures as they are seen: whatever a file holds comes out upright, in sRGB, in 8 bits and with its alpha.
+
+This is the one reader of stills: photos, backgrounds and folders of pictures all come through it.
+"""
 
 from __future__ import annotations
 
+import re
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import Base
+from PIL.Image import Transpose
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from streamseg.decode.base import ClosingSource, check_size, size_text
+from streamseg.decode.profiles import in_srgb
+from streamseg.decode.stretch import WHOLE, Stretch
 from streamseg.errors import InputError
 from streamseg.frames import Frame, Pixels, VideoInfo
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-MAY_HAVE_ALPHA = (".png", ".webp", ".tif", ".tiff")
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "HEIF": (".heic", ".heif", ".hif"),
+    "AVIF": (".avif",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "JPEG2000": (".jp2",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+"""What is read, by Pillow's names, with the suffixes that it is found under; the content decides which it is."""
+
+IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+ANIMATED_FORMATS = ("PNG", "WEBP", "AVIF", "GIF")
 FOLDER_RATE = Fraction(25)
+
+MOST_PIXELS = 2**30
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many; its own limit is below what phones take.
+
+UPRIGHT = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+"""EXIF's orientations and what undoes them."""
+
+TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""The last two are those of BigTIFF, whose header is twice as long."""
+
+TIFF_PROFILE, TIFF_EXTRA_SAMPLES = 34675, 338
+PREMULTIPLIED = 1
+"""What TIFF's tag of extra samples says where alpha has been multiplied into the colours."""
 
 
 class ImageFiles(ClosingSource):
     """One photo, or a folder of photos of one size as a clip of 25 frames a second."""
 
-    def __init__(self, path: Path) -> None:
-        self._paths = images_in(path) if path.is_dir() else [path]
-        first = read_image(self._paths[0])
-        check_size(first.shape, str(self._paths[0]))
-        self._size = first.shape
-        self.info = VideoInfo(first.shape[1], first.shape[0], FOLDER_RATE, 1 / FOLDER_RATE, len(self._paths))
+    def __init__(self, path: Path, stretch: Stretch = WHOLE) -> None:
+        """Reads the first picture.
+
+        Args:
+            path: a picture or a folder of pictures.
+            stretch: the part of the clip that is wanted; the frames' times count from its start.
+
+        Raises:
+            InputError: the first picture cannot be read, or there is none in that stretch.
+        """
+        paths = images_in(path) if path.is_dir() else [path]
+        self._paths = [each for index, each in enumerate(paths) if stretch.holds(index / FOLDER_RATE)]
+        if not self._paths:
+            raise InputError(f"{path} has no picture at that time: it lasts {float(len(paths) / FOLDER_RATE):g} s")
+        self._first = read_image(self._paths[0])
+        check_size(self._first.shape, str(self._paths[0]))
+        height, width = self._first.shape[:2]
+        self.info = VideoInfo(width, height, FOLDER_RATE, 1 / FOLDER_RATE, len(self._paths))
 
     def __iter__(self) -> Iterator[Frame]:
-        for index, path in enumerate(self._paths):
+        yield Frame(0, Fraction(0), self._first, time.monotonic())
+        for index, path in enumerate(self._paths[1:], 1):
             pixels = read_image(path)
-            if pixels.shape[:2] != self._size[:2]:
-                first = f"{self._paths[0].name} is {size_text(self._size)}"
+            if pixels.shape[:2] != self._first.shape[:2]:
+                first = f"{self._paths[0].name} is {size_text(self._first.shape)}"
                 raise InputError(f"{path} is {size_text(pixels.shape)} but {first}; all must be alike")
             yield Frame(index, index / FOLDER_RATE, pixels, time.monotonic())
 
 
 def read_image(path: Path) -> Pixels:
-    """Reads a picture upright as RGB `(H, W, 3)`, or as RGBA `(H, W, 4)` where it has alpha.
+    """Reads a picture upright as sRGB `(H, W, 3)`, or with straight alpha as `(H, W, 4)` where it has alpha.
+
+    Of an animation, or of a file with several pictures, it is the first one.
 
     Raises:
-        InputError: the file is missing or is not a picture.
+        InputError: the file is missing, damaged, or not a picture.
     """
-    if path.suffix.lower() in MAY_HAVE_ALPHA:
-        whole = read_image_bgr(path, cv2.IMREAD_UNCHANGED)
-        if whole.ndim == 3 and whole.shape[2] == 4:
-            return cv2.cvtColor(whole, cv2.COLOR_BGRA2RGBA).astype(np.uint8, copy=False)
-    return cv2.cvtColor(read_image_bgr(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    with open_picture(path) as picture:
+        return pixels_of(_deep(path, picture) if _loses_depth(picture) else picture)
 
 
-def read_image_bgr(path: Path, mode: int) -> Pixels:
-    """Reads a picture as OpenCV decodes it under `mode`, whatever characters its name has.
+@contextmanager
+def open_picture(path: Path) -> Iterator[Image.Image]:
+    """Opens a picture, with what goes wrong while it is open told in one line.
 
     Raises:
-        InputError: the file is missing or is not a picture.
+        InputError: the file is missing, damaged, or not a picture.
     """
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        pixels = cv2.imdecode(data, mode) if data.size else None
-    except cv2.error as error:
-        raise InputError(f"{path} is damaged, or larger than the 1,000 megapixels that can be read") from error
-    if pixels is None:
-        raise InputError(f"{path} is not a picture that can be read ({', '.join(IMAGE_SUFFIXES)})")
-    if pixels.dtype == np.uint16:  # Only IMREAD_UNCHANGED keeps 16 bits.
-        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
-    return pixels.astype(np.uint8, copy=False)
+        with _identified(path) as picture:
+            yield picture
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        known = ", ".join(IMAGE_SUFFIXES)
+        raise InputError(f"{path} is not a picture that can be read, or is badly damaged ({known})") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path} is larger than the {MOST_PIXELS // 2**20:,} megapixels that can be read") from error
+    except Exception as error:  # Decoders raise whatever they stumble over in a damaged file.
+        if isinstance(error, OSError) and error.errno:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path} is damaged, or too large for the memory there is: {reason}") from error
+
+
+def pixels_of(picture: Image.Image) -> Pixels:
+    """An opened picture, or the one of an animation that was sought, as `read_image` gives it."""
+    with _quiet():
+        picture.load()
+        return as_seen(_in_eight_bits(picture), picture)
+
+
+def as_seen(stored: Image.Image, picture: Image.Image) -> Pixels:
+    """Turns what was decoded of `picture` (mode L, LA, RGB, RGBA or CMYK) upright and into sRGB."""
+    seen = in_srgb(stored, picture.info.get("icc_profile"))
+    turn = UPRIGHT.get(picture.getexif().get(Base.Orientation, 1))
+    return np.array(seen if turn is None else seen.transpose(turn))
+
+
+def animation_format(path: Path) -> str | None:
+    """Pillow's name of the format if the file is an animation; None for any other picture.
+
+    Raises:
+        InputError: the file is missing, damaged, or not a picture.
+    """
+    with open_picture(path) as picture:
+        return picture.format if count_pictures(picture) > 1 else None
+
+
+def count_pictures(picture: Image.Image) -> int:
+    """How many pictures an animation has; 1 for all else."""
+    if picture.format not in ANIMATED_FORMATS:
+        return 1  # Pages, or the same again in other sizes and exposures.
+    # A PNG may hold one more, for viewers that do not know of animations.
+    return getattr(picture, "n_frames", 1) - bool(picture.info.get("default_image"))
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The pictures of a folder in the order of their names.
+    """The pictures of a folder in the order of the numbers and names that they have.
 
     Raises:
         InputError: there are none, or the folder may not be read.
     """
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
+    # macOS puts ._NAME beside files on foreign disks; there is no picture in them.
+    paths = [path for path in paths if not path.name.startswith("._")]
     if not paths:
         raise InputError(f"the folder {folder} holds no pictures ({', '.join(IMAGE_SUFFIXES)})")
-    return paths
+    return sorted(paths, key=natural_order)
+
+
+def natural_order(path: Path) -> tuple[list[str | int], str]:
+    """What names are sorted by so that frame2 comes before frame12."""
+    parts = re.split("([0-9]+)", path.stem.casefold())
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name
+
+
+@contextmanager
+def _identified(path: Path) -> Iterator[Image.Image]:
+    """The file as Pillow knows it; a TIFF of numbers that Pillow has no place for as OpenCV decodes it."""
+    with path.open("rb") as file:
+        beginning = file.read(12)
+        file.seek(0)
+        if beginning[4:8] == b"ftyp":
+            _learn_heif()
+        try:
+            with _quiet():
+                picture = Image.open(file, formats=_known_formats())
+        except UnidentifiedImageError:
+            if not beginning.startswith(TIFF_BEGINNINGS):
+                raise
+            yield _deep_tiff(path)
+            return
+        with picture:
+            yield picture
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Pillow's warnings of odd metadata, which nobody can do anything about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _known_formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+@cache
+def _learn_heif() -> None:
+    """Teaches Pillow the format, when it is first met: the library takes a moment to load."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+
+def _in_eight_bits(picture: Image.Image) -> Image.Image:
+    """A loaded picture of any mode as one of mode L, LA, RGB, RGBA or CMYK."""
+    if picture.mode.startswith(("I", "F")):
+        numbers = np.asarray(picture)
+        grey = Image.fromarray(_levels(numbers))
+        if picture.has_transparency_data:  # One of the levels stands for nothing.
+            grey.putalpha(Image.fromarray(np.where(numbers == picture.info["transparency"], 0, 255).astype(np.uint8)))
+        return grey
+    is_grey = picture.mode in ("1", "L", "LA", "La")
+    if picture.has_transparency_data:
+        mode = "LA" if is_grey else "RGBA"
+    else:
+        mode = "L" if is_grey else "CMYK" if picture.mode == "CMYK" else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _loses_depth(picture: Image.Image) -> bool:
+    """Whether Pillow would drop the lower 8 of 16 bits."""
+    if not isinstance(picture, PngImageFile | TiffImageFile) or picture.mode not in ("RGB", "RGBA") or not picture.tile:
+        return False
+    return ";16" in str(picture.tile[0].args)
+
+
+def _deep(path: Path, picture: Image.Image) -> Image.Image:
+    """A picture of 16 bits; OpenCV turns a TIFF upright by itself, but not a PNG."""
+    if picture.format == "TIFF":
+        return _deep_tiff(path)
+    made = _from_opencv(_decoded(path))
+    made.info["icc_profile"] = picture.info.get("icc_profile")
+    made.getexif()[Base.Orientation] = picture.getexif().get(Base.Orientation, 1)
+    return made
+
+
+def _deep_tiff(path: Path) -> Image.Image:
+    """A TIFF of 16 bits or of floats."""
+    with path.open("rb") as file:
+        header = file.read(8)
+        tags = ImageFileDirectory_v2(header + (file.read(8) if b"+" in header[:4] else b""))
+        file.seek(tags.next)
+        tags.load(file)
+    made = _from_opencv(_decoded(path), PREMULTIPLIED in tags.get(TIFF_EXTRA_SAMPLES, ()))
+    made.info["icc_profile"] = tags.get(TIFF_PROFILE)
+    return made
+
+
+def _decoded(path: Path) -> npt.NDArray[Any]:
+    """The file's own numbers, grey, BGR or BGRA; paths with any characters are no matter."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # It would print warnings above our one line.
+    numbers = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if numbers is None:
+        raise UnidentifiedImageError(path)
+    return numbers
+
+
+def _from_opencv(numbers: npt.NDArray[Any], premultiplied: bool = False) -> Image.Image:
+    levels = _levels(_straight(numbers) if premultiplied else numbers)
+    if levels.ndim == 2:
+        return Image.fromarray(levels)
+    return Image.fromarray(cv2.cvtColor(levels, cv2.COLOR_BGRA2RGBA if levels.shape[2] == 4 else cv2.COLOR_BGR2RGB))
+
+
+def _straight(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Colours that alpha was multiplied into, `(H, W, 4)` of 16 bits or floats -> floats with straight alpha."""
+    whole = 1 if np.issubdtype(numbers.dtype, np.floating) else 65535
+    straight = (numbers / np.float32(whole)).astype(np.float32, copy=False)
+    alpha = straight[..., 3:]
+    np.divide(straight[..., :3], alpha, straight[..., :3], where=alpha > 0)
+    return straight
+
+
+def _levels(numbers: npt.NDArray[Any]) -> Pixels:
+    """Integers of 16 bits, or floats in [0, 1], to levels of 255; what is beyond is white, what is no number black."""
+    if np.issubdtype(numbers.dtype, np.floating):
+        light = np.nan_to_num(numbers, posinf=1, neginf=0).clip(0, 1)
+        levels: Pixels = np.rint(light * np.float32(255)).astype(np.uint8)
+        return levels
+    if numbers.dtype == np.uint8:
+        return numbers
+    words = numbers.clip(0, 65535).astype(np.uint16)
+    return cv2.convertScaleAbs(words, alpha=1 / 257).astype(np.uint8, copy=False)

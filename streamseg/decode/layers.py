@@ -6,6 +6,7 @@ FFmpeg 9 does this by itself; the one inside PyAV, of 8.1, sees the layer and le
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import av
@@ -15,7 +16,8 @@ from av.video.codeccontext import VideoCodecContext
 from streamseg import hevc
 from streamseg.frames import samples
 
-Decode: TypeAlias = "Callable[[Packet[Any]], list[av.VideoFrame]]"
+Decode: TypeAlias = "Callable[[Packet[Any] | None], list[av.VideoFrame]]"
+"""The pictures that are ready after a packet, or those that are left after None."""
 
 
 def has_alpha_layer(box: bytes) -> bool:
@@ -31,15 +33,33 @@ class WithAlphaLayer:
         self._length_bytes = hevc.sample_length_bytes(box)
         sets = [nal for nal in hevc.configured_units(box) if hevc.nal_type(nal) != hevc.PREFIX_SEI]
         self._colours, self._alpha = (_decoder(_sets_of(layer, sets)) for layer in (0, hevc.ALPHA_LAYER))
-        self._waiting: dict[int | None, av.VideoFrame] = {}
+        self._mattes: dict[int | None, av.VideoFrame | None] = {}
 
-    def __call__(self, packet: Packet[Any]) -> list[av.VideoFrame]:
-        """The frames that are ready after a packet, or those that are left after an empty one."""
+    def __call__(self, packet: Packet[Any] | None) -> list[av.VideoFrame]:
+        """See `Decode`; a picture whose matte does not decode is left out.
+
+        Raises:
+            av.FFmpegError: the colours do not decode.
+        """
+        colours, matte = (None, None) if packet is None else self._layers(packet)
+        if packet is not None and matte is not None:
+            self._mattes[packet.pts] = None
+        with suppress(av.FFmpegError):
+            self._mattes.update((frame.pts, frame) for frame in _decoded(self._alpha, packet, matte))
+        ready = _decoded(self._colours, packet, colours)
+        return [joined for frame in ready if (joined := self._joined(frame)) is not None]
+
+    def _layers(self, packet: Packet[Any]) -> tuple[Packet[Any] | None, Packet[Any] | None]:
         units = list(hevc.without_lengths(bytes(packet), self._length_bytes))
-        for matte in self._alpha.decode(_layer(packet, units, hevc.ALPHA_LAYER)):
-            self._waiting[matte.pts] = matte
-        ready = self._colours.decode(_layer(packet, units, 0))
-        return [_joined(frame, self._waiting.pop(frame.pts, None)) for frame in ready]
+        return _layer(packet, units, 0), _layer(packet, units, hevc.ALPHA_LAYER)
+
+    def _joined(self, frame: av.VideoFrame) -> av.VideoFrame | None:
+        """A frame of yuva420p, opaque where it came without a matte; None if its matte did not decode."""
+        if frame.pts not in self._mattes:
+            return _joined(frame, None)
+        matte = self._mattes.pop(frame.pts)
+        is_whole = matte is not None and (matte.width, matte.height) == (frame.width, frame.height)
+        return _joined(frame, matte) if is_whole else None
 
 
 def _decoder(sets: list[bytes]) -> VideoCodecContext:
@@ -57,18 +77,21 @@ def _sets_of(layer: int, sets: list[bytes]) -> list[bytes]:
 
 
 def _layer(packet: Packet[Any], units: list[bytes], layer: int) -> Packet[Any] | None:
-    """The packet with one layer's units alone; None, which flushes a decoder, if it is the empty last one."""
-    if not packet.size:
-        return None
+    """The packet with one layer's units alone, if it has any."""
     own: Packet[Any] = Packet(
         hevc.with_start_codes(hevc.at_layer(nal, 0) for nal in units if hevc.layer_of(nal) == layer)
     )
     own.pts, own.dts, own.time_base = packet.pts, packet.dts, packet.time_base
-    return own
+    return own if own.size else None
+
+
+def _decoded(decoder: VideoCodecContext, packet: Packet[Any] | None, own: Packet[Any] | None) -> list[av.VideoFrame]:
+    """What a decoder makes of its part of a packet; the end, which is None, flushes it, and nothing must not."""
+    return [] if own is None and packet is not None else decoder.decode(own)
 
 
 def _joined(frame: av.VideoFrame, matte: av.VideoFrame | None) -> av.VideoFrame:
-    """A frame of yuva420p; where a matte is missing, all of it is opaque."""
+    """A frame of yuva420p; without a matte, all of it is opaque."""
     joined = av.VideoFrame(frame.width, frame.height, "yuva420p")
     for ours, theirs in zip(joined.planes, frame.planes, strict=False):
         samples(ours)[:] = samples(theirs)

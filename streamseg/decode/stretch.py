@@ -31,6 +31,10 @@ class Stretch:
             raise InputError(f"the end {end} does not come after the start {start or 0}")
         return stretch
 
+    def holds(self, time: Fraction) -> bool:
+        """Whether a picture at `time` is in it."""
+        return self.start <= time and (self.end is None or time < self.end)
+
 
 WHOLE = Stretch()
 

@@ -30,10 +30,10 @@ class TorchEngine:
         if threads:
             torch.set_num_threads(threads)  # of the whole process: PyTorch knows no others
         place = device or cuda.best_device()
-        self.device = str(place)
         self.place, self._dtype = place, cuda.inference_dtype(place)
         fused = FusedU2Net(net)
         self._net = fused.to(place, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = cuda.told(place)
 
     def compile(self) -> None:
         """Before the first frame: a minute of work for every size of frames, which are then faster."""

@@ -1,4 +1,4 @@
-"""Station 5: finished frames become a file, a picture sequence, a window or a virtual camera."""
+"""Station 5: finished frames become a file, an animation, a picture sequence, a window or a virtual camera."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from streamseg.atomic import followed
 from streamseg.config import OutputSettings
 from streamseg.errors import OutputError
 from streamseg.frames import Kind, VideoInfo
+from streamseg.sink.animation import ANIMATIONS, AnimationSink
 from streamseg.sink.base import Sink
 from streamseg.sink.claim import Claim
 from streamseg.sink.encoder import on_gpu
@@ -30,7 +31,7 @@ VIRTUAL_CAMERA = "virtual"
 def open_sink(
     out: str, info: VideoInfo, kind: Kind = "picture", output: OutputSettings = STANDARD, resume: bool = False
 ) -> Sink:
-    """Opens what `out` names: a video file, a picture sequence (`x_%05d.png` or a folder), `window` or `virtual`.
+    """Opens what `out` names: a video, an animation, a sequence (`x_%05d.png` or a folder), `window` or `virtual`.
 
     Args:
         out: a path, `window` or `virtual`.
@@ -56,12 +57,22 @@ def open_sink(
     path = Path(out)
     claim = Claim(followed(path))
     try:
-        sink = _open_video(path, info, kind, output, resume)
+        opened = _open_animation if path.suffix.lower() in ANIMATIONS else _open_video
+        sink = opened(path, info, kind, output, resume)
     except BaseException:
         claim.release()
         raise
     sink.claim = claim
     return sink
+
+
+def _open_animation(path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, resume: bool) -> AnimationSink:
+    form = ANIMATIONS[path.suffix.lower()]
+    if resume:
+        raise OutputError(f"{path} is an animation and cannot be resumed; name a video file, or give --start")
+    if kind == "cut-out" and output.alpha != "embedded":
+        raise OutputError(f"{path} holds alpha itself: leave out --alpha {output.alpha}, or name a video file")
+    return AnimationSink(followed(path), info, form, output.quality == "high")
 
 
 def _open_video(

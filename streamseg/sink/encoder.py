@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import av
+from av.codec.context import Flags
 from av.container import OutputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
@@ -32,8 +34,8 @@ class Encoder(Protocol):
 
     stream: VideoStream
 
-    def encode(self, frame: Frame, pts: int) -> list[Packet[Any]]:
-        """One picture at `pts`, in the stream's time base -> the packets that are ready."""
+    def encode(self, frame: Frame, pts: int, duration: int) -> list[Packet[Any]]:
+        """One picture at `pts` for `duration`, both in the stream's time base -> the packets that are ready."""
         ...
 
     def flush(self) -> list[Packet[Any]]:
@@ -47,10 +49,10 @@ class FrameEncoder:
     def __init__(self, stream: VideoStream, layout: str) -> None:
         self.stream, self._to_planes = stream, ToPlanes(layout)
 
-    def encode(self, frame: Frame, pts: int) -> list[Packet[Any]]:
+    def encode(self, frame: Frame, pts: int, duration: int) -> list[Packet[Any]]:
         """See `Encoder`; takes any kind of picture."""
         picture = self._to_planes(frame.picture)
-        picture.pts, picture.time_base = pts, self.stream.codec_context.time_base
+        picture.pts, picture.duration, picture.time_base = pts, duration, self.stream.codec_context.time_base
         return list(self.stream.encode(picture))
 
     def flush(self) -> list[Packet[Any]]:
@@ -61,9 +63,9 @@ class FrameEncoder:
 class StackedEncoder(FrameEncoder):
     """Alpha as grey below the colours."""
 
-    def encode(self, frame: Frame, pts: int) -> list[Packet[Any]]:
+    def encode(self, frame: Frame, pts: int, duration: int) -> list[Packet[Any]]:
         """See `Encoder`; takes RGBA."""
-        return super().encode(replace(frame, picture=stack(pad_to_even(frame.pixels))), pts)
+        return super().encode(replace(frame, picture=stack(pad_to_even(frame.pixels))), pts, duration)
 
 
 def on_gpu(encoding: Encoding, info: VideoInfo) -> Encoding:
@@ -93,8 +95,10 @@ def add_stream(output: OutputContainer, encoding: Encoding, info: VideoInfo, opt
     """
     stream: VideoStream = output.add_stream(encoding.codec, rate=info.rate, options=options)  # type: ignore[assignment]
     context = stream.codec_context
+    stream.disposition = Disposition.default
     # The encoder otherwise counts in frames, which rounds variable rates.
     context.time_base = stream.time_base = info.time_base
+    context.flags |= Flags.frame_duration  # Otherwise packets have none, and the last one gets the mean.
     size_px = info.width_px, info.height_px
     stream.width, stream.height = map(even, size_px) if needs_even(encoding.layout) else size_px
     if encoding.stacked:

@@ -95,7 +95,8 @@ def choose_encoding(path: Path, kind: Kind, output: OutputSettings) -> Encoding:
     if suffix not in OPAQUE:
         known = ", ".join(OPAQUE)
         raise OutputError(
-            f"cannot write {path}: give a name that ends in {known}, a pattern such as x_%05d.png, or a folder for PNGs"
+            f"cannot write {path}: give a name that ends in {known}, .webp, .gif or .apng, a pattern such as "
+            "x_%05d.png, or a folder for PNGs"
         )
     if kind != "cut-out":
         return _at_quality(_for_matte(OPAQUE[suffix]) if kind == "matte" else OPAQUE[suffix], output.quality)

@@ -22,6 +22,9 @@ from streamseg.sink.planes import pad_to_even
 IN_STEP = "bframes=0:scenecut=0:keyint=60:min-keyint=60:open-gop=0:info=0:repeat-headers=0:log-level=error"
 """Frame types by count alone, so that both encoders choose the same: with B-frames, x265 looks at the pictures."""
 
+WITHOUT_TREE, NARROW_PX = ":cutree=0", 64
+"""x265's tree of what later pictures lean on writes beside its memory where pictures are 33 to 48 pixels wide."""
+
 MEASURED_NOT_LOOKED_AT = "psy-rd=0:psy-rdoq=0"
 """For mattes: without the grain that is kept for the eye; x265's own tuning would change the parameter sets."""
 
@@ -41,24 +44,24 @@ class LayeredEncoder:
             av.FFmpegError: an encoder does not open.
         """
         options = dict(encoding.options)
-        self.stream = add_stream(output, encoding, info, {**options, "x265-params": IN_STEP})
+        in_step = IN_STEP + WITHOUT_TREE if info.width_px < NARROW_PX else IN_STEP
+        self.stream = add_stream(output, encoding, info, {**options, "x265-params": in_step})
         colours = self.stream.codec_context
         colours.codec_tag = "hvc1"
         self._colours = FrameEncoder(self.stream, encoding.layout)
         crf = str(int(options["crf"]) - MATTE_CRF_LOWER)
-        self._mattes = _twin(colours, {**options, "crf": crf, "x265-params": f"{IN_STEP}:{MEASURED_NOT_LOOKED_AT}"})
+        self._mattes = _twin(colours, {**options, "crf": crf, "x265-params": f"{in_step}:{MEASURED_NOT_LOOKED_AT}"})
         self._set_up()
         self._neutral: av.VideoFrame | None = None
         self._waiting: tuple[deque[Packet[Any]], deque[Packet[Any]]] = deque(), deque()
 
-    def encode(self, frame: Frame, pts: int) -> list[Packet[Any]]:
+    def encode(self, frame: Frame, pts: int, duration: int) -> list[Packet[Any]]:
         """See `Encoder`; takes RGBA."""
         padded = pad_to_even(frame.pixels)
         matte = self._as_luma(padded[..., 3])
         matte.pts, matte.time_base = pts, self._mattes.time_base
-        return self._joined(
-            self._colours.encode(replace(frame, picture=padded[..., :3]), pts), self._mattes.encode(matte)
-        )
+        colours = self._colours.encode(replace(frame, picture=padded[..., :3]), pts, duration)
+        return self._joined(colours, self._mattes.encode(matte))
 
     def flush(self) -> list[Packet[Any]]:
         """See `Encoder`."""

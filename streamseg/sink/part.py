@@ -58,5 +58,6 @@ class PartFile:
 
     def close(self) -> None:
         """As a file's; a short video is complete only now."""
-        self.settle()
-        self._file.close()
+        if not self._file.closed:
+            self.settle()
+            self._file.close()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from streamseg.atomic import write_whole
 from streamseg.errors import OutputError
@@ -18,7 +16,9 @@ from streamseg.frames import Frame, Pixels
 from streamseg.sink.base import CompletingSink
 from streamseg.sink.claim import Claim
 from streamseg.sink.exr import encode_exr
-from streamseg.sink.formats import OPAQUE
+from streamseg.sink.formats import OPAQUE as VIDEOS
+from streamseg.sink.gif import encode_gif
+from streamseg.sink.webp import encode_webp
 
 if TYPE_CHECKING:
     from streamseg.pipeline import Statistics
@@ -27,6 +27,10 @@ PATTERN = re.compile(r"(?:[^%]|%%)*%0?[0-9]?d(?:[^%]|%%)*")
 """One number, whole and at most nine digits wide; %% stands for a percent sign."""
 
 PADDED_NUMBER = re.compile(r"%0\d+d")
+
+HOLD_ALPHA = (".png", ".webp", ".tif", ".tiff", ".exr", ".gif", ".apng")
+WITHOUT_ALPHA = (".jpg", ".jpeg", ".bmp")
+"""Single pictures that can be written."""
 
 SEQUENCES = {
     ".png": "PNG",
@@ -70,7 +74,9 @@ def sequence_pattern(out: str) -> Path | None:
     path = Path(out)
     if path.is_dir() or out.endswith(("/", os.sep)):
         return path / "%05d.png"
-    if "%" not in path.name or (path.suffix.lower() in OPAQUE and not PADDED_NUMBER.search(path.name)):
+    if "%" not in path.name or (
+        path.suffix.lower() in {*VIDEOS, ".gif", ".apng"} and not PADDED_NUMBER.search(path.name)
+    ):
         return None
     return path
 
@@ -81,20 +87,13 @@ def write_image(path: Path, pixels: Pixels) -> None:
     Raises:
         OutputError: the format is unknown or the file cannot be written.
     """
-    own = {".exr": encode_exr, ".webp": _webp}.get(path.suffix.lower())
+    own = {".exr": encode_exr, ".webp": encode_webp, ".gif": encode_gif}.get(path.suffix.lower())
     write_whole(path, own(pixels) if own else _encoded(path, pixels))
-
-
-def _webp(pixels: Pixels) -> bytes:
-    """OpenCV would drop the colours where nothing shows."""
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, "webp", lossless=True, exact=True, method=1)
-    return file.getvalue()
 
 
 def _encoded(path: Path, pixels: Pixels) -> bytes:
     try:
-        done, data = cv2.imencode(path.suffix, to_bgr(pixels))
+        done, data = cv2.imencode(".png" if path.suffix.lower() == ".apng" else path.suffix, to_bgr(pixels))
     except cv2.error as error:
         known = f"{path.suffix or 'no suffix'} is not a known picture format, use .png"
         raise OutputError(f"cannot write {path}: {known}") from error

@@ -1,96 +1,31 @@
-"""The source's other tracks: sound and subtitles, copied packet by packet, or transcoded where it must be."""
+"""The source's other tracks, sound and subtitles, on their way to the output."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import av
-from av.audio.resampler import AudioResampler
-from av.audio.stream import AudioStream
-from av.bitstream import BitStreamFilterContext
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-TRANSCODE_TO = {"webm": "libopus", "mp4": "aac", "mov": "aac", "matroska": "flac"}
-"""The sound that a container takes where it refuses the source's, by muxer."""
+from streamseg.decode.reading import read_from
+from streamseg.decode.video import picture_stream
+from streamseg.sink.fate import ZERO, Fate, Track, beginnings, is_whole, is_within, open_source_file, plan
+from streamseg.sink.inherit import choose_default, inherit_attachments, inherit_chapters, inherit_file
+from streamseg.sink.onward import Onward
 
-Fate = Literal["copied", "transcoded", "left out"]
-
-OPUS_HZ = 48_000
-ZERO = Fraction(0)
-
-OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
-"""Metadata that describes the source's container, not its contents."""
-
-
-class Track(Protocol):
-    """One track of the output."""
-
-    def carry(self, packet: Packet[Any]) -> list[Packet[Any]]:
-        """Packets for the output from one of the source's."""
-        ...
-
-    def flush(self) -> list[Packet[Any]]:
-        """What is still held back at the end."""
-        ...
-
-
-class Copied:
-    """The same packets, bit by bit."""
-
-    def __init__(self, output: OutputContainer, source: Any) -> None:
-        self._stream = output.add_stream_from_template(source)
-        self._stream.metadata.update(contents(source.metadata))
-        self._unwrap: BitStreamFilterContext | None = None
-        if source.codec_context.name == "aac" and not source.codec_context.extradata:
-            # Broadcast streams state the codec's setup before every packet, files once for the whole track.
-            self._unwrap = BitStreamFilterContext("aac_adtstoasc", source)
-
-    def carry(self, packet: Packet[Any]) -> list[Packet[Any]]:
-        """See `Track`."""
-        packets = self._unwrap.filter(packet) if self._unwrap else [packet]
-        for one in packets:
-            one.stream = self._stream
-        return packets
-
-    def flush(self) -> list[Packet[Any]]:
-        """See `Track`."""
-        return []
-
-
-class Transcoded:
-    """Sound decoded and encoded again; damage in it is passed over."""
-
-    def __init__(self, output: OutputContainer, source: AudioStream, codec: str) -> None:
-        rate = OPUS_HZ if codec == "libopus" else source.rate
-        self._stream: AudioStream = output.add_stream(codec, rate=rate, layout=source.layout.name)  # type: ignore[assignment]
-        self._stream.metadata.update(contents(source.metadata))
-        self._stream.codec_context.open()
-        context = self._stream.codec_context
-        self._resampler = AudioResampler(context.format, context.layout, rate, context.frame_size or None)
-
-    def carry(self, packet: Packet[Any]) -> list[Packet[Any]]:
-        """See `Track`."""
-        with suppress(av.FFmpegError):
-            return [made for sound in packet.decode() for made in self._encode(sound)]  # type: ignore[arg-type]
-        return []
-
-    def flush(self) -> list[Packet[Any]]:
-        """See `Track`."""
-        return [*self._encode(None), *self._stream.encode(None)]
-
-    def _encode(self, sound: av.AudioFrame | None) -> Iterator[Packet[Any]]:
-        for piece in self._resampler.resample(sound):
-            yield from self._stream.encode(piece)
+LONGEST_WAIT_US = "250000"
+"""Microseconds of sound and pictures that wait for a subtitle, which may be minutes away."""
 
 
 class SourceTracks:
-    """The audio and subtitle tracks of a source file, with its metadata and chapters, on their way to the output."""
+    """The audio and subtitle tracks of a source file, with its metadata, chapters and attachments."""
 
     def __init__(
         self, output: OutputContainer, path: Path, origin: Fraction = ZERO, end: Fraction | None = None
@@ -107,18 +42,24 @@ class SourceTracks:
             av.FFmpegError: it cannot be read.
         """
         self._origin, self._end = origin, end
-        self._source: InputContainer = av.open(str(path.absolute()))
         self._tracks: dict[int, Track] = {}
-        self._done: dict[str, list[str]] = {"copied": [], "transcoded": [], "left out": []}
+        self._onward: dict[int, Onward] = {}
+        self._done: dict[Fate, list[str]] = {"copied": [], "transcoded": [], "converted": [], "left out": []}
+        first = beginnings(path, origin, end)
+        self._source = open_source_file(path)
         for stream in (*self._source.streams.audio, *self._source.streams.subtitles):
-            self._add(output, stream)
-        output.metadata.update(contents(self._source.metadata))
+            self._add(output, stream, first.get(stream.index, []))
+        if any(track.stream.type == "subtitle" for track in self._tracks.values()):
+            # FFmpeg otherwise holds back ten seconds of everything until it knows of no subtitle among them.
+            output.options["max_interleave_delta"] = LONGEST_WAIT_US
+        choose_default([track.stream for track in self._tracks.values() if track.stream.type == "audio"])
+        self._done["left out"] += inherit_attachments(output, self._source)
+        inherit_file(output, self._source)
         if not origin and end is None:
-            output.set_chapters(self._source.chapters())
-        if origin > 0:
-            self._source.seek(int(origin * av.time_base))
+            inherit_chapters(output, self._source)
         inputs = [stream for stream in self._source.streams if stream.index in self._tracks]
-        self._packets = self._source.demux(inputs) if inputs else iter(())
+        # On the clock that the pictures were read by.
+        self._packets = read_from(self._source, picture_stream(self._source, str(path)), inputs, origin)
         self._waiting: Packet[Stream] | None = None
 
     @property
@@ -135,42 +76,38 @@ class SourceTracks:
             if until is not None and packet.dts is not None and packet.dts * packet.time_base > until:
                 return
             self._waiting = None
-            yield from self._tracks[packet.stream.index].carry(packet)
+            index = packet.stream.index
+            yield from self._in_order(index, partial(self._tracks[index].carry, packet))
 
     def flush(self) -> Iterator[Packet[Any]]:
         """The last packets of sound that is transcoded."""
-        for track in self._tracks.values():
-            yield from track.flush()
+        for index, track in self._tracks.items():
+            yield from self._in_order(index, track.flush)
 
     def close(self) -> None:
         """Closes the source."""
         self._source.close()
 
-    def _add(self, output: OutputContainer, stream: Any) -> None:
-        """Copies a track if the container takes it, transcodes sound if not, and leaves other tracks out."""
-        codec = codec_of(stream)
-        what = fate(stream, output)
-        if what == "copied":
-            self._tracks[stream.index] = Copied(output, stream)
-            self._done["copied"].append(codec)
-        elif what == "transcoded":
-            replacement = TRANSCODE_TO[output.format.name]
-            self._tracks[stream.index] = Transcoded(output, stream, replacement)
-            self._done["transcoded"].append(f"{codec} to {replacement.removeprefix('lib')}")
-        else:
-            self._done["left out"].append(codec)
+    def _add(self, output: OutputContainer, stream: Stream, beginning: Sequence[Packet[Any]]) -> None:
+        planned = plan(stream, beginning, output.format.name)
+        self._done[planned.fate].append(planned.what)
+        if planned.make:
+            self._tracks[stream.index] = planned.make(output, stream)
+            self._onward[stream.index] = Onward()
+
+    def _in_order(self, index: int, make: Callable[[], list[Packet[Any]]]) -> list[Packet[Any]]:
+        """What a track makes, or nothing where it is damaged: that costs a packet, not the file."""
+        with suppress(av.FFmpegError, ValueError):
+            return [self._onward[index](packet) for packet in make()]
+        return []
 
     def _next(self) -> Packet[Stream] | None:
         """The next packet with something in it that begins within the stretch, or None at the end or at damage."""
         with suppress(av.FFmpegError):
             for packet in self._packets:
-                if packet.size and packet.dts is not None and self._is_within(packet):
+                if is_whole(packet) and is_within(packet, self._origin, self._end):
                     return self._shifted(packet)
         return None
-
-    def _is_within(self, packet: Packet[Stream]) -> bool:
-        begin = (packet.dts if packet.pts is None else packet.pts) * packet.time_base  # type: ignore[operator]
-        return (self._origin <= 0 or begin >= self._origin) and (self._end is None or begin < self._end)
 
     def _shifted(self, packet: Packet[Stream]) -> Packet[Stream]:
         """To the output's clock; exact where both begin together."""
@@ -179,20 +116,3 @@ class SourceTracks:
             packet.dts = None if packet.dts is None else packet.dts - shift
             packet.pts = None if packet.pts is None else packet.pts - shift
         return packet
-
-
-def codec_of(stream: Stream) -> str:
-    """FFmpeg's name of a track's codec."""
-    return stream.codec_context.name if stream.codec_context else "unknown"
-
-
-def fate(stream: Stream, output: OutputContainer) -> Fate:
-    """What becomes of a track of sound or subtitles in a container."""
-    if codec_of(stream) in output.supported_codecs:
-        return "copied"
-    return "transcoded" if stream.type == "audio" and output.format.name in TRANSCODE_TO else "left out"
-
-
-def contents(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The metadata that still holds in another container: titles, languages, dates."""
-    return {key: text for key, text in metadata.items() if key.lower() not in OF_THE_FILE}

@@ -16,6 +16,7 @@ from av.packet import Packet
 
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, VideoInfo
+from streamseg.sink import mp4
 from streamseg.sink.base import CompletingSink
 from streamseg.sink.check import AlphaCheck
 from streamseg.sink.encoder import Encoder, FrameEncoder, StackedEncoder, add_stream
@@ -23,6 +24,7 @@ from streamseg.sink.formats import Encoding
 from streamseg.sink.hevc import LayeredEncoder
 from streamseg.sink.part import PartFile
 from streamseg.sink.resume import BEGINNING, HALF_A_TICK, kept_packets, left_over, part_of
+from streamseg.sink.times import PictureTimes
 from streamseg.sink.tracks import SourceTracks
 from streamseg.stacked import STACKED_TAG
 
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
 
 BUFFER_BYTES = 1 << 20
 """What FFmpeg hands over at once, unless a piece is complete before."""
-
-BEFORE_ALL = Fraction(-(10**9))
-"""In seconds."""
 
 
 class VideoSink(CompletingSink):
@@ -56,7 +55,7 @@ class VideoSink(CompletingSink):
         """
         self._path, self._part, self._file = path, part_of(path), PartFile(part_of(path))
         self._info, self._encoding, self.resume_at = info, encoding, resume_at
-        self._last_pts, self._last_dts = -1, BEFORE_ALL
+        self._last_pts, self._times = -1, PictureTimes()
         self._frames, self._check = 0, AlphaCheck(info)
         check_folder(path)
         try:
@@ -88,8 +87,9 @@ class VideoSink(CompletingSink):
         if frame.time < self.resume_at - HALF_A_TICK:
             return
         pts = max(round(frame.time / self._info.time_base), self._last_pts + 1)
+        duration = round((frame.duration or 1 / self._info.rate) / self._info.time_base)
         try:
-            self._mux_pictures(self._encoder.encode(frame, pts))
+            self._mux_pictures(self._encoder.encode(frame, pts, duration))
             self._mux_tracks(frame.time)
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error
@@ -113,11 +113,10 @@ class VideoSink(CompletingSink):
             self.discard()
             return
         try:
-            self._mux_pictures(self._encoder.flush())
+            self._mux_pictures(self._encoder.flush(), are_last=True)
             self._mux_tracks(sound_until)
             self._flush_tracks()
-            self._output.close()
-            self._file.close()
+            self._close()
             self._verify()
             os.replace(self._part, self._path)
         except (av.FFmpegError, OSError) as error:
@@ -127,6 +126,17 @@ class VideoSink(CompletingSink):
             self.discard()
             raise
         self._close_tracks()
+
+    def _close(self) -> None:
+        """Makes the file whole."""
+        self._output.close()
+        self._file.close()
+        if self._file.is_on_disk and self._is_mp4:
+            mp4.state_end(self._part, self._times.end)
+
+    @property
+    def _is_mp4(self) -> bool:
+        return self._encoding.muxer in mp4.MUXERS
 
     def _verify(self) -> None:
         if not self._file.is_on_disk:
@@ -156,12 +166,11 @@ class VideoSink(CompletingSink):
             self._frames += 1
         left.unlink()
 
-    def _mux_pictures(self, packets: list[Packet[Any]]) -> None:
-        """Writes packets; a new encoder's first ones may be due before the last ones of an interrupted run."""
+    def _mux_pictures(self, packets: list[Packet[Any]], are_last: bool = False) -> None:
         for packet in packets:
-            if packet.dts is not None:
-                packet.dts = max(packet.dts, math.floor(self._last_dts / packet.time_base) + 1)
-                self._last_dts = packet.dts * packet.time_base
+            self._times.follow(packet)
+        if are_last and packets and self._is_mp4:
+            self._times.fill(packets[-1])
         self._output.mux(packets)
         self._file.settle()
 
@@ -196,7 +205,7 @@ def check_folder(path: Path) -> None:
 def _open_output(part: PartFile, encoding: Encoding, info: VideoInfo) -> OutputContainer:
     # What is complete is on the disk at once, in pieces of a quarter of a second, for a run that is killed.
     options = {"flush_packets": "1"}
-    if encoding.muxer in ("mp4", "mov"):
+    if encoding.muxer in mp4.MUXERS:
         # Fragments make what a killed run leaves playable; the trailer turns them into an ordinary file. The header
         # waits for the first one: only then is the delay of reordered pictures known, which shifts all times.
         options |= {"movie_timescale": _clock(info.time_base), "movflags": "hybrid_fragmented+delay_moov"}

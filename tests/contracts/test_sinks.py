@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
+from streamseg.config import OutputSettings
+from streamseg.decode import open_source
 from streamseg.frames import Frame, Pixels, VideoInfo
 from streamseg.pipeline import Statistics
 from streamseg.sink import Sink, open_sink
@@ -33,7 +35,7 @@ class Case:
         open: opens it for pictures of a size.
         pictures: what came out, as RGB.
         released: whether it gave back what it held.
-        keeps_alpha: it takes cut-outs.
+        keeps_alpha: it takes cut-outs, and keeps colours where nothing shows.
         whole_frames: every frame is final as soon as it is written, so that an error takes none back.
         level: how far the codec may move a pixel.
     """
@@ -65,6 +67,29 @@ def pattern_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
 def folder_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     out = folder / "new" / "pictures"
     return Case(lambda info: open_sink(f"{out}/", info, "cut-out"), lambda: _read_all(out))
+
+
+def animation_case(name: str, level: int = 0) -> Callable[..., Case]:
+    """Their alpha is looked at in `test_animation`: they leave out colours where nothing shows."""
+
+    def case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+        out, best = folder / name, OutputSettings(quality="high")
+
+        def pictures() -> list[Pixels]:
+            if not out.exists():
+                return []
+            with open_source(str(out)) as source:
+                return [frame.pixels for frame in source]
+
+        return Case(
+            lambda info: open_sink(str(out), info, output=best),
+            pictures,
+            keeps_alpha=False,
+            whole_frames=False,
+            level=level,
+        )
+
+    return case
 
 
 def window_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
@@ -138,6 +163,9 @@ CASES = {
     "mp4": mp4_case,
     "pattern": pattern_case,
     "folder": folder_case,
+    "webp": animation_case("x.webp"),
+    "apng": animation_case("x.apng"),
+    "gif": animation_case("x.gif", level=3),
     "window": window_case,
     "loopback": loopback_case,
     "pyvirtualcam": pyvirtualcam_case,

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
+from PIL import Image
 
 from streamseg.decode import Source, open_camera, open_source
 from streamseg.decode.camera import Paced
@@ -77,6 +79,22 @@ def folder_case(folder: Path) -> Case:
     return Case(lambda: open_source(str(folder)), paths, ENOUGH)
 
 
+def animation_case(name: str) -> Callable[[Path], Case]:
+    def case(folder: Path) -> Case:
+        first, *others = (Image.fromarray(picture(index)) for index in range(ENOUGH))
+        every_whole = {"kmin": 0, "kmax": 1} if name.endswith(".webp") else {}  # Else parts of them are transparent.
+        times = {"append_images": others, "duration": [20, 40, 30, 50, 60, 900]}
+        first.save(folder / name, save_all=True, **times, **every_whole)
+        return Case(lambda: open_source(str(folder / name)), [folder / name], ENOUGH)
+
+    return case
+
+
+def heic_case(folder: Path) -> Case:
+    pillow_heif.from_pillow(Image.fromarray(picture(0))).save(folder / "photo.heic")
+    return Case(lambda: open_source(str(folder / "photo.heic")), [folder / "photo.heic"], 1)
+
+
 def pattern_case(folder: Path) -> Case:
     return Case(lambda: open_source("testsrc=130x98"), [], None)
 
@@ -100,6 +118,10 @@ CASES = {
     "photo": photo_case,
     "odd-photo": odd_case,
     "folder": folder_case,
+    "heic": heic_case,
+    "webp": animation_case("x.webp"),
+    "apng": animation_case("x.png"),
+    "avif": animation_case("x.avif"),
     "pattern": pattern_case,
     "paced": paced_case,
     "camera": camera_case,

@@ -5,7 +5,19 @@ import numpy as np
 import pytest
 import torch
 
-from train.camera import Blur, Change, Curves, Jpeg, Noise, blur_kernel, draw_changes, low_light, on_device, on_host
+from train.camera import (
+    Blur,
+    Change,
+    Curves,
+    Jpeg,
+    Noise,
+    blur_kernel,
+    draw_changes,
+    low_light,
+    of_a_kind,
+    on_device,
+    on_host,
+)
 from train.camera import photometric as photometric_curves
 from train.config import Augment
 
@@ -21,8 +33,8 @@ def changed(image: np.ndarray, change: Change) -> tuple[np.ndarray, np.ndarray]:
     """On the host and on a device, both `(H, W, 3)`."""
     host = on_host(image, change, np.random.default_rng(1))
     pixels = torch.from_numpy(image.transpose(2, 0, 1).copy()).float()
-    device = on_device(pixels, change, torch.Generator().manual_seed(1))
-    return host, device.numpy().transpose(1, 2, 0)
+    device = on_device(pixels[None], [[change]], lambda _: torch.Generator().manual_seed(1))
+    return host, device[0].numpy().transpose(1, 2, 0)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -56,6 +68,41 @@ def test_changes_come_in_a_cameras_order_and_only_when_wanted() -> None:
     half = Augment(blur=0.5)
     blurred = sum(len(list(draw_changes(half, 256, np.random.default_rng(seed)))) for seed in range(200))
     assert 70 < blurred < 130
+
+
+def test_changes_of_a_kind_are_made_together_and_each_image_keeps_its_order() -> None:
+    curves, blur = Curves(photometric_curves(0.5, np.random.default_rng(0))), Blur(np.ones((1, 1), np.float32))
+    noise, jpeg = Noise(2.0, 1), Jpeg(50)
+    given = [[curves, blur, noise, jpeg], [], [curves, curves, noise, blur, noise, jpeg], [jpeg], [curves, noise]]
+    rounds = list(of_a_kind(given))
+    assert [(type(kind[0]), places) for places, kind in rounds] == [
+        (Curves, [0, 2, 4]),
+        (Curves, [2]),
+        (Noise, [2, 4]),
+        (Blur, [0, 2]),
+        (Noise, [0, 2]),
+        (Jpeg, [0, 2, 3]),
+    ]
+    for n, own in enumerate(given):
+        assert [kind[places.index(n)] for places, kind in rounds if n in places] == own, n
+    assert list(of_a_kind([[], []])) == list(of_a_kind([])) == []
+
+
+def test_a_batch_is_what_its_images_are_alone() -> None:
+    config = Augment(photometric=0.6, low_light=0.3, blur=0.5, noise=0.5, jpeg=0.5)
+    images = torch.from_numpy(np.stack([picture(48, 48).transpose(2, 0, 1)] * 8)).float()
+    changes = [list(draw_changes(config, 256, np.random.default_rng(seed))) for seed in range(8)]
+    assert len({len(own) for own in changes}) > 2
+
+    def generator(n: int) -> torch.Generator:
+        return torch.Generator().manual_seed(n)
+
+    together = on_device(images, changes, generator)
+    for n, own in enumerate(changes):
+        alone = on_device(images[n : n + 1], [own], lambda _, n=n: generator(n))[0]  # type: ignore[misc]
+        # A level that rounds the other way is rare.
+        assert (together[n] - alone).abs().mean() < 0.01
+    assert torch.equal(images[0], images[1])
 
 
 def test_a_dim_room_is_darker_and_curves_vanish_at_no_strength() -> None:

@@ -82,7 +82,7 @@ def test_sharpness_multiplies_the_fused_logits_and_is_recorded(run: Path, root: 
 
 def test_export_tells_what_the_run_started_from(run: Path, root: Path) -> None:
     config = json.loads((run / "config.json").read_text())
-    starts = {"lite": "lite: ", str(root / "gone.safetensors"): str(root / "gone.safetensors")}
+    starts = {"lite": "u2netp: ", str(root / "gone.safetensors"): str(root / "gone.safetensors")}
     for start, told in starts.items():
         config["model"]["start_from"] = start
         (run / "config.json").write_text(json.dumps(config))

@@ -15,7 +15,7 @@ from train.composites import Composites
 from train.config import Config
 from train.data import find_pairs
 from train.loader import Sources, TrainingSet
-from train.schedule import Plan
+from train.schedule import Key, Plan
 
 ORANGE_BGR, GREEN_BGR = (0, 128, 255), (0, 200, 0)
 
@@ -80,13 +80,13 @@ def test_the_share_of_composites_is_kept_and_resumes(
     config = config.model_copy(update={"data": config.data.model_copy(update=update)})
     pairs = find_pairs(config.data.root, config.data.train)
     made = TrainingSet(Sources(pairs), config, Plan.of(config, len(pairs)))
-    assert torch.equal(made[3, 2][0], made[3, 2][0])
+    assert torch.equal(made[Key(3, 2, 0.5)][0], made[Key(3, 2, 0.5)][0])
     calls: list[str] = []
     for name in ("frame", "onto"):
         monkeypatch.setattr(Composites, name, lambda self, *_, name=name: calls.append(name) or pairs[0].load())
     for step in range(25):
         for index in range(8):
-            assert made[step, index][1].shape == (1, 32, 32)
+            assert made[Key(step, index, step / 25)][1].shape == (1, 32, 32)
     assert 70 < len(calls) < 130
     assert 25 < calls.count("onto") < 75
 

@@ -34,6 +34,13 @@ def filled(run: Path) -> None:
         kept.evaluation(RECORD | {"step": 30})
 
 
+def test_the_bar_takes_the_steps_that_are_expected(tmp_path: Path) -> None:
+    kept = Journal(tmp_path, None, Console(file=io.StringIO()))
+    assert kept.bar.tasks[0].total is None
+    kept.expect(70)
+    assert kept.bar.tasks[0].total == 70
+
+
 def test_everything_is_told_and_kept(tmp_path: Path) -> None:
     kept, shown = journal(tmp_path)
     with kept:

@@ -152,3 +152,19 @@ def test_the_network_is_compiled_when_asked_and_saved_as_ever(part: Sample, monk
     assert isinstance(one.forward, Compiled)
     assert one.forward.calls == 1
     assert one.state()["model"].keys() == learner().state()["model"].keys()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optim", [{"optimizer": "muon"}, {"ema": 0.9}])
+def test_a_step_on_a_gpu_waits_for_nothing(part: Sample, optim: dict[str, object]) -> None:
+    config = Config.model_validate({"name": "x", "optim": {"amp": "bf16", **optim}})
+    one = Learner(config, torch.device("cuda"))
+    placed = part[0].cuda(), part[1].cuda()
+    one.step([placed], 1e-3)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss = one.step([placed], 1e-3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert loss.is_cuda
+    assert loss.isfinite()

@@ -179,8 +179,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 
     monkeypatch.setattr(learner, "training_loss", loss)
     monkeypatch.setattr(loop, "SAVE_EVERY_SECONDS", 0.0)
-    indices = [index for _, index in next(batches(trainer.plan, seed=0, first_step=1))]
-    stems = ", ".join(f"shape{index}" for index in indices)
+    stems = ", ".join(f"shape{key.pair}" for key in next(batches(trainer.plan, seed=0, first_step=1)))
     with pytest.raises(DataError, match=re.escape(f"the loss is {value} at step 2 ({stems})")):
         trainer.fit()
     state = load_checkpoint(tmp_path / "run" / LAST)

@@ -72,7 +72,8 @@ def test_smaller_maps_are_judged_by_what_their_pixels_cover() -> None:
 def test_haze_is_alpha_far_from_the_foreground() -> None:
     """The diagonal of 60 x 80 px is 100 px: within 5 px of the square nothing counts."""
     target = torch.zeros(1, 1, 60, 80)
-    target[..., 20:40, 30:50] = 0.3
+    target[..., 20:40, 30:50] = 0.6
+    target[..., 0, 0] = 0.1
     far = torch.ones(1, 1, 60, 80)
     far[..., 15:45, 25:55] = 0
     assert haze_loss(1 - far, target).item() == 0

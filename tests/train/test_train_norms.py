@@ -45,6 +45,7 @@ def images(count: int) -> Tensor:
 def test_unfolding_keeps_the_evaluation_form_and_nearly_the_training_form(architecture: str) -> None:
     net = folded(CONFIGS[architecture])
     assert are_folded(net)
+    assert not are_folded(U2Net(CONFIGS[architecture]))
     seen = images(IMAGES)
     before = net(seen)
     ruined = torch.sigmoid(copy.deepcopy(net).train()(seen)[0])

@@ -1,23 +1,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from streamseg.errors import DataError
-from train.composites import Composites
 from train.config import Augment, Config
 from train.data import find_pairs
 from train.loader import Sources, TrainingSet, training_batches
 from train.resident import ResidentSet
-from train.schedule import Plan
+from train.schedule import Key, Plan
 
 CPU = torch.device("cpu")
 MakeConfig = Callable[..., Config]
 
-PERSON = {"squash": False, "scale": (0.5, 1.7), "stretch": 0.4, "vertical_flip": 0.5, "photometric": 0.6}
+PERSON = {
+    "squash": False,
+    "scale": (0.5, 1.7),
+    "stretch": 0.4,
+    "vertical_flip": 0.5,
+    "photometric": 0.6,
+    "wide_share": 0.5,
+}
 
 
 def sets(config: Config, **augment: object) -> tuple[TrainingSet, TrainingSet]:
@@ -53,16 +59,49 @@ def test_cameras_and_shares_work_on_the_device(small: MakeConfig) -> None:
         assert torch.equal(images[1::2], shares[1][step][0])
 
 
-def test_composites_are_rendered_once(small: MakeConfig, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_composites_and_webcam_frames_are_rendered_once(small: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.resident.RENDERED", 6)
+    rendered: list[int] = []
+
+    class Frames:
+        """Of one level."""
+
+        def __init__(self, level: int) -> None:
+            self.level = level
+
+        def frame(self, short_side_px: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+            rendered.append(self.level)
+            shape = (short_side_px, short_side_px + int(rng.integers(9)))
+            return np.full((*shape, 3), self.level, np.uint8), np.full(shape, self.level, np.uint8)
+
     config = small()
-    data = config.data.model_copy(update={"composite_share": 1.0, "cache_px": 48})
-    made = Composites(shared / "data" / "composites.tar")
-    held = ResidentSet([], made, config.model_copy(update={"data": data}), CPU)
-    assert len(held.composites) == 6
-    images, alphas = held.batch([(0, 0), (0, 1)], total_steps=1)
-    assert images.shape == (2, 3, 32, 32)
-    assert alphas.shape == (2, 1, 32, 32)
+    data = config.data.model_copy(update={"webcam_share": 0.5, "composite_share": 0.5, "cache_px": 48})
+    config, pairs = config.model_copy(update={"data": data}), find_pairs(data.root, data.train)
+    held = ResidentSet(pairs, Frames(100), Frames(200), config, CPU)  # type: ignore[arg-type]
+    assert sorted(rendered) == [100] * 6 + [200] * 6
+    assert len({picture.shape for picture in held.webcam}) > 1
+    alphas = held.batch([Key(step, 0, 0.0) for step in range(200)])[1]
+    levels = [round(float(alpha.mean() * 255)) for alpha in alphas]
+    assert 70 < levels.count(200) < 130
+    assert 25 < levels.count(100) < 75
+    assert len(rendered) == 12
+
+
+def test_pictures_of_many_sizes_make_one_batch(small: MakeConfig) -> None:
+    class Grey:
+        stem = "grey"
+
+        def __init__(self, height: int, width: int) -> None:
+            self.size = (height, width)
+
+        def load(self) -> tuple[np.ndarray, np.ndarray]:
+            return np.full((*self.size, 3), 77, np.uint8), np.full(self.size, 255, np.uint8)
+
+    sizes = [(1, 1), (20, 90), (90, 20), (33, 64), (300, 200)]
+    held = ResidentSet([Grey(*size) for size in sizes], None, None, small(), CPU)
+    alphas = held.batch([Key(0, index, 0.0) for index in range(len(sizes))])[1]
+    assert alphas.shape == (5, 1, 32, 32)
+    assert (alphas == 1).all()
 
 
 def test_a_full_device_is_one_line(small: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +114,16 @@ def test_a_full_device_is_one_line(small: MakeConfig, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.gpu
-def test_a_gpu_holds_the_set(small: MakeConfig) -> None:
-    images, alphas = next(training_batches(sets(small(), **PERSON)[1], 0, torch.device("cuda")))
+def test_a_gpu_makes_batches_that_nothing_waits_for(small: MakeConfig) -> None:
+    """But for the JPEGs, which are kornia's."""
+    camera = {"blur": 1, "noise": 1, "low_light": 1}
+    batches = training_batches(sets(small(), **PERSON, **camera)[1], 0, torch.device("cuda"))
+    next(batches)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        images, alphas = next(batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     assert images.is_cuda
     assert alphas.is_cuda
+    assert images.isfinite().all()

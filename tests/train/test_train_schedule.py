@@ -18,7 +18,7 @@ def test_the_published_recipe_in_steps() -> None:
 
 
 def test_warm_up_and_cosine_end_points() -> None:
-    rates = [PLAN.learning_rate(step, peak=2.0) for step in range(21)]
+    rates = [PLAN.learning_rate(PLAN.progress(step), peak=2.0) for step in range(21)]
     assert rates[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
     assert rates[12] == pytest.approx(1.0)
     assert rates[20] == 0.0
@@ -33,7 +33,7 @@ def test_a_run_without_warm_up_starts_at_the_peak() -> None:
 def test_a_constant_rate_stays_at_the_peak() -> None:
     config = Config.model_validate({"name": "x", "optim": {"schedule": "constant", "epochs": 2, "warmup_epochs": 1}})
     plan = Plan.of(config, images=160)
-    assert [plan.learning_rate(step, peak=1.0) for step in (0, 9, 10, 19)] == [0.1, 1.0, 1.0, 1.0]
+    assert [plan.learning_rate(plan.progress(step), peak=1.0) for step in (0, 9, 10, 19)] == [0.1, 1.0, 1.0, 1.0]
 
 
 def test_evaluations_include_the_last_step() -> None:
@@ -42,10 +42,10 @@ def test_evaluations_include_the_last_step() -> None:
 
 def test_each_pass_draws_its_own_order_without_repeats() -> None:
     first, second, third = islice(batches(PLAN, seed=0, first_step=0), 3)
-    indices = [index for _, index in first + second]
+    indices = [key.pair for key in first + second]
     assert len(set(indices)) == 8
-    assert {step for step, _ in third} == {2}
-    assert [index for _, index in first] != [index for _, index in third]
+    assert {key.step for key in third} == {2}
+    assert [key.pair for key in first] != [key.pair for key in third]
 
 
 def test_a_resumed_run_sees_the_same_batches() -> None:
@@ -55,7 +55,7 @@ def test_a_resumed_run_sees_the_same_batches() -> None:
 
 def test_the_order_of_the_images_is_fixed_for_good() -> None:
     """Checkpoints of runs in progress count on it."""
-    assert next(batches(PLAN, seed=0, first_step=0)) == [(0, index) for index in (4, 6, 2, 7)]
+    assert next(batches(PLAN, seed=0, first_step=0)) == [(0, pair, 0.0) for pair in (4, 6, 2, 7)]
 
 
 def test_a_set_smaller_than_a_batch_is_refused() -> None:

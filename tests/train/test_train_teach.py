@@ -19,6 +19,7 @@ from train.config import Config
 from train.data import find_pairs, pairs_at
 from train.evaluate import predict
 from train.loop import Trainer
+from train.schedule import Key
 from train.teach import Picture, find_pictures, teach
 
 MakeConfig = Callable[..., Config]
@@ -54,7 +55,7 @@ def test_a_taught_shard_is_a_source_whose_greys_reach_the_loss(root: Path, small
     config = small(epochs=0.5)
     taught = config.model_copy(update={"data": config.data.model_copy(update={"train": ("soft.tar",)})})
     trainer = Trainer(taught, root / "run", torch.device("cpu"))
-    _, alpha = trainer.data[0, 0]
+    _, alpha = trainer.data[Key(0, 0, 0.0)]
     assert torch.allclose(alpha, torch.tensor(100 / 255))
 
 

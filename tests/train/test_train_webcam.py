@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.train.conftest import write_pair
 from train.config import Config
 from train.data import Pixels, empty_pairs, find_pairs
 from train.loader import TrainingSet, training_sources
-from train.schedule import Plan
+from train.schedule import Key, Plan
 from train.webcam import WebcamFrames
 
 WHITE, GREY = 250, 60
@@ -86,10 +87,7 @@ def test_rooms_are_trained_on_but_for_those_left_for_evaluation(small: Callable[
     for one, other in zip(sources.pairs, training_sources(kept).pairs, strict=True):
         assert all((a == b).all() for a, b in zip(one.load(), other.load(), strict=True))
     made = TrainingSet(sources, config, Plan.of(config, len(sources.pairs)))
-    shares = [
-        bool(made[0, len(sources.pairs) - 1][1].any()),
-        *(bool(made[step, len(sources.pairs) - 1][1].any()) for step in range(1, 40)),
-    ]
+    shares = [bool(made[Key(step, len(sources.pairs) - 1, 0.0)][1].any()) for step in range(40)]
     assert 5 < sum(shares) < 35, "half of a room's turns go to a webcam's frame"
 
 
@@ -97,7 +95,11 @@ def test_a_source_of_rooms_must_hold_images(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match="holds no images"):
         empty_pairs(tmp_path / "nothing")
+    write_pair(tmp_path / "rooms" / "more", "a", seed=1)
     write_pair(tmp_path / "rooms", "a", seed=1)
+    with pytest.raises(DataError, match="holds two images named a"):
+        empty_pairs(tmp_path / "rooms")
+    shutil.rmtree(tmp_path / "rooms" / "more")
     (pair,) = empty_pairs(tmp_path / "rooms")
     assert pair.load()[0].shape == (40, 56, 3)
     assert not pair.load()[1].any()
