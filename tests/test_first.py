@@ -66,11 +66,14 @@ def test_what_does_not_fit_is_refused_at_once(said: Kind, came: Kind, output: Ou
 
 
 def test_frames_that_change_midway_are_refused_and_the_others_kept(tmp_path: Path) -> None:
-    sink = open_sink(str(tmp_path / "x.mkv"), INFO)
-    with pytest.raises(OutputError, match="frame 30 is a picture and the file holds cut-outs"), sink:
-        for index in range(30):
-            sink.write(frame(index, "cut-out"), Statistics())
-        sink.write(frame(30, "picture"), Statistics())
+    def write_both_kinds() -> None:
+        with open_sink(str(tmp_path / "x.mkv"), INFO) as sink:
+            for index in range(30):
+                sink.write(frame(index, "cut-out"), Statistics())
+            sink.write(frame(30, "picture"), Statistics())
+
+    with pytest.raises(OutputError, match="frame 30 is a picture and the file holds cut-outs"):
+        write_both_kinds()
     assert [path.name for path in tmp_path.iterdir()] == ["x.mkv.part"]
     assert len(written(tmp_path / "x.mkv.part")) == 30
 
