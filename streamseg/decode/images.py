@@ -229,7 +229,12 @@ def _known_formats() -> list[str]:
 @cache
 def _learn_heif() -> None:
     """Teaches Pillow the format, when it is first met: the library takes a moment to load."""
-    import pillow_heif
+    try:
+        import pillow_heif
+    except ImportError as error:
+        from streamseg.errors import MissingExtraError
+
+        raise MissingExtraError("reading HEIC", "pillow-heif", "heic") from error
 
     pillow_heif.register_heif_opener()
 
