@@ -36,7 +36,9 @@ def packets_of(container: InputContainer, streams: Iterable[Stream]) -> Iterator
                 if packet.size:
                     yield packet
             return
-        except (av.InvalidDataError, IndexError):  # The latter: a track that begins midway, which PyAV does not know.
+        except IndexError:  # PyAV at the end of a file in which more streams began than it was opened with.
+            return
+        except av.InvalidDataError:
             failed += 1
             if failed > UNREADABLE_IN_A_ROW:
                 raise
