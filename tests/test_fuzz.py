@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from tests.fuzz.case import FAULTS, damaged
-from tests.fuzz.mutations import MUTATIONS, siblings_in, mutated
+from tests.fuzz.mutations import MUTATIONS, mutated, siblings_in
 from tests.fuzz.run import run
 from tests.fuzz.seeds import Seed, all_seeds
 
