@@ -66,3 +66,11 @@ def test_sound_of_another_length(seconds: float, count: int, tmp_path: Path) -> 
     of_file, of_pictures = stated(tmp_path / "x.mp4")
     assert of_pictures == count * FRAME
     assert float(of_file) == pytest.approx(max(count * 0.04, seconds), abs=0.05)
+
+
+def test_an_end_beyond_what_the_boxes_can_say(tmp_path: Path) -> None:
+    """It is the last one that they can, and the pictures play."""
+    write(tmp_path / "x.mp4", [Fraction(0), FRAME], last=Fraction(7000))
+    assert played(tmp_path / "x.mp4") == [0, FRAME]
+    of_file, _ = stated(tmp_path / "x.mp4")
+    assert 5000 < of_file < 7000
