@@ -21,9 +21,10 @@ The files, in the order that a frame passes them:
     sink/       5  video files with or without alpha, animations, picture sequences, preview window, virtual camera
     pipeline.py    wires them: threads, live or offline, statistics
 
-Around it: `batch.py` runs it over folders, `probe.py` says what a file is, `bench.py` measures, and `bench_overlap.py`
-watches a GPU for it. `hevc.py` and `stacked.py` are ways to keep alpha in a file that decode/ and sink/ share. `cpu.py`
-and `cuda.py` know the machine, `scratch.py` keeps what every frame needs for a moment.
+Around it: `batch.py` runs it over folders, in the processes of `worker.py`, `probe.py` says what a file is, `bench.py`
+measures, and `bench_overlap.py` watches a GPU for it. `hevc.py` and `stacked.py` are ways to keep alpha in a file that
+decode/ and sink/ share. `cpu.py`, `cuda.py` and `nvidia.py` know the machine, `scratch.py` keeps what every frame needs
+for a moment, `atomic.py` places files whole, `interrupt.py` is about Ctrl-C.
 
 Nothing heavy is imported before it is used. The stations themselves are called like their files, so they are not
 public names here: `from streamseg.infer import infer`.

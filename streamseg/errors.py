@@ -56,3 +56,7 @@ class MissingExtraError(StreamsegError):
 
     def __init__(self, job: str, package: str, extra: str) -> None:
         super().__init__(f"{job} needs the package {package}: pip install 'streamseg[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[StreamsegError], tuple[object, ...]]:
+        """From another process it comes with the message alone."""
+        return StreamsegError, self.args

@@ -20,6 +20,7 @@ from streamseg.decode.orientation import Orientation
 from streamseg.decode.pixels import HD_HEIGHT_PX, has_alpha
 from streamseg.decode.reading import first_picture, packets_of
 from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
+from streamseg.errors import InputError
 from streamseg.frames import VideoInfo
 from streamseg.infer import Inset
 from streamseg.sink.channels import layout_of
@@ -57,15 +58,20 @@ def describe(path: str, input_size_px: int) -> list[Line]:
     with open_source(path) as source:
         info = source.info
         if isinstance(source, VideoFile):
-            with open_source_file(Path(path)) as file:
-                lines = [
-                    *_video(file, picture_stream(file, path), info, _rate(path)),
-                    *_tracks(file, beginnings(Path(path))),
-                ]
+            lines = _video_file(path, info)
         else:
             lines = _pictures(info, next(iter(source)).pixels.shape[2])
     inset = Inset.of(info.height_px, info.width_px, input_size_px)
     return [*lines, Line("network", f"sees it at {inset.input_width}x{inset.input_height} px")]
+
+
+def _video_file(path: str, info: VideoInfo) -> list[Line]:
+    try:
+        with open_source_file(Path(path)) as file:
+            pictures = _video(file, picture_stream(file, path), info, _rate(path))
+            return [*pictures, *_tracks(file, beginnings(Path(path)))]
+    except av.FFmpegError as error:
+        raise InputError(f"{path} is damaged: {error.strerror}") from error
 
 
 def _pictures(info: VideoInfo, channels: int) -> list[Line]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from streamseg import cli
 from streamseg.decode import Stretch, open_source
 from streamseg.decode.damage import Damage
+from streamseg.decode.reading import packets_of
 from streamseg.errors import InputError
 from streamseg.probe import describe
 from tests.synthetic import DiscEngine, picture, write_clip
@@ -243,3 +244,18 @@ class TestCommands:
     def test_the_exit_code_is_documented(self, command: str) -> None:
         help_text = " ".join(CliRunner().invoke(cli.app, [command, "--help"]).output.split())
         assert "3: " in help_text and "damaged" in help_text
+
+
+@pytest.mark.parametrize("error", [av.InvalidDataError, av.BlockingIOError])
+def test_reading_goes_on_after_an_error_of_the_demuxer(error: type[av.FFmpegError]) -> None:
+    """A transport stream with a gap asks to be read again."""
+
+    errors = [error(1, "once"), error(1, "and again")]
+
+    class Container:
+        def demux(self, streams: list[object]) -> Iterator[Packet]:
+            if errors:
+                raise errors.pop()
+            yield Packet(b"packet")
+
+    assert [bytes(packet) for packet in packets_of(Container(), [None])] == [b"packet"]  # type: ignore[arg-type, list-item]

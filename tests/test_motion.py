@@ -267,3 +267,13 @@ class TestNewest:
 
         with pytest.raises(EngineError, match="out of memory"):
             list(live(two_scenes(4), Broken(), NEVER))
+
+
+@pytest.mark.parametrize(("width", "height"), [(800, 32), (1000, 200), (16, 400)])
+def test_a_banner_is_lower_than_the_flow_can_search(width: int, height: int) -> None:
+    """OpenCV would end the process."""
+    shots = [Frame(n, Fraction(n, 25), picture(n, width, height)) for n in range(5)]
+    batches = list(infer_some(shots, DiscEngine(), SIZE, Stride(2, RATE)))
+    assert [frame for batch in batches for frame in batch.frames] == shots
+    for one in mattes(batches):
+        assert one.max() > 0.2  # Of the disc, which the small picture averages with the wall.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -11,7 +12,7 @@ import pytest
 from streamseg.frames import Frame, VideoInfo
 from streamseg.pipeline import Statistics
 from streamseg.sink import open_sink
-from streamseg.sink.mp4 import Box
+from streamseg.sink.mp4 import Box, Length
 from tests.synthetic import picture
 from tests.test_sink import write_source
 
@@ -66,3 +67,11 @@ def test_sound_of_another_length(seconds: float, count: int, tmp_path: Path) -> 
     of_file, of_pictures = stated(tmp_path / "x.mp4")
     assert of_pictures == count * FRAME
     assert float(of_file) == pytest.approx(max(count * 0.04, seconds), abs=0.05)
+
+
+@pytest.mark.parametrize(("version", "most"), [(0, 2**32 - 1), (1, 2**64 - 1)])
+def test_an_end_beyond_what_a_box_can_say(version: int, most: int) -> None:
+    """As of a file whose clock was damaged: it is the last one that it can."""
+    length = Length(Box(BytesIO(bytes([version]) + bytes(19)), 0, 20), 8)
+    length.put(2**70)
+    assert length.ticks == most

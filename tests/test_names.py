@@ -59,6 +59,11 @@ class TestPercent:
             "x.mp4",
         ]
 
+    @pytest.mark.parametrize("name", ["50%.webp", "100%.gif", "x_%d.apng"])
+    def test_an_animation(self, name: str, tmp_path: Path) -> None:
+        write(open_sink(str(tmp_path / name), INFO))
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
     def test_a_pattern_that_was_meant_as_one(self) -> None:
         """Refused by its suffix later, with a line."""
         assert sequence_pattern("x_%05d.mp4") == Path("x_%05d.mp4")

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from streamseg.errors import MissingExtraError, StreamsegError
 from streamseg.worker import Lost, Worker
 
 Task: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -17,6 +18,10 @@ Task: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 def do(task: Task) -> Any:
     function, arguments = task
     return function(*arguments)
+
+
+def without_its_package() -> None:
+    raise MissingExtraError("drawing", "pen", "art")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,11 @@ def test_one_process_does_all(worker: Worker[Task, Any]) -> None:
 def test_what_it_raises_is_raised_here(worker: Worker[Task, Any]) -> None:
     with pytest.raises(ZeroDivisionError):
         result_of(worker, divmod, 1, 0)
+
+
+def test_our_own_errors_keep_their_message(worker: Worker[Task, Any]) -> None:
+    with pytest.raises(StreamsegError, match=r"drawing needs the package pen: pip install 'streamseg\[art\]'"):
+        result_of(worker, without_its_package)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no signals there")

@@ -207,7 +207,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
         ConfigError: the file cannot be read, or a key or value is not allowed.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot read the training configuration {path}: {error}") from error
     for override in overrides or []:

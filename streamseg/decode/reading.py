@@ -38,7 +38,7 @@ def packets_of(container: InputContainer, streams: Iterable[Stream]) -> Iterator
             return
         except IndexError:  # PyAV at the end of a file in which more streams began than it was opened with.
             return
-        except av.InvalidDataError:
+        except (av.InvalidDataError, av.BlockingIOError):  # The latter from transport streams with a gap.
             failed += 1
             if failed > UNREADABLE_IN_A_ROW:
                 raise

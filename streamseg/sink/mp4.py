@@ -80,8 +80,8 @@ class Length:
         return self.box.number(self.offset, self._width)
 
     def put(self, ticks: int) -> None:
-        """Writes it."""
-        self.box.put(self.offset, self._width, ticks)
+        """Writes it, or the most that the box can say."""
+        self.box.put(self.offset, self._width, min(ticks, (1 << 8 * self._width) - 1))
 
     @property
     def _width(self) -> int:

@@ -74,10 +74,13 @@ def sequence_pattern(out: str) -> Path | None:
     path = Path(out)
     if path.is_dir() or out.endswith(("/", os.sep)):
         return path / "%05d.png"
-    if "%" not in path.name or (
-        path.suffix.lower() in {*VIDEOS, ".gif", ".apng"} and not PADDED_NUMBER.search(path.name)
-    ):
+    suffix = path.suffix.lower()
+    if "%" not in path.name:
         return None
+    if suffix == ".webp":  # A sequence or an animation.
+        return path if PATTERN.fullmatch(path.name) else None
+    if suffix in {*VIDEOS, ".gif", ".apng"}:
+        return path if PADDED_NUMBER.search(path.name) else None
     return path
 
 

@@ -103,7 +103,7 @@ def insert(data: bytearray, random: Random, other: bytes) -> None:
 
 def swap_boxes(data: bytearray, random: Random, other: bytes) -> None:
     """Two pieces of one container change places, or one of them is lost or comes twice."""
-    siblings = _siblings(bytes(data), random)
+    siblings = siblings_in(bytes(data), random)
     if len(siblings) < 2:
         swap_stretches(data, random, other)
         return
@@ -126,7 +126,7 @@ def swap_stretches(data: bytearray, random: Random, other: bytes) -> None:
 
 def change_a_box(data: bytearray, random: Random, other: bytes) -> None:
     """The content of one piece, whose checksum is made right again."""
-    siblings = _siblings(bytes(data), random)
+    siblings = siblings_in(bytes(data), random)
     if not siblings:
         flip_bits(data, random, other)
         return
@@ -159,7 +159,7 @@ def _stretch(length: int, random: Random) -> tuple[int, int]:
     return first, min(length, first + random.choice((1, 4, 16, 64, 256, 1024, 4096)))
 
 
-def _siblings(data: bytes, random: Random) -> list[tuple[int, int]]:
+def siblings_in(data: bytes, random: Random) -> list[tuple[int, int]]:
     """The pieces of a container, or of one within it, from and to which byte; none if it has no such pieces."""
     if data[:4] == b"\x89PNG":
         return list(_pieces(data, 8, len(data), ">I", size_at=0, extra=12))
