@@ -98,6 +98,12 @@ class Frame:
         """See `Pixels` for the shapes; made of planes once, when first asked for."""
         return self.picture if isinstance(self.picture, np.ndarray) else self.picture.rgb
 
+    @property
+    def kind(self) -> Kind:
+        """What its pixels are."""
+        shape = self.picture.shape
+        return "matte" if len(shape) == 2 else "cut-out" if shape[2] == 4 else "picture"
+
     def __repr__(self) -> str:
         return f"Frame(index={self.index}, time={float(self.time):.3f} s, pixels={self.picture.shape})"
 

@@ -18,7 +18,7 @@ from streamseg.decode import open_source
 from streamseg.decode.filters import HDR_TRANSFERS
 from streamseg.decode.orientation import Orientation
 from streamseg.decode.pixels import HD_HEIGHT_PX, has_alpha
-from streamseg.decode.reading import first_picture
+from streamseg.decode.reading import first_picture, packets_of
 from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
 from streamseg.frames import VideoInfo
 from streamseg.infer import Inset
@@ -119,7 +119,7 @@ def _rate(path: str) -> str:
 def _packet_times(file: InputContainer, stream: VideoStream) -> Iterator[int]:
     """Of the first packets, up to the first that is damaged."""
     with suppress(av.FFmpegError):
-        for packet in islice(file.demux(stream), SAMPLED_PACKETS):
+        for packet in islice(packets_of(file, [stream]), SAMPLED_PACKETS):
             if packet.pts is not None:
                 yield packet.pts
 

@@ -189,9 +189,11 @@ def test_a_file_without_its_alpha_is_an_error(tmp_path: Path, monkeypatch: pytes
 
     broken = {**formats.WITH_ALPHA, ".mkv": formats.OPAQUE[".mkv"]}
     monkeypatch.setattr(formats, "WITH_ALPHA", broken)
-    with pytest.raises(OutputError, match=r"x\.mkv lost its alpha: the first frame came back without it"):
+    with pytest.raises(
+        OutputError, match=r"x\.mkv lost its alpha: the first frame came back without it; .*x\.mkv\.part"
+    ):
         write(tmp_path / "x.mkv", cut_outs(), STANDARD)
-    assert list(tmp_path.iterdir()) == []
+    assert plays(tmp_path) == {"x.mkv.part": COUNT}
 
 
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
@@ -207,6 +209,25 @@ def test_wrong_alpha_is_an_error(place: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(AlphaCheck, "note", note)
     with pytest.raises(OutputError, match=rf"lost its alpha: the {place} frame is off by [0-9.]+ levels"):
         write(tmp_path / "x.mkv", frames, STANDARD)
+    assert plays(tmp_path) == {"x.mkv.part": COUNT}
+
+
+def test_a_sidecar_that_is_wrong_keeps_both_files_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamseg.sink import check
+
+    monkeypatch.setattr(check, "MEAN_LEVELS", -1.0)
+    with pytest.raises(OutputError, match=r"x\.alpha\.mp4 lost its alpha: .*; what was written is in .*\.mp4\.part"):
+        write(tmp_path / "x.mp4", cut_outs(), OutputSettings(alpha="sidecar"))
+    assert plays(tmp_path) == {"x.alpha.mp4.part": COUNT, "x.mp4.part": COUNT}
+
+
+def plays(folder: Path) -> dict[str, int]:
+    """The files of a folder, and how many pictures of each play."""
+    counts = {}
+    for path in sorted(folder.iterdir()):
+        with open_source(str(path)) as source:
+            counts[path.name] = len(list(source))
+    return counts
 
 
 def test_a_sidecar_is_two_files_or_none(tmp_path: Path) -> None:

@@ -208,8 +208,8 @@ def test_names_that_look_like_markup(tmp_path: Path) -> None:
     """The terminal's library would take them for colours and pictures, or fail on them."""
     screen = StringIO()
     with BatchProgress(tmp_path / "[bold].json", 1, Console(file=screen, width=100)) as progress:
-        progress.add(Outcome("in/[red]a[b]:smile:.mp4", "out/a.mp4", "done", 1, 1.0, "[/i]"))
-    assert screen.getvalue().count("[red]a[b]:smile:.mp4") == 2
+        progress.add(Outcome("in/[red]a[bold]:smile:.mp4", "out/a.mp4", "done", 1, 1.0, "[/i]"))
+    assert screen.getvalue().count("[red]a[bold]:smile:.mp4") == 2
     assert "[bold].json" in screen.getvalue()
 
 

@@ -53,6 +53,16 @@ def test_it_is_a_file(settles: bool, video: bytes, tmp_path: Path) -> None:
     assert (tmp_path / "x.part").read_bytes() == video + b"end"
 
 
+def test_what_never_plays_can_be_kept(tmp_path: Path) -> None:
+    file = PartFile(tmp_path / "x.part")
+    file.write(b"no video")
+    file.keep()
+    file.write(b", at all")
+    file.close()
+    file.close()
+    assert (tmp_path / "x.part").read_bytes() == b"no video, at all"
+
+
 def test_what_never_plays_is_not_made(tmp_path: Path) -> None:
     file = PartFile(tmp_path / "x.part")
     file.write(b"no video")

@@ -104,9 +104,8 @@ class ImageFiles(ClosingSource):
         yield self._first
         for frame in self._frames:
             if frame.picture.shape[:2] != self._first.picture.shape[:2]:
-                here, first = (
-                    f"{self._paths[each.index]} is {size_text(each.picture.shape)}" for each in (frame, self._first)
-                )
+                first = f"{self._paths[self._first.index].name} is {size_text(self._first.picture.shape)}"
+                here = f"{self._paths[frame.index]} is {size_text(frame.picture.shape)}"
                 raise InputError(f"{here} but {first}; all must be alike")
             yield frame
         if self._problems:

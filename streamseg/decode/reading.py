@@ -36,6 +36,8 @@ def packets_of(container: InputContainer, streams: Iterable[Stream]) -> Iterator
                 if packet.size:
                     yield packet
             return
+        except IndexError:  # PyAV at the end of a file in which more streams began than it was opened with.
+            return
         except av.InvalidDataError:
             failed += 1
             if failed > UNREADABLE_IN_A_ROW:
@@ -64,7 +66,7 @@ def read(container: InputContainer, pictures: VideoStream, wanted: Iterable[Stre
         av.FFmpegError: nothing more can be read.
     """
     streams = list(wanted)
-    if not is_broadcast(container):
+    if not streams or not is_broadcast(container):
         return packets_of(container, streams)
     everything = [pictures, *container.streams.audio, *container.streams.subtitles]
     rate = pictures.average_rate or pictures.guessed_rate

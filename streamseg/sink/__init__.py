@@ -13,11 +13,12 @@ from streamseg.sink.animation import ANIMATIONS, AnimationSink
 from streamseg.sink.base import Sink
 from streamseg.sink.claim import Claim
 from streamseg.sink.encoder import on_gpu
+from streamseg.sink.first import FirstFrameSink
 from streamseg.sink.formats import choose_encoding
 from streamseg.sink.pictures import PictureSequence, sequence_pattern
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
 from streamseg.sink.sidecar import SidecarSink, matte_path
-from streamseg.sink.video import VideoSink
+from streamseg.sink.video import VideoSink, check_folder
 from streamseg.sink.virtual import open_virtual_camera
 from streamseg.sink.window import PreviewWindow
 
@@ -29,14 +30,15 @@ VIRTUAL_CAMERA = "virtual"
 
 
 def open_sink(
-    out: str, info: VideoInfo, kind: Kind = "picture", output: OutputSettings = STANDARD, resume: bool = False
+    out: str, info: VideoInfo, kind: Kind | None = None, output: OutputSettings = STANDARD, resume: bool = False
 ) -> Sink:
     """Opens what `out` names: a video, an animation, a sequence (`x_%05d.png` or a folder), `window` or `virtual`.
 
     Args:
         out: a path, `window` or `virtual`.
         info: the frames that will come.
-        kind: pictures, cut-outs with alpha, or grey mattes.
+        kind: what a video file is to hold: pictures, cut-outs with alpha, or grey mattes; the first frame decides where
+            it is not said, and is refused where it is something else.
         output: where in a video file the alpha goes, and how good it is.
         resume: go on with what an interrupted run left of that video file, if it left something.
 
@@ -66,7 +68,9 @@ def open_sink(
     return sink
 
 
-def _open_animation(path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, resume: bool) -> AnimationSink:
+def _open_animation(
+    path: Path, info: VideoInfo, kind: Kind | None, output: OutputSettings, resume: bool
+) -> AnimationSink:
     form = ANIMATIONS[path.suffix.lower()]
     if resume:
         raise OutputError(f"{path} is an animation and cannot be resumed; name a video file, or give --start")
@@ -75,17 +79,25 @@ def _open_animation(path: Path, info: VideoInfo, kind: Kind, output: OutputSetti
     return AnimationSink(followed(path), info, form, output.quality == "high")
 
 
-def _open_video(
-    path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, resume: bool
-) -> VideoSink | SidecarSink:
-    if kind == "cut-out" and output.alpha == "sidecar":
-        colour, matte = (choose_encoding(path, part, output) for part in ("picture", "matte"))
-        files = followed(path), followed(matte_path(path))
-        return SidecarSink(*files, info, colour, matte, _resume_point(resume, *files))
-    encoding = on_gpu(choose_encoding(path, kind, output), info)
-    file = followed(path)
-    return VideoSink(file, info, encoding, _resume_point(resume, file))
+def _open_video(path: Path, info: VideoInfo, kind: Kind | None, output: OutputSettings, resume: bool) -> FirstFrameSink:
+    choose_encoding(path, kind or "picture", output)
+    check_folder(path)
+    resume_at = _resume_point(path, kind, output) if resume else BEGINNING
+
+    def open_for(kind: Kind) -> VideoSink | SidecarSink:
+        if kind == "cut-out" and output.alpha == "sidecar":
+            colour, matte = (choose_encoding(path, part, output) for part in ("picture", "matte"))
+            return SidecarSink(followed(path), followed(matte_path(path)), info, colour, matte, resume_at)
+        return VideoSink(followed(path), info, on_gpu(choose_encoding(path, kind, output), info), resume_at)
+
+    return FirstFrameSink(path, open_for, kind, resume_at)
 
 
-def _resume_point(resume: bool, *paths: Path) -> Fraction:
-    return resume_point([left_over(path) for path in paths]) if resume else BEGINNING
+def _resume_point(path: Path, kind: Kind | None, output: OutputSettings) -> Fraction:
+    """Where the file goes on; where there are two, both."""
+    paths = [followed(path)]
+    if output.alpha == "sidecar" and (
+        kind == "cut-out" or (not kind and left_over(followed(matte_path(path))).exists())
+    ):
+        paths.append(followed(matte_path(path)))
+    return resume_point([left_over(one) for one in paths])

@@ -49,7 +49,7 @@ class AlphaCheck:
 
     def note(self, frame: Frame) -> None:
         """Takes a frame that was written; one without alpha is passed over."""
-        if frame.picture.shape[2:] == (3,):
+        if frame.kind == "picture":
             return
         meant, count = Meant.of(frame), self._count
         if not count:

@@ -34,7 +34,16 @@ class PartFile:
         Raises:
             OSError: it cannot be written.
         """
-        if self._memory is None or not is_playable(BytesIO(self._memory.getvalue())):
+        if self._memory is not None and is_playable(BytesIO(self._memory.getvalue())):
+            self.keep()
+
+    def keep(self) -> None:
+        """Moves what was written to the disk whether it plays or not.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self._memory is None:
             return
         # In one move: it is not there half.
         place_whole(self._path, self._memory.getvalue())

@@ -52,8 +52,8 @@ def resume_point(left: Collection[Path]) -> Fraction:
     return point
 
 
-def is_playable(written: BinaryIO) -> bool:
-    """Whether the beginning of a file holds pictures already."""
+def is_playable(written: Path | BinaryIO) -> bool:
+    """Whether a file, or the beginning of one, holds pictures."""
     with closing(_key_times(written)) as times:
         return next(times, None) is not None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -54,25 +53,28 @@ class SidecarSink(CompletingSink):
 
     def complete(self) -> None:
         """See `CompletingSink`; there are both new files or neither."""
-        self._finish(VideoSink.complete)
+        self._complete(is_cut_short=False)
 
     def cut_short(self) -> None:
         """See `CompletingSink`."""
-        self._finish(VideoSink.cut_short)
+        self._complete(is_cut_short=True)
 
     def discard(self) -> None:
         """See `CompletingSink`."""
         self._colour.discard()
         self._matte.discard()
 
-    def _finish(self, complete: Callable[[VideoSink], None]) -> None:
+    def _complete(self, is_cut_short: bool) -> None:
         try:
-            complete(self._matte)
+            self._matte.finish(is_cut_short)
         except BaseException:
             self._colour.discard()
             raise
+        self._colour.finish(is_cut_short)
+        self._matte.verify()
+        self._matte.place()
         try:
-            complete(self._colour)
+            self._colour.place()
         except BaseException:
             with suppress(OSError):
                 os.replace(self._matte_path, part_of(self._matte_path))

@@ -23,7 +23,7 @@ from streamseg.sink.encoder import Encoder, FrameEncoder, StackedEncoder, add_st
 from streamseg.sink.formats import Encoding
 from streamseg.sink.hevc import LayeredEncoder
 from streamseg.sink.part import PartFile
-from streamseg.sink.resume import BEGINNING, HALF_A_TICK, kept_packets, left_over, part_of
+from streamseg.sink.resume import BEGINNING, HALF_A_TICK, is_playable, kept_packets, left_over, part_of
 from streamseg.sink.times import PictureTimes
 from streamseg.sink.tracks import SourceTracks
 from streamseg.stacked import STACKED_TAG
@@ -56,7 +56,7 @@ class VideoSink(CompletingSink):
         self._path, self._part, self._file = path, part_of(path), PartFile(part_of(path))
         self._info, self._encoding, self.resume_at = info, encoding, resume_at
         self._last_pts, self._times = -1, PictureTimes()
-        self._frames, self._check = 0, AlphaCheck(info)
+        self._frames, self._alpha = 0, AlphaCheck(info)
         check_folder(path)
         try:
             self._output = _open_output(self._file, encoding, info)
@@ -94,31 +94,43 @@ class VideoSink(CompletingSink):
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error
         self._last_pts, self._frames = pts, self._frames + 1
-        self._check.note(replace(frame, time=pts * self._info.time_base))
+        self._alpha.note(replace(frame, time=pts * self._info.time_base))
 
     def complete(self) -> None:
-        """Flushes the encoder, writes the rest of the sound and gives the file its name.
+        """Flushes the encoder, writes the rest of the sound, reads the file again and gives it its name.
 
         Raises:
-            OutputError: the disk is full, or the alpha was lost; nothing is left under the final name.
+            OutputError: the disk is full, or the alpha was lost; what was written stays under the name of the part.
         """
-        self._finish(None)
+        self._complete(is_cut_short=False)
 
     def cut_short(self) -> None:
         """As `complete`, but the sound ends with the pictures."""
-        self._finish(self._last_pts * self._info.time_base)
+        self._complete(is_cut_short=True)
 
-    def _finish(self, sound_until: Fraction | None) -> None:
+    def _complete(self, is_cut_short: bool) -> None:
+        self.finish(is_cut_short)
+        self.verify()
+        self.place()
+
+    def finish(self, is_cut_short: bool) -> None:
+        """Makes the file whole, under the name of the part; without a frame there is none.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         if not self._frames:
             self.discard()
             return
         try:
             self._mux_pictures(self._encoder.flush(), are_last=True)
-            self._mux_tracks(sound_until)
+            self._mux_tracks(self._last_pts * self._info.time_base if is_cut_short else None)
             self._flush_tracks()
-            self._close()
-            self._verify()
-            os.replace(self._part, self._path)
+            self._output.close()
+            self._file.keep()
+            self._file.close()
+            if self._encoding.muxer in mp4.MUXERS and is_playable(self._part):
+                mp4.state_end(self._part, self._times.end)
         except (av.FFmpegError, OSError) as error:
             self.discard()
             raise OutputError(self._message(error)) from error
@@ -127,25 +139,33 @@ class VideoSink(CompletingSink):
             raise
         self._close_tracks()
 
-    def _close(self) -> None:
-        """Makes the file whole."""
-        self._output.close()
-        self._file.close()
-        if self._file.is_on_disk and self._is_mp4:
-            mp4.state_end(self._part, self._times.end)
+    def verify(self) -> None:
+        """Reads the whole file again.
 
-    @property
-    def _is_mp4(self) -> bool:
-        return self._encoding.muxer in mp4.MUXERS
-
-    def _verify(self) -> None:
-        if not self._file.is_on_disk:
-            raise OutputError(f"cannot write {self._path}: what was encoded does not play")
+        Raises:
+            OutputError: it is not what was meant.
+        """
+        if not self._frames:
+            return
         try:
-            self._check.verify(self._part, self._path)
-        except OutputError:
-            self._part.unlink(missing_ok=True)
-            raise
+            if not is_playable(self._part):
+                raise OutputError(f"{self._path} does not play")
+            self._alpha.verify(self._part, self._path)
+        except OutputError as error:
+            raise OutputError(f"{error}; what was written is in {self._part}") from error
+
+    def place(self) -> None:
+        """Gives the whole file its name.
+
+        Raises:
+            OutputError: that cannot be written.
+        """
+        if not self._frames:
+            return
+        try:
+            os.replace(self._part, self._path)
+        except OSError as error:
+            raise OutputError(self._message(error)) from error
 
     def discard(self) -> None:
         """Leaves the unfinished file if it plays, for `--resume`."""
@@ -169,7 +189,7 @@ class VideoSink(CompletingSink):
     def _mux_pictures(self, packets: list[Packet[Any]], are_last: bool = False) -> None:
         for packet in packets:
             self._times.follow(packet)
-        if are_last and packets and self._is_mp4:
+        if are_last and packets and self._encoding.muxer in mp4.MUXERS:
             self._times.fill(packets[-1])
         self._output.mux(packets)
         self._file.settle()

@@ -1,0 +1,68 @@
+"""The end that a finished MP4 or MOV states: exact, with late beginnings, long clocks and longer sound."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from streamseg.frames import Frame, VideoInfo
+from streamseg.pipeline import Statistics
+from streamseg.sink import open_sink
+from streamseg.sink.mp4 import Box
+from tests.synthetic import picture
+from tests.test_sink import write_source
+
+TIME_BASE = Fraction(1, 90_000)
+FRAME = Fraction(1, 25)
+COUNTS = (8, 9, 10)
+"""The first two end with pictures that are stored out of order across a fragment's end."""
+
+
+def write(path: Path, times: list[Fraction], last: Fraction = FRAME, sound: Path | None = None) -> None:
+    info = VideoInfo(48, 32, Fraction(25), TIME_BASE, len(times), sound)
+    with open_sink(str(path), info) as sink:
+        for index, time in enumerate(times):
+            duration = last if index == len(times) - 1 else None
+            sink.write(Frame(index, time, picture(index, 48, 32), duration=duration), Statistics())
+
+
+def stated(path: Path) -> tuple[Fraction, Fraction]:
+    """How long the file and its pictures last, by their headers."""
+    with path.open("rb") as file:
+        movie = Box(file, 0, path.stat().st_size).first(b"moov")
+        header, track = movie.first(b"mvhd"), movie.first(b"trak", b"tkhd")
+        clock = header.number(header.by_version(12, 20), 4)
+        of_file = header.number(header.by_version(16, 24), header.by_version(4, 8))
+        of_track = track.number(track.by_version(20, 28), track.by_version(4, 8))
+        return Fraction(of_file, clock), Fraction(of_track, clock)
+
+
+def played(path: Path) -> list[Fraction]:
+    with av.open(str(path)) as container:
+        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize("start", [Fraction(0), Fraction(7, 5), Fraction(7000)], ids=["0", "1.4 s", "wide numbers"])
+@pytest.mark.parametrize("count", COUNTS)
+def test_the_last_picture_plays_as_long_as_it_should(suffix: str, start: Fraction, count: int, tmp_path: Path) -> None:
+    times = [start + n * FRAME for n in range(count)]
+    path = tmp_path / f"x{suffix}"
+    write(path, times, last=Fraction(3, 2))
+    assert played(path) == times
+    assert stated(path) == (times[-1] + Fraction(3, 2), times[-1] + Fraction(3, 2))
+
+
+@pytest.mark.parametrize("seconds", [0.3, 3.0], ids=["shorter", "longer"])
+@pytest.mark.parametrize("count", COUNTS)
+def test_sound_of_another_length(seconds: float, count: int, tmp_path: Path) -> None:
+    source = write_source(tmp_path / "in.mp4", seconds, ("aac",))
+    times = [n * FRAME for n in range(count)]
+    write(tmp_path / "x.mp4", times, sound=source)
+    assert played(tmp_path / "x.mp4") == times
+    of_file, of_pictures = stated(tmp_path / "x.mp4")
+    assert of_pictures == count * FRAME
+    assert float(of_file) == pytest.approx(max(count * 0.04, seconds), abs=0.05)
