@@ -18,7 +18,7 @@ from streamseg.frames import Frame, VideoInfo
 from streamseg.pipeline import Statistics
 from streamseg.probe import describe
 from streamseg.sink import open_sink
-from streamseg.sink.video import VideoSink
+from streamseg.sink.first import FirstFrameSink
 from streamseg.stacked import STACKED_TAG, is_stacked
 from tests.test_tracks import GREY, INTO, PICTURES, Sound, carry, tone
 
@@ -175,7 +175,7 @@ def test_rare_subtitles_do_not_hold_back_what_a_killed_run_leaves(tmp_path: Path
     source = write_source(tmp_path / "in.mkv", [Disposition.default], "subrip", lines, seconds=12)
     for suffix in INTO:
         sink = open_sink(str(tmp_path / f"out{suffix}"), VideoInfo(32, 32, Fraction(25), Fraction(1, 25), 300, source))
-        assert isinstance(sink, VideoSink)
+        assert isinstance(sink, FirstFrameSink)
         for index in range(100):
             sink.write(Frame(index, Fraction(index, 25), GREY), Statistics())
         with av.open(str(tmp_path / f"out{suffix}.part")) as file:
