@@ -433,3 +433,11 @@ class TestCommands:
         result = CliRunner().invoke(cli.app, ["video", str(source), "-o", str(tmp_path / "y.webp"), "--start", start])
         assert result.exit_code == 0, result.output
         assert len(frames_of(tmp_path / "y.webp")) == {"0.07": 3, "0.2": 2}[start]
+
+    def test_a_photo_becomes_a_gif_and_what_that_means_is_said(self, tmp_path: Path) -> None:
+        source = write_with_pillow(tmp_path / "x.webp")
+        result = CliRunner().invoke(cli.app, ["image", str(source), "-o", str(tmp_path / "y.gif")])
+        assert result.exit_code == 0, result.output
+        assert "the first of 5 pictures, streamseg video does them all; GIF, 256 colours a picture" in result.output
+        with Image.open(tmp_path / "y.gif") as found:
+            assert found.format == "GIF"

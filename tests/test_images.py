@@ -479,3 +479,20 @@ class TestFolders:
             assert [(float(f.time), int(f.pixels[0, 0, 0])) for f in source][::4] == [(0, 25), (0.16, 29)]
         with pytest.raises(InputError, match="no picture at that time: it lasts 2 s"):
             open_source(str(tmp_path), Stretch.of("2", None))
+
+    @pytest.mark.parametrize("broken", [0, 2, 4])
+    def test_one_that_cannot_be_read_costs_itself(self, broken: int, tmp_path: Path) -> None:
+        for number in range(5):
+            cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((16, 16, 3), number, np.uint8))
+        (tmp_path / f"{broken}.png").write_bytes(b"no picture")
+        with open_source(str(tmp_path)) as source:
+            found = [(frame.index, frame.time * 25, int(frame.pixels[0, 0, 0])) for frame in source]
+            assert found == [(number, number, number) for number in range(5) if number != broken]
+            assert source.damage
+            assert source.damage.startswith(f"1 of 5 pictures are missing, of which the first: {tmp_path}/{broken}.png")
+
+    def test_a_folder_in_which_none_can_be_read(self, tmp_path: Path) -> None:
+        for number in range(2):
+            (tmp_path / f"{number}.png").write_bytes(b"no picture")
+        with pytest.raises(InputError, match=r"0\.png is not a picture"):
+            open_source(str(tmp_path))

@@ -71,7 +71,10 @@ PREMULTIPLIED = 1
 
 
 class ImageFiles(ClosingSource):
-    """One photo, or a folder of photos of one size as a clip of 25 frames a second."""
+    """One photo, or a folder of photos of one size as a clip of 25 frames a second.
+
+    A picture of a folder that cannot be read costs itself: the one before it is shown on in its place.
+    """
 
     def __init__(self, path: Path, stretch: Stretch = WHOLE) -> None:
         """Reads the first picture.
@@ -81,25 +84,40 @@ class ImageFiles(ClosingSource):
             stretch: the part of the clip that is wanted; the frames' times count from its start.
 
         Raises:
-            InputError: the first picture cannot be read, or there is none in that stretch.
+            InputError: no picture can be read, or there is none in that stretch.
         """
         paths = images_in(path) if path.is_dir() else [path]
         self._paths = [each for index, each in enumerate(paths) if stretch.holds(index / FOLDER_RATE)]
         if not self._paths:
             raise InputError(f"{path} has no picture at that time: it lasts {float(len(paths) / FOLDER_RATE):g} s")
-        self._first = read_image(self._paths[0])
-        check_size(self._first.shape, str(self._paths[0]))
-        height, width = self._first.shape[:2]
+        self._problems: list[InputError] = []
+        self._frames = self._readable()
+        first = next(self._frames, None)
+        if first is None:
+            raise self._problems[0]
+        check_size(first.picture.shape, str(self._paths[first.index]))
+        self._first = first
+        height, width = first.picture.shape[:2]
         self.info = VideoInfo(width, height, FOLDER_RATE, 1 / FOLDER_RATE, len(self._paths))
 
     def __iter__(self) -> Iterator[Frame]:
-        yield Frame(0, Fraction(0), self._first, time.monotonic())
-        for index, path in enumerate(self._paths[1:], 1):
-            pixels = read_image(path)
-            if pixels.shape[:2] != self._first.shape[:2]:
-                first = f"{self._paths[0].name} is {size_text(self._first.shape)}"
-                raise InputError(f"{path} is {size_text(pixels.shape)} but {first}; all must be alike")
-            yield Frame(index, index / FOLDER_RATE, pixels, time.monotonic())
+        yield self._first
+        for frame in self._frames:
+            if frame.picture.shape[:2] != self._first.picture.shape[:2]:
+                first = f"{self._paths[self._first.index].name} is {size_text(self._first.picture.shape)}"
+                here = f"{self._paths[frame.index]} is {size_text(frame.picture.shape)}"
+                raise InputError(f"{here} but {first}; all must be alike")
+            yield frame
+        if self._problems:
+            count = f"{len(self._problems)} of {len(self._paths)} pictures are missing"
+            self.damage = f"{count}, of which the first: {self._problems[0]}"
+
+    def _readable(self) -> Iterator[Frame]:
+        for index, path in enumerate(self._paths):
+            try:
+                yield Frame(index, index / FOLDER_RATE, read_image(path), time.monotonic())
+            except InputError as error:
+                self._problems.append(error)
 
 
 def read_image(path: Path) -> Pixels:
