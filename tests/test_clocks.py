@@ -312,3 +312,22 @@ class TestEditLists:
             assert np.array_equal(frame.pixels, same.pixels)
         _, heard = copied(path, tmp_path / "out.mkv")
         assert len(heard) == pytest.approx(COUNT / RATE * HZ / AAC, abs=3)
+
+
+def test_a_damaged_time_costs_no_other_picture_its_place(tmp_path: Path) -> None:
+    """One bit of a picture's time says that it is seen in millions of years."""
+    path = tmp_path / "clip.ivf"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libvpx", rate=RATE, options={"deadline": "realtime"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for index in range(5):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index), "rgb24").reformat(format="yuv420p")))
+        output.mux(stream.encode(None))
+    data = bytearray(path.read_bytes())
+    first = 32 + 12 + int.from_bytes(data[32:36], "little")  # IVF: a header, then size and time before every picture.
+    data[first + 4 + 7] = 1
+    path.write_bytes(data)
+
+    frames = read(path)
+
+    assert [frame.time for frame in frames] == [index / RATE for index in range(5)]

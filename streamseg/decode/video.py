@@ -43,6 +43,8 @@ WITH_ALPHA_LAYER: dict[str, Callable[[bytes], Decode]] = {
 """Codecs that keep alpha in a second layer, with decoders that read it; they are given the stream's setup."""
 
 STEP_BACK_SECONDS = 10
+LONGEST_PAUSE_SECONDS = 24 * 3600
+"""A picture that comes later than so after the one before it has a damaged time, not a long wait before it."""
 LENIENT = "replace"
 """Titles in other encodings than UTF-8 do not matter here."""
 RECENT_GROUPS = 64
@@ -165,6 +167,8 @@ class VideoFile(ClosingSource):
         try:
             for picture in self._pictures():
                 moment = next_time if picture.pts is None else picture.pts * (picture.time_base or self._time_base)
+                if last is not None and moment - last > LONGEST_PAUSE_SECONDS:
+                    moment = next_time  # A damaged time: no file could hold what would follow.
                 if last is not None and moment <= last:  # A clock that stands still or goes back.
                     moment = last + max(1, round(1 / (2 * self._rate * self._time_base))) * self._time_base
                 next_time, last = moment + 1 / self._rate, moment
