@@ -27,7 +27,7 @@ decode/ and sink/ share. `cpu.py`, `cuda.py` and `nvidia.py` know the machine, `
 for a moment, `atomic.py` places files whole, `interrupt.py` is about Ctrl-C.
 
 Nothing heavy is imported before it is used. The stations themselves are called like their files, so they are not
-public names here: `from streamseg.infer import infer`.
+public names here: `from streamseg.infer.every_frame import infer`.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from streamseg.config import Settings, load_settings
     from streamseg.decode import open_camera, open_source
     from streamseg.errors import StreamsegError
     from streamseg.frames import Batch, Frame, VideoInfo
-    from streamseg.infer import engine_of, open_engine
-    from streamseg.pipeline import Statistics, run
+    from streamseg.infer.engines import engine_of, open_engine
+    from streamseg.model.u2net import FusedU2Net, U2Net
+    from streamseg.model.weights import load_model, load_weights
+    from streamseg.pipeline import run
+    from streamseg.settings import Settings, load_settings
     from streamseg.sink import open_sink
-    from streamseg.u2net import FusedU2Net, U2Net
-    from streamseg.weights import load_model, load_weights
+    from streamseg.statistics import Statistics
 
 # OpenVINO's converter reports its use to Google Analytics unless told not to, and nobody here was asked. Without this
 # package it uses its own stand-in, which sends nothing; who imported it before us has decided otherwise.
@@ -54,18 +55,18 @@ sys.modules.setdefault("openvino_telemetry", cast(Any, None))
 _HOME = {
     "Batch": "frames",
     "Frame": "frames",
-    "FusedU2Net": "u2net",
-    "Settings": "config",
-    "Statistics": "pipeline",
+    "FusedU2Net": "model.u2net",
+    "Settings": "settings",
+    "Statistics": "statistics",
     "StreamsegError": "errors",
-    "U2Net": "u2net",
+    "U2Net": "model.u2net",
     "VideoInfo": "frames",
-    "engine_of": "infer",
-    "load_model": "weights",
-    "load_settings": "config",
-    "load_weights": "weights",
+    "engine_of": "infer.engines",
+    "load_model": "model.weights",
+    "load_settings": "settings",
+    "load_weights": "model.weights",
     "open_camera": "decode",
-    "open_engine": "infer",
+    "open_engine": "infer.engines",
     "open_sink": "sink",
     "open_source": "decode",
     "run": "pipeline",

@@ -15,7 +15,7 @@ def main() -> None:
         # Files are called as their makers please, and consoles show what they can of it.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    from streamseg.cli import app
+    from streamseg.cli.app import app
 
     app()
 

@@ -8,39 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
+
+from streamseg.image import Pixels
 
 if TYPE_CHECKING:
-    from av.video.plane import VideoPlane
     from torch import Tensor
 
-    from streamseg.planes import Planes
-
-Pixels = npt.NDArray[np.uint8]
-"""`(H, W, 3)` RGB; a cut-out or a source with alpha is `(H, W, 4)`, RGB with straight alpha; a matte is `(H, W)`, 255 =
-foreground."""
-
+    from streamseg.yuv import Planes
 
 Kind = Literal["picture", "cut-out", "matte"]
 """What finished pixels are."""
-
-
-def colours(pixels: Pixels) -> Pixels:
-    """RGB `(H, W, 3)` of a source's pixels with or without alpha; the same array where there is none."""
-    return pixels if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., :3])
-
-
-def samples(plane: VideoPlane) -> Pixels:
-    """A view `(H, W)` of a decoder's or encoder's plane of 8 bits, without the padding of its lines."""
-    rows: Pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
-    return rows[: plane.height, : plane.width]
-
-
-def float_samples(plane: VideoPlane) -> npt.NDArray[np.float32]:
-    """The same of a plane of 32-bit floats."""
-    rows = np.frombuffer(plane, np.float32)  # type: ignore[call-overload]
-    floats: npt.NDArray[np.float32] = rows.reshape(-1, plane.line_size // rows.itemsize)
-    return floats[: plane.height, : plane.width]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from streamseg.background import Background, chosen_background
-from streamseg.composite import finish
-from streamseg.config import Settings
+from streamseg.composite.background import Background, chosen_background
+from streamseg.composite.stage import finish
 from streamseg.decode.base import check_seekable, check_size
 from streamseg.decode.images import count_pictures, images_in, open_picture, read_image
 from streamseg.errors import InputError, OutputError, StreamsegError
-from streamseg.frames import Frame, Pixels
-from streamseg.infer import Engine, infer
+from streamseg.frames import Frame
+from streamseg.image import Pixels
+from streamseg.infer.engines.base import Engine
+from streamseg.infer.every_frame import infer
+from streamseg.settings import Settings
 from streamseg.sink.animation import ANIMATIONS
 from streamseg.sink.pictures import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, write_image
 

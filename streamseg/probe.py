@@ -22,11 +22,11 @@ from streamseg.decode.reading import first_picture, packets_of
 from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
 from streamseg.errors import InputError
 from streamseg.frames import VideoInfo
-from streamseg.infer import Inset
+from streamseg.infer.letterbox import Inset
 from streamseg.sink.channels import layout_of
-from streamseg.sink.fate import Fate, Plan, beginnings, codec_of, open_source_file, plan
 from streamseg.sink.formats import OPAQUE
-from streamseg.sink.inherit import HAVE_ATTACHMENTS
+from streamseg.sink.metadata import HAVE_ATTACHMENTS
+from streamseg.sink.track_action import Fate, Plan, beginnings, codec_of, open_source_file, plan
 
 KEPT = "yes, it is kept"
 UNKNOWN = {0, 2, 3}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamseg import cuda
+from streamseg.hardware import cuda
 from tests.synthetic import Clip, write_clip
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from streamseg import cuda
-from streamseg.cli import app
-from streamseg.engines.torch_engine import StreamedEngine
-from streamseg.infer import ENGINES
-from streamseg.u2net import CONFIGS
-from streamseg.weights import list_weights, save_weights
+from streamseg.cli.app import app
+from streamseg.hardware import cuda
+from streamseg.infer.engines import ENGINES
+from streamseg.infer.engines.torch_engine import StreamedEngine
+from streamseg.model.u2net import CONFIGS
+from streamseg.model.weights import list_weights, save_weights
 from tests.synthetic import randomised
 
 NETWORKS = ("lite", "full", "nano")

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from streamseg.frames import Frame, Pixels, VideoInfo
-from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD
-from streamseg.pipeline import Statistics
+from streamseg.frames import Frame, VideoInfo
+from streamseg.image import Pixels
+from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD
+from streamseg.model.u2net import LITE, U2Net, U2NetConfig
 from streamseg.sink.base import CompletingSink
-from streamseg.u2net import LITE, U2Net, U2NetConfig
+from streamseg.statistics import Statistics
 
 RATE = Fraction(24000, 1001)
 WALL = (96, 96, 96)

@@ -16,12 +16,13 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from streamseg.config import OutputSettings
 from streamseg.decode import open_source
 from streamseg.errors import OutputError
-from streamseg.frames import Frame, Kind, Pixels, VideoInfo
-from streamseg.pipeline import Statistics
+from streamseg.frames import Frame, Kind, VideoInfo
+from streamseg.image import Pixels
+from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
+from streamseg.statistics import Statistics
 from tests.synthetic import picture
 
 WIDTH_PX, HEIGHT_PX, COUNT = 320, 180, 20

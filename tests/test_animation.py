@@ -21,14 +21,15 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 from typer.testing import CliRunner
 
-from streamseg import cli
-from streamseg.background import Moving, open_background
-from streamseg.config import OutputSettings
+from streamseg.cli.app import app as cli
+from streamseg.composite.background import Moving, open_background
 from streamseg.decode import Stretch, open_source
 from streamseg.errors import InputError, OutputError
-from streamseg.frames import Frame, Kind, Pixels, VideoInfo
-from streamseg.pipeline import Statistics
+from streamseg.frames import Frame, Kind, VideoInfo
+from streamseg.image import Pixels
+from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
+from streamseg.statistics import Statistics
 from tests.synthetic import Clip, DiscEngine, picture, true_alpha
 
 WIDTH_PX, HEIGHT_PX = 131, 97
@@ -389,7 +390,7 @@ class TestWriting:
 @pytest.fixture
 def disc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands find the synthetic disc instead of loading a network."""
-    monkeypatch.setattr("streamseg.infer.engine_of", lambda *_: DiscEngine())
+    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda *_: DiscEngine())
 
 
 @pytest.mark.usefixtures("disc")

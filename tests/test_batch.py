@@ -16,12 +16,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from streamseg import batch
-from streamseg.batch import VIDEO_SUFFIXES, Job, Outcome, Task, arrivals, plan, run_batch
-from streamseg.batch_report import BatchProgress
-from streamseg.cli import app
-from streamseg.config import InferSettings, Settings
+from streamseg.batch.jobs import VIDEO_SUFFIXES, Job, Outcome, Task, arrivals, plan, run_batch
+from streamseg.batch.jobs import jobs as batch
+from streamseg.batch.report import BatchProgress
+from streamseg.cli.app import app
 from streamseg.errors import InputError, OutputError
+from streamseg.settings import InferSettings, Settings
 from tests.synthetic import write_clip
 
 SMALL = Settings(infer=InferSettings(input_size=64))
@@ -94,7 +94,7 @@ def test_an_error_that_nobody_foresaw_costs_one_file(tmp_path: Path, monkeypatch
     def unforeseen(*_: object) -> None:
         raise ZeroDivisionError("of two\nlines")
 
-    monkeypatch.setattr("streamseg.infer.engine_of", lambda _: None)
+    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda _: None)
     monkeypatch.setattr("streamseg.decode.open_source", unforeseen)
     batch._engine.cache_clear()
     outcome = batch._matte((Job(tmp_path / "a.mp4", tmp_path / "b.mp4"), SMALL))

@@ -12,15 +12,15 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from streamseg import bench_seed
-from streamseg.bench import Measured, Ratio, Work, in_turns, measure
-from streamseg.bench_report import show
-from streamseg.bench_seed import seeds_fps
-from streamseg.cli import app
-from streamseg.config import CompositeSettings, InferSettings, Settings
+from streamseg.bench.baseline import seeds_fps
+from streamseg.bench.benchmark import Measured, Ratio, Work, in_turns, measure
+from streamseg.bench.benchmark import baseline as bench_seed
+from streamseg.bench.report import show
+from streamseg.cli.app import app
 from streamseg.errors import ConfigError
-from streamseg.pipeline import StationTime
-from streamseg.precision import AUTO_MODELS
+from streamseg.model.precision import AUTO_MODELS
+from streamseg.settings import CompositeSettings, InferSettings, Settings
+from streamseg.statistics import StationTime
 from tests.synthetic import DiscEngine, ListSource, frames, randomised, write_clip
 
 KNOBS = ["--input-size", "64", "--engine", "openvino", "--precision", "int8"]
@@ -48,7 +48,7 @@ def test_a_run(clip: str) -> None:
 
 
 def test_live_the_engine_is_no_measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("streamseg.bench.open_camera", lambda spec: ListSource(frames(12), live=True))
+    monkeypatch.setattr("streamseg.bench.benchmark.open_camera", lambda spec: ListSource(frames(12), live=True))
     found = measure(Work("0", SMALL, 12, live=True), DiscEngine())
     assert found.frames + found.dropped == 12
     assert found.share_of_engine is None

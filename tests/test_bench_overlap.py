@@ -9,11 +9,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from streamseg.bench import Work, measure
-from streamseg.bench_overlap import GpuWatch, Overlap, overlap_of
-from streamseg.bench_report import show
-from streamseg.config import CompositeSettings, InferSettings, Settings
-from streamseg.engines.torch_engine import StreamedEngine
+from streamseg.bench.benchmark import Work, measure
+from streamseg.bench.overlap import GpuWatch, Overlap, overlap_of
+from streamseg.bench.report import show
+from streamseg.infer.engines.torch_engine import StreamedEngine
+from streamseg.settings import CompositeSettings, InferSettings, Settings
 from tests.synthetic import Clip, randomised
 
 SMALL = Settings(infer=InferSettings(input_size=64), composite=CompositeSettings(bg="blur"))

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from streamseg.frames import Frame, VideoInfo
-from streamseg.pipeline import Statistics
 from streamseg.sink import open_sink
+from streamseg.statistics import Statistics
 
 pytestmark = pytest.mark.browser
 

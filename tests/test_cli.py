@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from streamseg import cli
-from streamseg.precision import AUTO_MODELS
+from streamseg.cli.app import app as cli
+from streamseg.model.precision import AUTO_MODELS
 from tests.conftest import SAMPLES
 from tests.synthetic import Clip, DiscEngine, picture, true_alpha, write_clip
 
@@ -28,7 +28,7 @@ BEACH = str(SAMPLES / "beach.jpg")
 @pytest.fixture
 def disc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands find the synthetic disc instead of loading a network."""
-    monkeypatch.setattr("streamseg.infer.engine_of", lambda *_: DiscEngine())
+    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda *_: DiscEngine())
 
 
 def streamseg(*arguments: object) -> Result:

@@ -15,13 +15,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamseg.background import Background, Blurred, Fit, Moving, Still, fit_to, open_background
-from streamseg.composite import Alpha, composite, finish, refine
-from streamseg.config import CompositeSettings
+from streamseg.composite.background import Background, Blurred, Fit, Moving, Still, fit_to, open_background
+from streamseg.composite.guided_filter import Alpha, refine
+from streamseg.composite.stage import composite, finish
 from streamseg.decode.images import read_image
 from streamseg.errors import InputError
-from streamseg.frames import Batch, Frame, Pixels
-from streamseg.infer import infer
+from streamseg.frames import Batch, Frame
+from streamseg.image import Pixels
+from streamseg.infer.every_frame import infer
+from streamseg.settings import CompositeSettings
 from streamseg.sink.pictures import write_image
 from tests.conftest import SAMPLES
 from tests.synthetic import DISC, WALL, DiscEngine, frames, picture, true_alpha

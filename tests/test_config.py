@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from streamseg.config import Settings, load_settings, setting_names
 from streamseg.errors import ConfigError
+from streamseg.settings import Settings, load_settings, setting_names
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 
-from streamseg import planes
-from streamseg.config import Settings, load_settings
+from streamseg import yuv as planes
 from streamseg.frames import Frame, VideoInfo
-from streamseg.pipeline import Statistics, run
-from streamseg.planes import Planes
-from streamseg.scratch import scratch
+from streamseg.pipeline import run
+from streamseg.settings import Settings, load_settings
 from streamseg.sink.base import CompletingSink
+from streamseg.statistics import Statistics
+from streamseg.workspace import scratch
+from streamseg.yuv import Planes
 from tests.synthetic import DiscEngine, ListSource, frames, picture
 
 WIDTH_PX, HEIGHT_PX = 320, 180
@@ -92,7 +93,7 @@ def test_no_array_of_a_frames_size_is_made_for_a_frame(bg: str, monkeypatch: pyt
             counted.append(size)
             return np.zeros(size, dtype)
 
-        monkeypatch.setattr("streamseg.scratch.np", SimpleNamespace(empty=empty))
+        monkeypatch.setattr("streamseg.workspace.np", SimpleNamespace(empty=empty))
         with Discarding() as sink:
             run(Endless(frame_count), DiscEngine(), sink, settings(bg=bg))
         return len(counted)

@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamseg import cuda, nvidia
-from streamseg.cuda import SLOTS
-from streamseg.engines.torch_engine import StreamedEngine, TorchEngine
-from streamseg.frames import Pixels
-from streamseg.infer import ENGINES, infer, mattes_of, network_tensor
-from streamseg.u2net import U2Net
+from streamseg.hardware import cuda, nvidia
+from streamseg.hardware.cuda import SLOTS
+from streamseg.image import Pixels
+from streamseg.infer.engines import ENGINES
+from streamseg.infer.engines.base import mattes_of, network_tensor
+from streamseg.infer.engines.torch_engine import StreamedEngine, TorchEngine
+from streamseg.infer.every_frame import infer
+from streamseg.model.u2net import U2Net
 from tests.synthetic import frames, randomised
 
 CPU = torch.device("cpu")
@@ -136,8 +138,8 @@ def test_a_frame_keeps_its_matte_when_the_engine_runs_ahead(net: U2Net) -> None:
 
 def test_a_gpu_gets_the_streams(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[U2Net] = []
-    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr("streamseg.engines.torch_engine.StreamedEngine", opened.append)
+    monkeypatch.setattr("streamseg.hardware.cuda.best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("streamseg.infer.engines.torch_engine.StreamedEngine", opened.append)
     ENGINES["torch"](net, None)
     assert opened == [net]
 

@@ -12,7 +12,7 @@ import pytest
 from av.packet import Packet
 from typer.testing import CliRunner
 
-from streamseg import cli
+from streamseg.cli.app import app as cli
 from streamseg.decode import Stretch, open_source
 from streamseg.decode.damage import Damage
 from streamseg.decode.reading import packets_of
@@ -215,7 +215,7 @@ def test_probe_describes_what_decodes(clips: Path, tmp_path: Path) -> None:
 class TestCommands:
     @pytest.fixture(autouse=True)
     def disc(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("streamseg.infer.engine_of", lambda *_: DiscEngine())
+        monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda *_: DiscEngine())
 
     def test_written_with_the_sound_and_exit_code_3(self, tmp_path: Path) -> None:
         clip = write_clip(tmp_path / "clip.mp4", COUNT, rate=RATE)

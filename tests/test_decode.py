@@ -24,8 +24,9 @@ from streamseg.decode.camera import Camera, Paced, check_camera
 from streamseg.decode.images import read_image
 from streamseg.decode.pixels import ToPixels
 from streamseg.errors import CameraError, InputError
-from streamseg.frames import Frame, Pixels, VideoInfo
-from streamseg.planes import Planes
+from streamseg.frames import Frame, VideoInfo
+from streamseg.image import Pixels
+from streamseg.yuv import Planes
 from tests.synthetic import RATE, Clip, ListSource, frames, picture, write_clip
 
 PATCHES = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 120, 60))
@@ -817,7 +818,7 @@ def test_without_a_driver_the_gpus_decoder_is_not_missed(clip: Clip, monkeypatch
             raise av.error.PermissionError(1, "Operation not permitted")
         return open_file(*given, **told)
 
-    monkeypatch.setattr("streamseg.nvidia.has_gpu", lambda: True)
+    monkeypatch.setattr("streamseg.hardware.nvidia.has_gpu", lambda: True)
     monkeypatch.setattr("streamseg.decode.video.av.open", watched)
     with open_source(str(clip.path)) as source:
         found = [frame.pixels for frame in source]

@@ -15,11 +15,12 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner, Result
 
-from streamseg import cli, weights
-from streamseg.download import download, downloadable
+from streamseg.cli.app import app as cli
 from streamseg.errors import OutputError, WeightsError
-from streamseg.u2net import LITE, U2Net
-from streamseg.weights import RegistryEntry, downloads_folder, list_weights, load_weights
+from streamseg.model import weights
+from streamseg.model.download import download, downloadable
+from streamseg.model.u2net import LITE, U2Net
+from streamseg.model.weights import RegistryEntry, downloads_folder, list_weights, load_weights
 
 CONTENT = bytes(range(256)) * 4096
 HALF = len(CONTENT) // 2

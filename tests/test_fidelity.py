@@ -13,12 +13,13 @@ import pytest
 from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorRange, Colorspace
 
-from streamseg.config import CompositeSettings, Settings, SmoothSettings
 from streamseg.decode import Stretch, open_source
-from streamseg.decode.stretch import WHOLE
+from streamseg.decode.time_range import WHOLE
 from streamseg.errors import InputError
-from streamseg.frames import Frame, Pixels
+from streamseg.frames import Frame
+from streamseg.image import Pixels
 from streamseg.pipeline import run
+from streamseg.settings import CompositeSettings, Settings, SmoothSettings
 from streamseg.sink import open_sink
 from tests.synthetic import DiscEngine, picture
 

@@ -10,12 +10,12 @@ from typing import get_args
 import pytest
 
 import streamseg
-from streamseg.config import OutputSettings, load_settings
 from streamseg.decode import open_source
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, Kind, VideoInfo
-from streamseg.pipeline import Statistics
+from streamseg.settings import OutputSettings, load_settings
 from streamseg.sink import open_sink
+from streamseg.statistics import Statistics
 from tests.synthetic import DiscEngine, ListSource, frames
 from tests.writer import frame
 

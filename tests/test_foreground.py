@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from streamseg.foreground import foreground_colour
-from streamseg.frames import Pixels
+from streamseg.composite.foreground import foreground_colour
+from streamseg.image import Pixels
 
 RED, BLUE = (200, 40, 30), (20, 60, 220)
 

@@ -16,12 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamseg.errors import EngineError, WeightsError
-from streamseg.foreign import ForeignNet, read_foreign
 from streamseg.frames import Frame, VideoInfo
-from streamseg.infer import Engine, Inset, infer, network_input, network_tensor, open_engine, small_pictures, warm_up
-from streamseg.motion import Stride, infer_newest, infer_some
-from streamseg.u2net import U2Net
-from streamseg.weights import load_model, load_weights
+from streamseg.infer.engines import open_engine
+from streamseg.infer.engines.base import Engine, network_tensor
+from streamseg.infer.every_frame import infer, warm_up
+from streamseg.infer.keyframes import Stride, infer_some
+from streamseg.infer.letterbox import Inset, network_input, small_pictures
+from streamseg.infer.live import infer_newest
+from streamseg.model.foreign import ForeignNet, read_foreign
+from streamseg.model.u2net import U2Net
+from streamseg.model.weights import load_model, load_weights
 from tests.synthetic import frames as disc_frames
 from tests.synthetic import picture
 from tests.test_cli import expect_one_line_error, streamseg
@@ -311,7 +315,7 @@ def test_one_runtime_is_enough(missing: str, tmp_path: Path, monkeypatch: pytest
     for name in [name for name in sys.modules if name.split(".")[0] == missing]:
         monkeypatch.setitem(sys.modules, name, None)
     for engine in {"openvino": ["openvino"], "onnxruntime": ["onnx"]}.get(missing, []):
-        monkeypatch.delitem(sys.modules, f"streamseg.engines.{engine}_engine", raising=False)
+        monkeypatch.delitem(sys.modules, f"streamseg.infer.engines.{engine}_engine", raising=False)
     engine = opened("auto", path)
     assert engine.name == ("onnx" if missing == "openvino" else "openvino")
     rgb = pixels()
@@ -325,7 +329,7 @@ def test_pytorch_does_not_run_graphs(tmp_path: Path, monkeypatch: pytest.MonkeyP
             EngineError, match=r"x\.onnx is an ONNX graph, which PyTorch does not run: take openvino or"
         ):
             open_engine(name, net)
-    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("streamseg.hardware.cuda.best_device", lambda: torch.device("cuda"))
     assert open_engine("auto", net).name == "openvino"
 
 

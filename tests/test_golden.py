@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamseg.config import InferSettings
 from streamseg.decode import open_source
-from streamseg.infer import Engine, engine_of, infer
+from streamseg.infer.engines import engine_of
+from streamseg.infer.engines.base import Engine
+from streamseg.infer.every_frame import infer
+from streamseg.settings import InferSettings
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from streamseg.infer import ENGINES
-from streamseg.u2net import LITE, U2Net
-from streamseg.weights import read_info, save_weights
+from streamseg.infer.engines import ENGINES
+from streamseg.model.u2net import LITE, U2Net
+from streamseg.model.weights import read_info, save_weights
 from tests import gpu_check
 from tests.train.conftest import write_pair
 from train.__main__ import main
@@ -44,7 +44,7 @@ def test_nothing_is_set_up_when_told_whose_python_to_take() -> None:
 def test_the_line_of_a_gpu_is_rehearsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("streamseg.hardware.cuda.best_device", lambda: torch.device("cpu"))
     monkeypatch.setitem(ENGINES, "torch", ENGINES["torch"])  # is put back afterwards
     monkeypatch.setattr(gpu_check, "NETWORKS", ("lite", "nano"))  # full is as nano, but for a minute's arithmetic
     *_, module, out = commands("gpu-check", f"RUNS={tmp_path}")[-1]

@@ -13,17 +13,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamseg import cuda
-from streamseg.composite import composite
-from streamseg.config import Settings, load_settings
-from streamseg.engines.torch_engine import StreamedEngine
-from streamseg.frames import Frame, Pixels, VideoInfo
-from streamseg.gpu_line import on_gpu
-from streamseg.gpu_pixels import averaged, bordered, images, rgb_of
-from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD, Inset, infer, small_pictures
+from streamseg.composite.stage import composite
+from streamseg.frames import Frame, VideoInfo
+from streamseg.gpu.line import on_gpu
+from streamseg.gpu.ops import averaged, bordered, images, rgb_of
+from streamseg.hardware import cuda
+from streamseg.image import Pixels
+from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD
+from streamseg.infer.engines.torch_engine import StreamedEngine
+from streamseg.infer.every_frame import infer
+from streamseg.infer.letterbox import Inset, small_pictures
 from streamseg.pipeline import run
-from streamseg.planes import Planes
-from streamseg.smooth import smooth
+from streamseg.settings import Settings, load_settings
+from streamseg.smooth.stage import smooth
+from streamseg.yuv import Planes
 from tests.synthetic import Collector, ListSource, randomised, write_clip
 from tests.test_cuda import Recorder
 

@@ -9,12 +9,13 @@ import av
 import numpy as np
 import pytest
 
-from streamseg import hevc
-from streamseg.config import OutputSettings
 from streamseg.decode import open_source
-from streamseg.frames import Frame, Pixels, VideoInfo
-from streamseg.pipeline import Statistics
+from streamseg.frames import Frame, VideoInfo
+from streamseg.image import Pixels
+from streamseg.media import hevc
+from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
+from streamseg.statistics import Statistics
 from tests.synthetic import picture
 
 WIDTH_PX, HEIGHT_PX, COUNT = 75, 53, 130

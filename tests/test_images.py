@@ -19,12 +19,12 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.ExifTags import Base
 
-from streamseg.background import open_background
+from streamseg.composite.background import open_background
 from streamseg.decode import open_source
 from streamseg.decode.images import IMAGE_SUFFIXES, images_in, read_image
-from streamseg.decode.stretch import Stretch
+from streamseg.decode.time_range import Stretch
 from streamseg.errors import InputError
-from streamseg.frames import Pixels
+from streamseg.image import Pixels
 from tests.synthetic import frames, picture
 from tests.tiled import write_tiled
 

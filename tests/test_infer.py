@@ -11,26 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamseg.config import InferSettings
-from streamseg.engines.torch_engine import TorchEngine
 from streamseg.errors import EngineError
-from streamseg.frames import Frame, Pixels, VideoInfo
-from streamseg.infer import (
-    ENGINES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    MARGIN_PX,
-    TALL_GROWTH,
-    Inset,
-    call_seconds,
-    engine_of,
-    infer,
-    network_input,
-    normalise,
-    open_engine,
-    warm_up,
-)
-from streamseg.u2net import U2Net
+from streamseg.frames import Frame, VideoInfo
+from streamseg.image import Pixels
+from streamseg.infer.engines import ENGINES, engine_of, open_engine
+from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD, call_seconds, normalise
+from streamseg.infer.engines.torch_engine import TorchEngine
+from streamseg.infer.every_frame import infer, warm_up
+from streamseg.infer.letterbox import MARGIN_PX, TALL_GROWTH, Inset, network_input
+from streamseg.model.u2net import U2Net
+from streamseg.settings import InferSettings
 from tests.synthetic import DiscEngine, frames, randomised
 
 
@@ -144,8 +134,8 @@ def test_pictures_keep_their_places() -> None:
 def without(monkeypatch: pytest.MonkeyPatch, package: str, engine: str) -> None:
     """Makes `import package` fail as if it were not installed."""
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, f"streamseg.engines.{engine}_engine", raising=False)
-    monkeypatch.delattr(f"streamseg.engines.{engine}_engine", raising=False)
+    monkeypatch.delitem(sys.modules, f"streamseg.infer.engines.{engine}_engine", raising=False)
+    monkeypatch.delattr(f"streamseg.infer.engines.{engine}_engine", raising=False)
 
 
 def raiser(error: Exception) -> Callable[..., DiscEngine]:
@@ -157,7 +147,7 @@ def raiser(error: Exception) -> Callable[..., DiscEngine]:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("streamseg.hardware.cuda.best_device", lambda: torch.device("cpu"))
 
 
 def test_auto_takes_openvino_on_a_cpu(net: U2Net, monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
@@ -181,7 +171,7 @@ def test_what_onnx_runtime_needs(package: str, net: U2Net, monkeypatch: pytest.M
 
 
 def test_auto_takes_torch_where_there_is_a_gpu(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("streamseg.hardware.cuda.best_device", lambda: torch.device("cuda"))
     opened = DiscEngine()
     monkeypatch.setitem(ENGINES, "torch", lambda *_: opened)
     assert open_engine("auto", net) is opened
@@ -228,7 +218,7 @@ def test_a_live_line_keeps_a_core(
     cores: int, live: bool, threads: int | None, monkeypatch: pytest.MonkeyPatch, no_gpu: None
 ) -> None:
     given: list[int | None] = []
-    monkeypatch.setattr("streamseg.cpu.cores", lambda: cores)
+    monkeypatch.setattr("streamseg.hardware.cpu.cores", lambda: cores)
     monkeypatch.setitem(ENGINES, "openvino", lambda _, threads: given.append(threads) or DiscEngine())
     engine_of(InferSettings(), live)
     assert given == [threads]

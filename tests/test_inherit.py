@@ -12,14 +12,14 @@ from av.stream import Disposition
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import SubtitleSet
 
-from streamseg.config import OutputSettings
 from streamseg.decode.video import VideoFile
 from streamseg.frames import Frame, VideoInfo
-from streamseg.pipeline import Statistics
+from streamseg.media.stacked import STACKED_TAG, is_stacked
 from streamseg.probe import describe
+from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
-from streamseg.sink.first import FirstFrameSink
-from streamseg.stacked import STACKED_TAG, is_stacked
+from streamseg.sink.first_frame import FirstFrameSink
+from streamseg.statistics import Statistics
 from tests.test_tracks import GREY, INTO, PICTURES, Sound, carry, tone
 
 HEADER = (

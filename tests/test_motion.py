@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 
 from streamseg.errors import EngineError
-from streamseg.frames import Batch, Frame, Pixels
-from streamseg.infer import infer, network_tensor
-from streamseg.motion import Stride, infer_newest, infer_some
+from streamseg.frames import Batch, Frame
+from streamseg.image import Pixels
+from streamseg.infer.engines.base import network_tensor
+from streamseg.infer.every_frame import infer
+from streamseg.infer.keyframes import Stride, infer_some
+from streamseg.infer.live import infer_newest
 from tests.synthetic import DiscEngine, frames, picture
 
 SIZE, RATE = 128, Fraction(25)

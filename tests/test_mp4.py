@@ -10,9 +10,9 @@ import av
 import pytest
 
 from streamseg.frames import Frame, VideoInfo
-from streamseg.pipeline import Statistics
 from streamseg.sink import open_sink
 from streamseg.sink.mp4 import Box, Length
+from streamseg.statistics import Statistics
 from tests.synthetic import picture
 from tests.test_sink import write_source
 

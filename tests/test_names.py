@@ -12,16 +12,16 @@ import cv2
 import pytest
 from rich.console import Console
 
-from streamseg.batch import Outcome
-from streamseg.batch_report import BatchProgress
-from streamseg.config import OutputSettings
+from streamseg.batch.jobs import Outcome
+from streamseg.batch.report import BatchProgress
+from streamseg.cli.progress import RunProgress
 from streamseg.errors import OutputError
-from streamseg.pipeline import Statistics
-from streamseg.progress import RunProgress
+from streamseg.settings import OutputSettings
 from streamseg.sink import Sink, open_sink
-from streamseg.sink.claim import Claim
+from streamseg.sink.lock import Claim
 from streamseg.sink.pictures import sequence_pattern, write_image
 from streamseg.sink.resume import part_of
+from streamseg.statistics import Statistics
 from tests import writer
 from tests.synthetic import DiscEngine, picture, write_clip
 from tests.test_cli import expect_one_line_error, streamseg, video_facts
@@ -32,7 +32,7 @@ needs_posix = pytest.mark.skipif(os.name == "nt", reason="named pipes and symbol
 
 @pytest.fixture
 def disc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamseg.infer.engine_of", lambda *_: DiscEngine())
+    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda *_: DiscEngine())
 
 
 def write(sink: Sink, count: int = 4) -> None:
@@ -150,7 +150,7 @@ class TestTwoRuns:
     def test_another_process(self, tmp_path: Path) -> None:
         with open_sink(str(tmp_path / "x.mp4"), INFO):
             code = (
-                "import sys\nfrom streamseg.errors import OutputError\nfrom streamseg.sink.claim import Claim\n"
+                "import sys\nfrom streamseg.errors import OutputError\nfrom streamseg.sink.lock import Claim\n"
                 "from pathlib import Path\n"
                 "try:\n    Claim(Path(sys.argv[1]))\nexcept OutputError as error:\n    print(error)\n"
             )
@@ -159,7 +159,7 @@ class TestTwoRuns:
 
     def test_a_lock_that_a_killed_run_left(self, tmp_path: Path) -> None:
         code = (
-            "import os, sys\nfrom pathlib import Path\nfrom streamseg.sink.claim import Claim\n"
+            "import os, sys\nfrom pathlib import Path\nfrom streamseg.sink.lock import Claim\n"
             "claim = Claim(Path(sys.argv[1]))\nos._exit(0)"
         )
         assert python(code, str(tmp_path / "x.mp4")).returncode == 0

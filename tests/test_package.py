@@ -48,8 +48,8 @@ def test_nothing_is_reported_to_anyone(tmp_path: Path) -> None:
     """OpenVINO's converter would make an identity for the user and send what it does to Google Analytics."""
     code = (
         "import os, sys; os.environ['HOME'] = sys.argv[1]; os.environ.pop('CI', None)\n"
-        "from streamseg.infer import open_engine\n"
-        "from streamseg.weights import load_model\n"
+        "from streamseg.infer.every_frame import open_engine\n"
+        "from streamseg.model.weights import load_model\n"
         "open_engine('openvino', load_model('lite'))\n"
         "print(sys.modules['openvino_telemetry'], os.listdir(sys.argv[1]))"
     )
@@ -60,8 +60,8 @@ def test_a_signal_after_engines_were_closed() -> None:
     """OpenVINO's CPU plugin gives the thread that loads it a stack for signal handlers, and frees it at its end."""
     code = (
         "import gc, signal, torch\n"
-        "from streamseg.infer import open_engine\n"
-        "from streamseg.weights import load_model\n"
+        "from streamseg.infer.every_frame import open_engine\n"
+        "from streamseg.model.weights import load_model\n"
         "engines = [open_engine('openvino', load_model('lite')) for _ in range(2)]\n"
         "for engine in engines: engine.alpha(torch.zeros(1, 3, 64, 64))\n"
         "engine = None\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamseg.sink import part
-from streamseg.sink.part import PartFile
+from streamseg.sink.part_file import PartFile
 from tests.test_sink import grey_frames, write_mp4
 
 OLDER = b"what an earlier run left"

@@ -11,9 +11,9 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from streamseg.config import Settings, load_settings
 from streamseg.errors import InputError, OutputError
 from streamseg.photos import matte_photos, plan_photos
+from streamseg.settings import Settings, load_settings
 from tests.synthetic import WALL, DiscEngine, picture, true_alpha
 
 SIZES = [(128, 96), (96, 128), (200, 100)]
@@ -201,7 +201,7 @@ def test_the_background_is_closed_however_it_ends(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[bool] = []
-    monkeypatch.setattr("streamseg.background.Still.close", lambda _: closed.append(True))
+    monkeypatch.setattr("streamseg.composite.background.Still.close", lambda _: closed.append(True))
 
     class Broken(DiscEngine):
         def alpha(self, frames: object) -> object:  # type: ignore[override]

@@ -14,13 +14,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamseg.config import Settings, load_settings
 from streamseg.decode import Source
-from streamseg.engines.torch_engine import TorchEngine
 from streamseg.errors import EngineError, InputError, OutputError, StreamsegError
-from streamseg.frames import Frame, Pixels
-from streamseg.infer import Engine
-from streamseg.pipeline import Prefetch, Statistics, run
+from streamseg.frames import Frame
+from streamseg.image import Pixels
+from streamseg.infer.engines.base import Engine
+from streamseg.infer.engines.torch_engine import TorchEngine
+from streamseg.pipeline import Prefetch, run
+from streamseg.settings import Settings, load_settings
+from streamseg.statistics import Statistics
 from tests.synthetic import Collector, DiscEngine, ListSource, frames, randomised, true_alpha
 
 MATTE = load_settings(overrides={"matte_only": True, "smooth": "none", "input_size": 128})
@@ -127,10 +129,10 @@ def test_a_fault_anywhere_ends_the_run_with_its_error(station: str, good: int, m
     engine = FailingEngine(failing) if station == "infer" else DiscEngine()
     sink = FailingSink(failing) if station == "sink" else Collector()
     if station == "smooth":
-        monkeypatch.setattr("streamseg.smooth.CutDetector.is_cut", lambda *_: failing.step() or False)
+        monkeypatch.setattr("streamseg.smooth.scene_cuts.CutDetector.is_cut", lambda *_: failing.step() or False)
     if station == "composite":
         blank = np.zeros((96, 128), np.uint8)
-        monkeypatch.setattr("streamseg.composite.refine", lambda *_: failing.step() or blank)
+        monkeypatch.setattr("streamseg.composite.guided_filter.refine", lambda *_: failing.step() or blank)
     with pytest.raises(type(error), match="broken"), sink:
         run(source, engine, sink, load_settings())
     assert sink.ended == "discarded"

@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-from streamseg.background import open_background
-from streamseg.blend import blend_planes
-from streamseg.composite import finish, refine
-from streamseg.config import CompositeSettings, InferSettings, Settings
+from streamseg.composite.background import open_background
+from streamseg.composite.blend import blend_planes
+from streamseg.composite.guided_filter import refine
+from streamseg.composite.stage import finish
 from streamseg.decode import open_source
-from streamseg.frames import Frame, Pixels
+from streamseg.frames import Frame
+from streamseg.image import Pixels
 from streamseg.pipeline import run
-from streamseg.planes import LAYOUT, LUMA_SHARES, Planes
+from streamseg.settings import CompositeSettings, InferSettings, Settings
 from streamseg.sink import open_sink
-from streamseg.smooth import CutDetector
+from streamseg.smooth.scene_cuts import CutDetector
+from streamseg.yuv import LAYOUT, LUMA_SHARES, Planes
 from tests.synthetic import DiscEngine, picture, write_clip
 
 HEIGHT_PX, WIDTH_PX = 288, 384

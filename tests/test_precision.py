@@ -5,19 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from streamseg import cpu
-from streamseg.config import InferSettings
 from streamseg.decode.images import read_image
 from streamseg.errors import WeightsError
-from streamseg.infer import Inset, engine_of, network_input
-from streamseg.precision import chosen_model
+from streamseg.hardware import cpu
+from streamseg.infer.engines import engine_of
+from streamseg.infer.letterbox import Inset, network_input
+from streamseg.model.precision import chosen_model
+from streamseg.settings import InferSettings
 from tests.conftest import SAMPLES
 
 
 @pytest.fixture
 def made_for_int8(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr("streamseg.cpu.multiplies_int8", lambda: True)
+    monkeypatch.setattr("streamseg.hardware.cuda.best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("streamseg.hardware.cpu.multiplies_int8", lambda: True)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +44,13 @@ def test_the_form_that_runs(knobs: dict[str, str], chosen: str, made_for_int8: N
 
 
 def test_a_processor_without_the_instructions_runs_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamseg.cpu.multiplies_int8", lambda: False)
+    monkeypatch.setattr("streamseg.hardware.cpu.multiplies_int8", lambda: False)
     assert chosen_model(InferSettings()) == "lite"
     assert chosen_model(InferSettings(precision="int8")) == "lite-int8"
 
 
 def test_a_gpu_runs_the_float_weights(monkeypatch: pytest.MonkeyPatch, made_for_int8: None) -> None:
-    monkeypatch.setattr("streamseg.cuda.best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("streamseg.hardware.cuda.best_device", lambda: torch.device("cuda"))
     assert chosen_model(InferSettings()) == "lite"
     assert chosen_model(InferSettings(engine="openvino")) == "lite-int8"
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from streamseg.cli import app
+from streamseg.cli.app import app
 from streamseg.frames import Frame, VideoInfo
-from streamseg.pipeline import Statistics
 from streamseg.probe import describe
 from streamseg.sink import open_sink
 from streamseg.sink.pictures import write_image
+from streamseg.statistics import Statistics
 from tests.synthetic import picture, write_clip
 from tests.test_fidelity import hdr_clip, phone_clip
 

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from streamseg.pipeline import Statistics
-from streamseg.progress import RunProgress, download_bar
+from streamseg.cli.progress import RunProgress, download_bar
+from streamseg.statistics import Statistics
 
 
 def state(frames: int, elapsed_seconds: float) -> Statistics:

@@ -13,13 +13,14 @@ from typing import Self
 import numpy as np
 import pytest
 
-from streamseg.config import InferSettings, OutputSettings, Settings
 from streamseg.decode import open_source
 from streamseg.errors import InputError, OutputError
 from streamseg.frames import Frame, Kind
-from streamseg.pipeline import Statistics, run
+from streamseg.pipeline import run
+from streamseg.settings import InferSettings, OutputSettings, Settings
 from streamseg.sink import Sink, open_sink
 from streamseg.sink.resume import BEGINNING, left_over, part_of
+from streamseg.statistics import Statistics
 from tests import writer
 from tests.synthetic import DiscEngine, picture
 from tests.test_fidelity import packets, record, yuv

@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import pytest
 
-from streamseg.config import InferSettings
 from streamseg.frames import VideoInfo
-from streamseg.infer import Engine
-from streamseg.select import Chosen, engine_for, in_pace
-from streamseg.weights import RegistryEntry
+from streamseg.infer.engines.base import Engine
+from streamseg.infer.select import Chosen, engine_for, in_pace
+from streamseg.model.weights import RegistryEntry
+from streamseg.settings import InferSettings
 from tests.synthetic import DiscEngine
 
 FRAME_SECONDS = 1 / 30
@@ -71,14 +71,16 @@ def test_no_more_are_opened_than_need_be() -> None:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines are `Named`, and calls of lite take 190 ms, those of nano 12."""
-    monkeypatch.setattr("streamseg.infer.engine_of", lambda settings, live=False: Named(settings.model, live))
-    monkeypatch.setattr("streamseg.select.call_seconds", lambda engine, _: 0.19 if engine.model == "lite" else 0.012)
+    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda settings, live=False: Named(settings.model, live))
+    monkeypatch.setattr(
+        "streamseg.infer.select.call_seconds", lambda engine, _: 0.19 if engine.model == "lite" else 0.012
+    )
 
 
 def packaged(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     entries = [RegistryEntry(name, "Apache-2.0", "", f"{name}.safetensors", "") for name in names]
     full = RegistryEntry("full", "Apache-2.0", "", "full.onnx", "", url="https://example.org/full.onnx")
-    monkeypatch.setattr("streamseg.precision.list_weights", lambda: [*entries, full])
+    monkeypatch.setattr("streamseg.model.precision.list_weights", lambda: [*entries, full])
 
 
 def choice(settings: InferSettings, info: VideoInfo = CAMERA) -> tuple[Chosen, Named]:
@@ -128,7 +130,7 @@ def test_calls_are_measured_on_a_black_frame_as_the_network_will_see_it(monkeypa
 
     shapes: set[tuple[int, ...]] = set()
     engine = Watching()
-    monkeypatch.setattr("streamseg.infer.engine_of", lambda *_: engine)
+    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda *_: engine)
     assert engine_for(InferSettings(input_size=320), VideoInfo(1280, 720, Fraction(30), live=True)).engine is engine
     assert shapes == {(1, 3, 192, 320)}
     assert engine.calls >= 4

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from av.video.reformatter import Interpolation
 
-from streamseg.config import OutputSettings
 from streamseg.decode import open_source
 from streamseg.errors import MissingExtraError, OutputError
-from streamseg.frames import Frame, Kind, Pixels, VideoInfo
-from streamseg.pipeline import Statistics
+from streamseg.frames import Frame, Kind, VideoInfo
+from streamseg.image import Pixels
+from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.formats import OPAQUE, choose_encoding
@@ -31,6 +31,7 @@ from streamseg.sink.tracks import SourceTracks
 from streamseg.sink.video import VideoSink
 from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam, find_loopback, open_virtual_camera
 from streamseg.sink.window import PreviewWindow
+from streamseg.statistics import Statistics
 from tests.synthetic import RATE, picture
 
 INFO = VideoInfo(64, 48, Fraction(25), Fraction(1, 25))
@@ -379,7 +380,7 @@ def _write_all(sink: VideoSink, frames: list[Frame]) -> None:
 class TestTheGpusEncoder:
     @pytest.fixture(autouse=True)
     def gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("streamseg.nvidia.has_gpu", lambda: True)
+        monkeypatch.setattr("streamseg.hardware.nvidia.has_gpu", lambda: True)
 
     def test_it_is_not_missed_where_it_does_not_open(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("streamseg.sink.encoder.NVENC", "h264_of_no_such_maker")

@@ -15,10 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from streamseg.config import SmoothSettings
 from streamseg.decode.images import read_image
-from streamseg.frames import Batch, Frame, Pixels
-from streamseg.smooth import CutDetector, ExponentialFilter, Filter, OneEuroFilter, open_filter, smooth
+from streamseg.frames import Batch, Frame
+from streamseg.image import Pixels
+from streamseg.settings import SmoothSettings
+from streamseg.smooth.filters import ExponentialFilter, Filter, OneEuroFilter, open_filter
+from streamseg.smooth.scene_cuts import CutDetector
+from streamseg.smooth.stage import smooth
 from tests.conftest import SAMPLES
 from tests.synthetic import frames, picture
 

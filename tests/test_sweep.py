@@ -19,11 +19,12 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from streamseg.config import OutputSettings
-from streamseg.frames import Frame, Kind, Pixels, VideoInfo
-from streamseg.pipeline import Statistics
+from streamseg.frames import Frame, Kind, VideoInfo
+from streamseg.image import Pixels
+from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
 from streamseg.sink.sidecar import matte_path
+from streamseg.statistics import Statistics
 from tests.synthetic import picture, true_alpha
 
 WIDTH_PX, HEIGHT_PX, LONGEST = 48, 32, 60

@@ -19,9 +19,9 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from streamseg.frames import Frame, VideoInfo
-from streamseg.pipeline import Statistics
 from streamseg.probe import describe
 from streamseg.sink import open_sink
+from streamseg.statistics import Statistics
 
 SECONDS = 0.5
 PICTURES = 13

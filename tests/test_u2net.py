@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamseg.u2net import CONFIGS, FULL, LITE, NANO, FusedU2Net, U2Net, U2NetConfig
+from streamseg.model.u2net import CONFIGS, FULL, LITE, NANO, FusedU2Net, U2Net, U2NetConfig
 from tests.synthetic import randomised
 
 ODD_SIZES = [(32, 32), (33, 47), (100, 75)]

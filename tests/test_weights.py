@@ -1,4 +1,4 @@
-"""The official naming and network are written out here again, independently of `streamseg.weights`."""
+"""The official naming and network are written out here again, independently of `streamseg.model.weights`."""
 
 import hashlib
 import io
@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamseg import weights
 from streamseg.errors import OutputError, WeightsError
-from streamseg.quantised import is_quantised
-from streamseg.u2net import FULL, LITE, NANO, U2Net, U2NetConfig
-from streamseg.weights import import_weights, list_weights, load_weights, read_info, save_weights
+from streamseg.model import weights
+from streamseg.model.quantized import is_quantised
+from streamseg.model.u2net import FULL, LITE, NANO, U2Net, U2NetConfig
+from streamseg.model.weights import import_weights, list_weights, load_weights, read_info, save_weights
 
 # Official stages in their order: name, height (0: RSU4F), then (in, mid, out) of u2net.pth.
 STAGES = {

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from streamseg.batch.worker import Lost, Worker
 from streamseg.errors import MissingExtraError, StreamsegError
-from streamseg.worker import Lost, Worker
 
 Task: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 

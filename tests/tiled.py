@@ -10,7 +10,7 @@ from pathlib import Path
 import pillow_heif
 from PIL import Image
 
-from streamseg.frames import Pixels
+from streamseg.image import Pixels
 
 SETUP = {".avif": b"av1C", ".heic": b"hvcC"}
 ITEM = {".avif": b"av01", ".heic": b"hvc1"}

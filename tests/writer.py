@@ -8,7 +8,8 @@ from typing import cast
 
 import numpy as np
 
-from streamseg.frames import Frame, Kind, Pixels, VideoInfo
+from streamseg.frames import Frame, Kind, VideoInfo
+from streamseg.image import Pixels
 from streamseg.sink import open_sink
 from streamseg.sink.base import Sink
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import track
 
 from streamseg.errors import StreamsegError
-from streamseg.infer import ENGINES, open_engine
-from streamseg.weights import load_model
+from streamseg.infer.engines import ENGINES, open_engine
+from streamseg.model.weights import load_model
 from train.charts import draw_comparison
 from train.config import load_config
 from train.data import empty_pairs, pairs_at

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamseg.infer import normalise
+from streamseg.infer.engines.base import normalise
 from train.camera import draw_changes, on_host
 from train.config import Augment, Phase
 from train.data import Pixels

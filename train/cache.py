@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from streamseg.atomic import write_whole
 from streamseg.errors import DataError, OutputError
+from streamseg.media.atomic import write_whole
 from train.augment import resize
 from train.data import Pair, Pixels, refuse_faults
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamseg.cuda import sent
+from streamseg.hardware.cuda import sent
 from train.config import Augment
 from train.data import Pixels
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streamseg.atomic import write_whole
 from streamseg.errors import DataError, MissingExtraError
+from streamseg.media.atomic import write_whole
 
 STEPS = "steps.jsonl"
 EVALUATIONS = "evaluations.jsonl"

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from streamseg.errors import ConfigError
-from streamseg.u2net import Architecture
+from streamseg.model.u2net import Architecture
 
 CONFIG_FILE = "config.json"
 """Where a run folder keeps the configuration that it was started with."""
@@ -26,7 +26,7 @@ class Model(Section):
     """What is trained."""
 
     architecture: Architecture = "lite"
-    """U²-Net's size; see `streamseg.u2net`."""
+    """U²-Net's size; see `streamseg.model.u2net`."""
     start_from: str | None = None
     """Packaged weights or a weights file to train on from, instead of random ones; a run that resumes ignores it.
     Weights without batch norms, as exports have them, get theirs back; see `train.norms`."""

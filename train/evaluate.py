@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamseg.cuda import in_order
-from streamseg.infer import Inset, network_input, normalise
+from streamseg.hardware.cuda import in_order
+from streamseg.infer.engines.base import normalise
+from streamseg.infer.letterbox import Inset, network_input
 from train.augment import resize
 from train.data import Pair, Pixels
 from train.metrics import ImageScores, Scores, score_image, summarise
@@ -45,7 +46,7 @@ def judged(
         pairs: images and masks with their places in the set.
         size_px: side of the square input if `squash`, else its long side.
         squash: plain bilinear resize to a square (the published protocol), or what streamseg does with frames
-            (`streamseg.infer.Inset`).
+            (`streamseg.infer.letterbox.Inset`).
         device: where `matting` expects its input.
 
     Raises:

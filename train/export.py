@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from streamseg.atomic import write_whole
 from streamseg.errors import ConfigError, DataError, WeightsError
-from streamseg.quantised import SUFFIX
-from streamseg.u2net import U2Net
-from streamseg.weights import load_weights, read_info, save_weights
+from streamseg.media.atomic import write_whole
+from streamseg.model.quantized import SUFFIX
+from streamseg.model.u2net import U2Net
+from streamseg.model.weights import load_weights, read_info, save_weights
 from train.checkpoint import BEST, load_checkpoint
 from train.config import Config, Data, Model, load_run_config
 from train.data import Pair, find_pairs

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamseg.atomic import write_whole
-from streamseg.engines.onnx_engine import onnx_graph
 from streamseg.errors import DataError, MissingExtraError
-from streamseg.infer import Inset, network_input, open_engine
-from streamseg.quantised import FORMAT, SUFFIX, QuantisedNet
-from streamseg.u2net import U2Net
-from streamseg.weights import net_facts
+from streamseg.infer.engines import open_engine
+from streamseg.infer.engines.onnx_engine import onnx_graph
+from streamseg.infer.letterbox import Inset, network_input
+from streamseg.media.atomic import write_whole
+from streamseg.model.quantized import FORMAT, SUFFIX, QuantisedNet
+from streamseg.model.u2net import U2Net
+from streamseg.model.weights import net_facts
 from train.augment import resize
 from train.data import Pair
 from train.evaluate import evaluate

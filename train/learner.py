@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from streamseg.errors import ConfigError
-from streamseg.u2net import CONFIGS, U2Net
-from streamseg.weights import load_weights
+from streamseg.model.u2net import CONFIGS, U2Net
+from streamseg.model.weights import load_weights
 from train.config import Config, Model, Optim
 from train.loader import Sample
 from train.loss import training_loss

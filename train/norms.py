@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from streamseg.u2net import ConvBlock, U2Net
+from streamseg.model.u2net import ConvBlock, U2Net
 
 IMAGES = 48
 """Training images whose statistics are taken: with these, u2netp's training form came within .02 of its alpha."""
 
 
 def are_folded(net: U2Net) -> bool:
-    """Whether every batch norm only shifts, as `streamseg.official` imports networks whose norms were folded.
+    """Whether every batch norm only shifts, as `streamseg.model.official` imports networks whose norms were folded.
 
     Those of a new network do nothing at all: their means are zero.
     """

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from streamseg.atomic import write_whole
 from streamseg.errors import OutputError
+from streamseg.media.atomic import write_whole
 from train.config import CONFIG_FILE, Config
 
 ENVIRONMENT_FILE = "environment.json"

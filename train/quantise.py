@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamseg.engines.onnx_engine import INPUT
 from streamseg.errors import MissingExtraError
-from streamseg.infer import open_engine
-from streamseg.quantised import SUFFIX, QuantisedNet
-from streamseg.u2net import FusedU2Net, U2Net
+from streamseg.infer.engines import open_engine
+from streamseg.infer.engines.onnx_engine import INPUT
+from streamseg.model.quantized import SUFFIX, QuantisedNet
+from streamseg.model.u2net import FusedU2Net, U2Net
 
 COUNTS_IN_FLOAT = (0, 1, 2, 4, 8)
 """How many convolutions are left in float, tried in turn."""

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from streamseg.atomic import write_whole
 from streamseg.errors import OutputError
+from streamseg.media.atomic import write_whole
 from train.metrics import ImageScores, Scores, by_prefix, four_digits, with_nulls
 from train.pictures import Tile, contact_sheet
 

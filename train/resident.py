@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamseg.cuda import in_order, sent
 from streamseg.errors import DataError
-from streamseg.infer import IMAGENET_MEAN, IMAGENET_STD
+from streamseg.hardware.cuda import in_order, sent
+from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD
 from train.augment import View, crop_shape, phase_at
 from train.cache import AT_ONCE, reduced
 from train.camera import Change, draw_changes, on_device

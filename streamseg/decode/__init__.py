@@ -8,7 +8,7 @@ from streamseg.decode.animation import READ_HERE, Animation
 from streamseg.decode.base import Source, check_seekable
 from streamseg.decode.camera import Camera, Paced
 from streamseg.decode.images import IMAGE_SUFFIXES, ImageFiles, animation_format
-from streamseg.decode.stretch import WHOLE, Stretch
+from streamseg.decode.time_range import WHOLE, Stretch
 from streamseg.decode.video import VideoFile, is_test_pattern, open_test_pattern
 from streamseg.errors import InputError
 

@@ -23,10 +23,11 @@ from PIL import Image
 from streamseg.decode.base import ClosingSource, check_size
 from streamseg.decode.images import as_seen, count_pictures, open_picture, pixels_of
 from streamseg.decode.pixels import has_alpha, matrix_of
-from streamseg.decode.stretch import WHOLE, Stretch
+from streamseg.decode.time_range import WHOLE, Stretch
 from streamseg.errors import InputError
-from streamseg.frames import Frame, Pixels, VideoInfo
-from streamseg.planes import to_rgb
+from streamseg.frames import Frame, VideoInfo
+from streamseg.image import Pixels
+from streamseg.yuv import to_rgb
 
 TOO_SHORT, SHOWN_INSTEAD = Fraction(1, 100), Fraction(1, 10)
 """Pictures to be shown so briefly are shown longer, in seconds: that is what all browsers do."""

@@ -26,9 +26,10 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from streamseg.decode.base import ClosingSource, check_size, size_text
 from streamseg.decode.profiles import in_srgb
-from streamseg.decode.stretch import WHOLE, Stretch
+from streamseg.decode.time_range import WHOLE, Stretch
 from streamseg.errors import InputError
-from streamseg.frames import Frame, Pixels, VideoInfo
+from streamseg.frames import Frame, VideoInfo
+from streamseg.image import Pixels
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),

@@ -8,7 +8,7 @@ from typing import Self
 import av
 import numpy as np
 
-from streamseg.frames import Pixels
+from streamseg.image import Pixels
 
 DEGREES = {
     (False, False, False): 0,

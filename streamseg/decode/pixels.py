@@ -11,9 +11,9 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from streamseg.decode.orientation import Orientation
-from streamseg.frames import Pixels
-from streamseg.planes import LAYOUT, Planes, to_rgb
-from streamseg.stacked import unstack
+from streamseg.image import Pixels
+from streamseg.media.stacked import unstack
+from streamseg.yuv import LAYOUT, Planes, to_rgb
 
 MATRICES = {
     1: Colorspace.ITU709,

@@ -9,7 +9,7 @@ from typing import Any
 import av
 from av.packet import Packet
 
-from streamseg.decode.layers import Decode
+from streamseg.decode.hevc_alpha import Decode
 
 OUT_OF_ORDER = 4
 """Places that a picture may come too late, after damage."""

@@ -18,18 +18,18 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from streamseg import nvidia
 from streamseg.decode.base import ClosingSource, check_size
 from streamseg.decode.damage import Damage
 from streamseg.decode.filters import Filters
-from streamseg.decode.layers import Decode, WithAlphaLayer, has_alpha_layer
+from streamseg.decode.hevc_alpha import Decode, WithAlphaLayer, has_alpha_layer
 from streamseg.decode.pixels import SQUARE, ToPixels
 from streamseg.decode.reading import beginning, from_group_before, is_broadcast, read
-from streamseg.decode.stretch import WHOLE, Stretch
+from streamseg.decode.time_range import WHOLE, Stretch
 from streamseg.decode.times import InPacketOrder, at_their_places, in_order
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
-from streamseg.stacked import is_stacked
+from streamseg.hardware import nvidia
+from streamseg.media.stacked import is_stacked
 
 TEST_PATTERN = "testsrc"
 DEFAULT_RATE = Fraction(25)

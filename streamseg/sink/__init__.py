@@ -5,16 +5,16 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-from streamseg.atomic import followed
-from streamseg.config import OutputSettings
 from streamseg.errors import OutputError
 from streamseg.frames import Kind, VideoInfo
+from streamseg.media.atomic import followed
+from streamseg.settings import OutputSettings
 from streamseg.sink.animation import ANIMATIONS, AnimationSink
 from streamseg.sink.base import Sink
-from streamseg.sink.claim import Claim
 from streamseg.sink.encoder import on_gpu
-from streamseg.sink.first import FirstFrameSink
+from streamseg.sink.first_frame import FirstFrameSink
 from streamseg.sink.formats import choose_encoding
+from streamseg.sink.lock import Claim
 from streamseg.sink.pictures import PictureSequence, sequence_pattern
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
 from streamseg.sink.sidecar import SidecarSink, matte_path

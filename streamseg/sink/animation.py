@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from streamseg.errors import OutputError
-from streamseg.frames import Frame, Pixels, VideoInfo
+from streamseg.frames import Frame, VideoInfo
+from streamseg.image import Pixels
 from streamseg.sink.apng import ApngFile
 from streamseg.sink.base import CompletingSink
 from streamseg.sink.gif import GifFile
@@ -25,7 +26,7 @@ from streamseg.sink.video import check_folder
 from streamseg.sink.webp import WebpFile
 
 if TYPE_CHECKING:
-    from streamseg.pipeline import Statistics
+    from streamseg.statistics import Statistics
 
 FINEST_DENOMINATOR = 0xFFFF
 COMMON_CLOCK = Fraction(1, 30_000)

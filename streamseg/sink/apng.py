@@ -16,8 +16,8 @@ import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
-from streamseg.frames import Pixels
-from streamseg.planes import CHANNELS
+from streamseg.image import Pixels
+from streamseg.yuv import CHANNELS
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_TYPES = {1: 0, 3: 2, 4: 6}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 from streamseg.frames import Frame
 
 if TYPE_CHECKING:
-    from streamseg.pipeline import Statistics
-    from streamseg.sink.claim import Claim
+    from streamseg.sink.lock import Claim
+    from streamseg.statistics import Statistics
 
 
 class Sink(Protocol):

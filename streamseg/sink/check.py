@@ -11,7 +11,8 @@ import numpy as np
 
 from streamseg.decode.video import VideoFile
 from streamseg.errors import InputError, OutputError
-from streamseg.frames import Frame, Pixels, VideoInfo
+from streamseg.frames import Frame, VideoInfo
+from streamseg.image import Pixels
 
 MEAN_LEVELS = 2.0
 """Mean difference of alpha, of 255, from which on a file is refused; codecs at our settings stay under 0.3."""

@@ -14,11 +14,11 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
-from streamseg import nvidia
 from streamseg.frames import Frame, VideoInfo
+from streamseg.hardware import nvidia
+from streamseg.media.stacked import stack
 from streamseg.sink.formats import X264, Encoding
 from streamseg.sink.planes import ToPlanes, even, needs_even, pad_to_even
-from streamseg.stacked import stack
 
 NVENC = "h264_nvenc"
 NVENC_OPTIONS = {"preset": "p5", "rc": "vbr", "cq": "19", "b": "0", "g": "60"}

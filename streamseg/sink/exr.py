@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamseg.errors import OutputError
-from streamseg.frames import Pixels, float_samples
+from streamseg.image import Pixels, float_samples
 
 OPTIONS = {"format": "half", "compression": "zip16"}
 LAYOUTS = {1: "grayf32le", 3: "gbrpf32le", 4: "gbrapf32le"}

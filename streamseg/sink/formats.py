@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from streamseg.config import OutputSettings
 from streamseg.errors import OutputError
 from streamseg.frames import Kind
+from streamseg.settings import OutputSettings
 
 
 @dataclass(frozen=True, slots=True)

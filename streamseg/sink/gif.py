@@ -17,7 +17,7 @@ import numpy as np
 from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 
-from streamseg.frames import Pixels
+from streamseg.image import Pixels
 
 WHOLE_FROM = 128
 """Alpha from which on a pixel is there."""

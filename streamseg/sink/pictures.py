@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from streamseg.atomic import write_whole
 from streamseg.errors import OutputError
-from streamseg.frames import Frame, Pixels
+from streamseg.frames import Frame
+from streamseg.image import Pixels
+from streamseg.media.atomic import write_whole
 from streamseg.sink.base import CompletingSink
-from streamseg.sink.claim import Claim
 from streamseg.sink.exr import encode_exr
 from streamseg.sink.formats import OPAQUE as VIDEOS
 from streamseg.sink.gif import encode_gif
+from streamseg.sink.lock import Claim
 from streamseg.sink.webp import encode_webp
 
 if TYPE_CHECKING:
-    from streamseg.pipeline import Statistics
+    from streamseg.statistics import Statistics
 
 PATTERN = re.compile(r"(?:[^%]|%%)*%0?[0-9]?d(?:[^%]|%%)*")
 """One number, whole and at most nine digits wide; %% stands for a percent sign."""

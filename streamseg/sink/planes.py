@@ -6,8 +6,8 @@ import av
 import cv2
 import numpy as np
 
-from streamseg.frames import Pixels
-from streamseg.planes import LAYOUT, Planes, to_layout
+from streamseg.image import Pixels
+from streamseg.yuv import LAYOUT, Planes, to_layout
 
 
 class ToPlanes:

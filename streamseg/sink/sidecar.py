@@ -17,7 +17,7 @@ from streamseg.sink.resume import BEGINNING, part_of
 from streamseg.sink.video import VideoSink
 
 if TYPE_CHECKING:
-    from streamseg.pipeline import Statistics
+    from streamseg.statistics import Statistics
 
 
 class SidecarSink(CompletingSink):

@@ -16,7 +16,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 
 from streamseg.sink.channels import Reordered, layout_of, nearest_layout
-from streamseg.sink.inherit import inherit_track
+from streamseg.sink.metadata import inherit_track
 
 FORMATS = {"aac": "fltp", "libopus": "flt", "flac": "s16"}
 DEEP_FORMATS = {"flac": "s32"}

@@ -9,7 +9,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.subtitles.stream import SubtitleStream
 
-from streamseg.sink.inherit import inherit_track
+from streamseg.sink.metadata import inherit_track
 
 SILENCES = {"mov_text": b"\0\0"}
 """An empty line, in containers whose lines have a begin and no end."""

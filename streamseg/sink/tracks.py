@@ -16,9 +16,9 @@ from av.stream import Stream
 
 from streamseg.decode.reading import read_from
 from streamseg.decode.video import picture_stream
-from streamseg.sink.fate import ZERO, Fate, Track, beginnings, is_whole, is_within, open_source_file, plan
-from streamseg.sink.inherit import choose_default, inherit_attachments, inherit_chapters, inherit_file
-from streamseg.sink.onward import Onward
+from streamseg.sink.metadata import choose_default, inherit_attachments, inherit_chapters, inherit_file
+from streamseg.sink.monotonic import Onward
+from streamseg.sink.track_action import ZERO, Fate, Track, beginnings, is_whole, is_within, open_source_file, plan
 
 LONGEST_WAIT_US = "250000"
 """Microseconds of sound and pictures that wait for a subtitle, which may be minutes away."""

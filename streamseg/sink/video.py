@@ -16,20 +16,20 @@ from av.packet import Packet
 
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, VideoInfo
+from streamseg.media.stacked import STACKED_TAG
 from streamseg.sink import mp4
 from streamseg.sink.base import CompletingSink
 from streamseg.sink.check import AlphaCheck
 from streamseg.sink.encoder import Encoder, FrameEncoder, StackedEncoder, add_stream
 from streamseg.sink.formats import Encoding
-from streamseg.sink.hevc import LayeredEncoder
-from streamseg.sink.part import PartFile
+from streamseg.sink.hevc_alpha import LayeredEncoder
+from streamseg.sink.part_file import PartFile
 from streamseg.sink.resume import BEGINNING, HALF_A_TICK, is_playable, kept_packets, left_over, part_of
 from streamseg.sink.times import PictureTimes
 from streamseg.sink.tracks import SourceTracks
-from streamseg.stacked import STACKED_TAG
 
 if TYPE_CHECKING:
-    from streamseg.pipeline import Statistics
+    from streamseg.statistics import Statistics
 
 BUFFER_BYTES = 1 << 20
 """What FFmpeg hands over at once, unless a piece is complete before."""

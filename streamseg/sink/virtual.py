@@ -13,13 +13,13 @@ import av
 
 from streamseg.errors import MissingExtraError, OutputError
 from streamseg.frames import Frame, VideoInfo
-from streamseg.planes import Planes
 from streamseg.sink.base import CompletingSink, Sink
 from streamseg.sink.pictures import opaque
 from streamseg.sink.planes import ToPlanes, even
+from streamseg.yuv import Planes
 
 if TYPE_CHECKING:
-    from streamseg.pipeline import Statistics
+    from streamseg.statistics import Statistics
 
 SYSTEM_DEVICES = Path("/sys/devices/virtual/video4linux")
 HOW_TO_GET_ONE = (

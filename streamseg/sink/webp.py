@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from streamseg.errors import OutputError
-from streamseg.frames import Pixels
+from streamseg.image import Pixels
 
 EXACT = {"lossless": True, "exact": True, "method": 1}
 LOSSLESS = {"lossless": True, "method": 4}

@@ -14,7 +14,7 @@ from streamseg.sink.base import CompletingSink
 from streamseg.sink.pictures import opaque, to_bgr
 
 if TYPE_CHECKING:
-    from streamseg.pipeline import Statistics
+    from streamseg.statistics import Statistics
 
 WINDOW_TITLE = "streamseg (q or Esc to end)"
 QUIT_KEYS = (ord("q"), 27)

@@ -12,11 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamseg import cuda
-from streamseg.infer import ENGINES, UNASKED, Engine, Inset, network_input, open_engine
-from streamseg.quantised import SUFFIX
-from streamseg.u2net import U2Net
-from streamseg.weights import list_weights, load_model
+from streamseg.hardware import cuda
+from streamseg.infer.engines import ENGINES, UNASKED, open_engine
+from streamseg.infer.engines.base import Engine
+from streamseg.infer.letterbox import Inset, network_input
+from streamseg.model.quantized import SUFFIX
+from streamseg.model.u2net import U2Net
+from streamseg.model.weights import list_weights, load_model
 from tests.conftest import SAMPLES
 from tests.synthetic import picture, randomised
 
@@ -34,7 +36,7 @@ def net() -> U2Net:
 def engine(request: pytest.FixtureRequest, net: U2Net) -> Engine:
     """Each engine that is installed, on the CPU."""
     if request.param == "torch":
-        from streamseg.engines.torch_engine import TorchEngine
+        from streamseg.infer.engines.torch_engine import TorchEngine
 
         return TorchEngine(net, torch.device("cpu"))
     pytest.importorskip({"onnx": "onnxruntime"}.get(request.param, request.param))
@@ -116,7 +118,7 @@ def test_openvino_holds_the_borrowed_input_until_the_request_has_run(
 ) -> None:
     """Its request keeps no reference to a shared input: reading one that was freed gives rubbish or a crash."""
     pytest.importorskip("openvino")
-    from streamseg.engines import openvino_engine
+    from streamseg.infer.engines import openvino_engine
 
     held: list[bool] = []
 
@@ -150,7 +152,7 @@ def test_openvino_holds_the_borrowed_input_until_the_request_has_run(
 @pytest.fixture
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where OpenVINO keeps compiled networks, asked for anew."""
-    from streamseg.engines import openvino_engine
+    from streamseg.infer.engines import openvino_engine
 
     monkeypatch.setattr(openvino_engine, "user_cache_path", lambda *_, **__: tmp_path / "cache")
     openvino_engine._cache_folder.cache_clear()
@@ -185,7 +187,7 @@ def test_a_gpu_is_taken_and_runs_in_half_precision(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.gpu
 def test_torch_on_a_gpu(net: U2Net) -> None:
-    from streamseg.engines.torch_engine import TorchEngine
+    from streamseg.infer.engines.torch_engine import TorchEngine
 
     engine = TorchEngine(net)
     assert engine.device.startswith("cuda")

@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 import pytest
 
-from streamseg.config import OutputSettings
 from streamseg.decode import open_source
-from streamseg.frames import Frame, Pixels, VideoInfo
-from streamseg.pipeline import Statistics
+from streamseg.frames import Frame, VideoInfo
+from streamseg.image import Pixels
+from streamseg.settings import OutputSettings
 from streamseg.sink import Sink, open_sink
 from streamseg.sink.pictures import opaque
 from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam
+from streamseg.statistics import Statistics
 from tests.synthetic import picture, true_alpha
 
 COUNT = 3

@@ -11,7 +11,7 @@ from multiprocessing.connection import wait
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from streamseg.worker import Lost, Worker
+from streamseg.batch.worker import Lost, Worker
 from tests.fuzz.case import Damaged, Finding, damaged, prepare, try_case
 from tests.fuzz.seeds import Seed
 

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from streamseg.config import OutputSettings
 from streamseg.frames import Frame, Kind, VideoInfo
+from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
 from tests.synthetic import picture, true_alpha
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamseg.infer import normalise
+from streamseg.infer.engines.base import normalise
 from train.augment import View, augment, crop_shape, phase_at, resize
 from train.config import Augment, Phase
 

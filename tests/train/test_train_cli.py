@@ -10,8 +10,8 @@ import cv2
 import pytest
 import torch
 
-from streamseg.u2net import LITE, U2Net
-from streamseg.weights import load_weights, read_info, save_weights
+from streamseg.model.u2net import LITE, U2Net
+from streamseg.model.weights import load_weights, read_info, save_weights
 from tests.train.conftest import interrupt_after, write_pair
 from train.__main__ import main
 from train.checkpoint import BEST, LAST, load_checkpoint

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from streamseg.errors import DataError, EngineError, MissingExtraError, WeightsError
-from streamseg.foreign import ForeignNet
-from streamseg.infer import open_engine
-from streamseg.quantised import QuantisedNet
-from streamseg.u2net import LITE, U2Net
-from streamseg.weights import load_model, load_weights, read_info, save_weights
+from streamseg.infer.engines import open_engine
+from streamseg.model.foreign import ForeignNet
+from streamseg.model.quantized import QuantisedNet
+from streamseg.model.u2net import LITE, U2Net
+from streamseg.model.weights import load_model, load_weights, read_info, save_weights
 from train import graphs
 from train.data import Pair, pairs_at
 from train.evaluate import evaluate

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from streamseg.errors import ConfigError
-from streamseg.u2net import LITE, U2Net
-from streamseg.weights import save_weights
+from streamseg.model.u2net import LITE, U2Net
+from streamseg.model.weights import save_weights
 from tests.train.conftest import sample_part
 from train.config import Config
 from train.learner import Learner, _amp_dtype

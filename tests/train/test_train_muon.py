@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from streamseg.u2net import LITE, U2Net
+from streamseg.model.u2net import LITE, U2Net
 from tests.train.conftest import sample_part
 from tests.train.test_train_learner import learner
 from train.muon import Muon, orthogonalised

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamseg.u2net import CONFIGS, LITE, FusedU2Net, U2Net, U2NetConfig
-from streamseg.weights import save_weights
+from streamseg.model.u2net import CONFIGS, LITE, FusedU2Net, U2Net, U2NetConfig
+from streamseg.model.weights import save_weights
 from tests.synthetic import randomised
 from train.config import Config
 from train.loop import Trainer

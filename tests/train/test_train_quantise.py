@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from streamseg.errors import MissingExtraError
-from streamseg.infer import open_engine
-from streamseg.quantised import QuantisedNet
-from streamseg.u2net import LITE, FusedU2Net, Stage, U2Net
+from streamseg.infer.engines import open_engine
+from streamseg.model.quantized import QuantisedNet
+from streamseg.model.u2net import LITE, FusedU2Net, Stage, U2Net
 from train import quantise
 from train.graphs import onnx_bytes
 from train.quantise import quantised, sensitivities

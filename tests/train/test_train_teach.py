@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from streamseg.errors import OutputError
-from streamseg.infer import open_engine
-from streamseg.u2net import LITE, U2Net
-from streamseg.weights import load_weights, save_weights
+from streamseg.infer.engines import open_engine
+from streamseg.model.u2net import LITE, U2Net
+from streamseg.model.weights import load_weights, save_weights
 from tests.train.conftest import write_pair
 from tests.train.test_train_cli import exit_code, the_error
 from train.config import Config

@@ -1,0 +1,1 @@
+"""A folder of videos: jobs in worker processes, and their report."""

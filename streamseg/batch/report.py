@@ -1,0 +1,71 @@
+"""A batch on the terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from streamseg.batch.jobs import Outcome
+from streamseg.media.atomic import write_whole
+
+
+class BatchProgress:
+    """A line a file as they are finished; a table and the report at the end, whatever ended it.
+
+    Attributes:
+        failed: how many files could not be done.
+        damaged: how many were done as far as they could be decoded.
+    """
+
+    def __init__(self, report: Path, count: int | None, console: Console | None = None) -> None:
+        """`count` is None where files come until Ctrl-C."""
+        self._report, self._count = report, count
+        self._console = console or Console()
+        self._outcomes: list[Outcome] = []
+        self.failed = self.damaged = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        write_report(self._report, self._outcomes)
+        self._console.print(self._table())
+        print(f"report: {self._report}", file=self._console.file)
+
+    def add(self, outcome: Outcome) -> None:
+        """Shows what became of one file."""
+        self._outcomes.append(outcome)
+        self.failed += outcome.status == "failed"
+        self.damaged += outcome.status == "damaged"
+        of = f"/{self._count}" if self._count else ""
+        print(
+            f"{len(self._outcomes)}{of}  {outcome.status:6}  {Path(outcome.source).name}: {outcome.message}",
+            file=self._console.file,
+            flush=True,
+        )
+
+    def _table(self) -> Table:
+        table = Table("file", "status", "frames", "seconds", "fps")
+        for outcome in self._outcomes:
+            figures = (f"{outcome.frames}", f"{outcome.seconds:.1f}", f"{outcome.fps:.1f}") if outcome.frames else ()
+            table.add_row(Text(Path(outcome.source).name), outcome.status, *figures)
+        return table
+
+
+def write_report(path: Path, outcomes: list[Outcome]) -> None:
+    """Writes `report.json`: a list of what became of each file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    rows = [asdict(outcome) | {"fps": round(outcome.fps, 2)} for outcome in outcomes]
+    write_whole(path, json.dumps(rows, indent=2).encode())

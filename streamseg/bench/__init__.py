@@ -1,0 +1,1 @@
+"""Measures the whole pipeline on this machine."""

@@ -1,0 +1,78 @@
+"""The way that the project began from, for comparison: one frame after the other, eager, square, in float RGB.
+
+Source: the published demo of U²-Net (the seed of this project), written anew: no run-ahead, PyTorch in float32 with its
+own count of threads, the frame squashed to 320x320, the matte enlarged, the composite computed in float.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from streamseg.bench.benchmark import Work
+from streamseg.composite.background import Background, chosen_background
+from streamseg.decode import open_source
+from streamseg.errors import ConfigError
+from streamseg.frames import Frame
+from streamseg.image import Pixels, colours
+from streamseg.infer.engines.base import normalise
+from streamseg.model.u2net import U2Net
+from streamseg.sink import open_sink
+from streamseg.statistics import Statistics
+
+SIDE_PX = 320
+
+SEEDS_MODEL = "lite"
+"""The network of the seed's way, whichever one it is compared with."""
+
+
+def seeds_fps(work: Work, net: U2Net) -> float:
+    """Frames a second over the first frames of a clip.
+
+    Args:
+        work: what to do; of its settings the background alone counts, and it is never held back to a camera's pace.
+        net: in evaluation mode.
+
+    Raises:
+        ConfigError: the settings have no background; the seed's way knows no cut-outs.
+    """
+    composite = work.settings.composite
+    if composite.kind != "picture":
+        raise ConfigError("the seed's way needs a background: give --bg")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_source(work.clip) as source,
+        chosen_background(composite) as background,
+        open_sink(str(Path(folder) / "seed.mp4"), source.info) if work.encode else nullcontext() as sink,
+    ):
+        started, count = time.perf_counter(), 0
+        for frame in islice(source, work.frames):
+            assert background
+            picture = _composite(frame, _matte(frame, net), background)
+            if sink:
+                sink.write(replace(frame, picture=picture), Statistics())
+            count += 1
+        return count / (time.perf_counter() - started)
+
+
+@torch.no_grad()
+def _matte(frame: Frame, net: U2Net) -> np.ndarray:
+    """Alpha `(H, W, 1)` in [0, 1]."""
+    rgb = colours(frame.pixels)
+    square = cv2.resize(rgb, (SIDE_PX, SIDE_PX))
+    alpha = net(normalise(torch.from_numpy(square).permute(2, 0, 1)[None]))[0, 0].numpy()
+    return np.asarray(cv2.resize(alpha, rgb.shape[1::-1]))[..., None]
+
+
+def _composite(frame: Frame, alpha: np.ndarray, background: Background) -> Pixels:
+    front, back = (pixels.astype(np.float32) for pixels in (colours(frame.pixels), background.behind(frame)))
+    blended: Pixels = (front * alpha + back * (1 - alpha)).astype(np.uint8)
+    return blended

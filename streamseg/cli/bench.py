@@ -1,0 +1,126 @@
+"""The command `streamseg bench`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from streamseg.cli.errors import errors_reported
+from streamseg.cli.options import (
+    BatchSize,
+    Bg,
+    ConfigFile,
+    EngineName,
+    InputSize,
+    Model,
+    Precision,
+    Smooth,
+    Stride,
+    settings_of,
+)
+from streamseg.interrupt import raise_again
+from streamseg.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from streamseg.bench.benchmark import Ratio, Work
+    from streamseg.infer.engines.base import Engine
+
+TURN_FRAMES = 3
+"""Turns of a comparison share the frames: so many times fewer in each."""
+
+
+def bench(
+    context: typer.Context,
+    clip: Annotated[str, typer.Argument(metavar="CLIP", help="A video, or testsrc=WxH.")] = "testsrc=1920x1080",
+    frames: Annotated[int, typer.Option(min=10, metavar="N", help="Frames to take of it.")] = 120,
+    encode: Annotated[bool, typer.Option("--encode", help="Encode to a file that is thrown away.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="At the clip's own pace, as from a camera.")] = False,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="A.toml B.toml", help="Run two configurations in turns.")
+    ] = None,
+    baseline: Annotated[
+        Literal["seed"] | None, typer.Option(help="Run the way that the project began from in turns with ours.")
+    ] = None,
+    turns: Annotated[int, typer.Option(min=1, metavar="N", help="Turns of a comparison.")] = 5,
+    json: Annotated[Path, typer.Option("--json", metavar="FILE", help="Where all figures go.")] = Path("bench.json"),
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="A picture of them.")] = None,
+    bg: Bg = None,
+    model: Model = None,
+    engine: EngineName = None,
+    precision: Precision = None,
+    input_size: InputSize = None,
+    batch_size: BatchSize = None,
+    stride: Stride = None,
+    smooth: Smooth = None,
+    config: ConfigFile = None,
+) -> None:
+    """Measures the whole line: frames a second, latency, where the time goes, memory; or two ways in turns."""
+    with errors_reported():
+        from rich.console import Console
+
+        from streamseg.bench.benchmark import Work, measure
+        from streamseg.bench.report import draw, show, show_ratio, write_json
+        from streamseg.model.precision import chosen_model
+
+        work, console = Work(clip, _with_background(settings_of(context)), frames, encode, live), Console()
+        compared = [_with_background(load_settings(path)) for path in compare or ()]
+        work, opened = _with_engine(work)
+        network = f"{chosen_model(work.settings.infer)} on {opened.name}, {opened.device}"
+        print(network)
+        raise_again()
+        measured = measure(work, opened)
+        show(measured, console)
+        fewer, ratio, what = replace(work, frames=max(10, frames // TURN_FRAMES)), None, ""
+        if compare:
+            ratio, what = _against(fewer, compared, turns), f"{compare[0]} against {compare[1]}"
+        elif baseline:
+            ratio, what = _against_seed(fewer, opened, turns), "against the seed's way"
+        if ratio:
+            show_ratio(ratio, what, console)
+        about = {
+            "clip": clip,
+            "network": network,
+            "encode": encode,
+            "live": live,
+            "settings": work.settings.model_dump(),
+        }
+        write_json(json, measured, ratio, **about, compared=what)
+        print(f"all figures: {json}")
+        if png:
+            draw(png, measured)
+
+
+def _with_background(settings: Settings) -> Settings:
+    """What most people run: a background, blurred if none is named."""
+    composite = settings.composite.model_copy(update={"bg": settings.composite.bg or "blur"})
+    return settings.model_copy(update={"composite": composite})
+
+
+def _with_engine(work: Work) -> tuple[Work, Engine]:
+    """The work with its network by name, and the engine that runs it; says why that was chosen."""
+    from streamseg.infer.select import engine_for
+
+    with work.open() as source:
+        chosen = engine_for(work.settings.infer, source.info)
+    if chosen.reason:
+        print(chosen.reason)
+    return replace(work, settings=work.settings.model_copy(update={"infer": chosen.settings})), chosen.engine
+
+
+def _against(work: Work, pair: list[Settings], turns: int) -> Ratio:
+    from streamseg.bench.benchmark import in_turns, line_fps
+
+    first, second = (partial(line_fps, *_with_engine(replace(work, settings=settings))) for settings in pair)
+    return in_turns(first, second, turns)
+
+
+def _against_seed(work: Work, engine: Engine, turns: int) -> Ratio:
+    from streamseg.bench.baseline import SEEDS_MODEL, seeds_fps
+    from streamseg.bench.benchmark import in_turns, line_fps
+    from streamseg.model.weights import load_weights
+
+    return in_turns(partial(line_fps, work, engine), partial(seeds_fps, work, load_weights(SEEDS_MODEL)), turns)

@@ -1,0 +1,60 @@
+"""Options that several commands share, and what they come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamseg.settings import Settings, load_settings, setting_names
+
+Bg = Annotated[
+    str | None, typer.Option("--bg", metavar="FILE|COLOR|blur", help="Picture, video, colour (green, #00b140) or blur.")
+]
+Fit = Annotated[
+    str | None, typer.Option(metavar="cover|contain", help="How the background fills the frame (default: cover).")
+]
+MatteOnly = Annotated[bool | None, typer.Option("--matte-only", help="Write the grey matte, white = person.")]
+AlphaPlace = Annotated[
+    str | None,
+    typer.Option(metavar="embedded|stacked|sidecar", help="Where alpha goes without --bg (default: embedded)."),
+]
+Quality = Annotated[str | None, typer.Option(metavar="standard|high", help="Better or faster (default: standard).")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|NAME|FILE",
+        help="Packaged weights, a weights file or any matting network as .onnx; auto: lite, live the best that keeps "
+        "the camera's pace (default: auto).",
+    ),
+]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine", metavar="auto|openvino|onnx|torch[-compile]", help="What runs the network (default: auto)."
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(metavar="auto|int8|fp32", help="Of packaged weights; auto: int8 on CPUs made for it (default: auto)."),
+]
+InputSize = Annotated[
+    int | None,
+    typer.Option(metavar="PX", help="Long side of the network's input; more is finer and slower (default: 320)."),
+]
+BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Frames in one call of the network (default: 1).")]
+Stride = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Run the network on every N-th frame; mattes move between (default: 1)."),
+]
+Smooth = Annotated[str | None, typer.Option(metavar="one-euro|ema|none", help="Temporal filter (default: one-euro).")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the same names; flags win over it.")
+]
+
+
+def settings_of(context: typer.Context) -> Settings:
+    """The command's flags over its configuration file; both use the settings' own names."""
+    given = {name: value for name, value in context.params.items() if name in setting_names()}
+    return load_settings(context.params["config"], given)

@@ -1,0 +1,233 @@
+"""What stands behind the person: a picture, a video, a colour, or the frame itself out of focus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+import webcolors
+
+from streamseg.decode import open_source
+from streamseg.decode.base import check_seekable
+from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
+from streamseg.errors import InputError
+from streamseg.frames import Frame
+from streamseg.image import Pixels, colours
+from streamseg.settings import CompositeSettings
+from streamseg.yuv import Planes
+
+Fit = Literal["cover", "contain"]
+
+BLUR = "blur"
+BLUR_SHARE = 1 / 40
+"""Standard deviation of the blurred background as a share of the frame's long side."""
+
+BLUR_REDUCTION = (4, 16)
+"""How many times smaller a picture is when it is blurred: such that a pixel is half a standard deviation, if it can."""
+
+PLANE_SHARES = (1, 0.5, 0.5)
+"""Sides of the planes of luma and of both colours, as shares of the picture's."""
+
+
+class Background(Protocol):
+    """Gives the picture behind a frame."""
+
+    def behind(self, frame: Frame) -> Pixels:
+        """RGB `(H, W, 3)` of the frame's own size; must not be written to."""
+        ...
+
+    def planes_behind(self, frame: Frame) -> Planes:
+        """The same in planes."""
+        ...
+
+    def close(self) -> None:
+        """Releases what the background holds open."""
+        ...
+
+
+class Still:
+    """One picture, fitted once for every frame size."""
+
+    def __init__(self, pixels: Pixels, fit: Fit) -> None:
+        self._pixels, self._fit = _over_black(pixels), fit
+        self._fitted: Pixels | None = None
+        self._planes: Planes | None = None
+
+    def behind(self, frame: Frame) -> Pixels:
+        """See `Background`."""
+        height, width = frame.picture.shape[:2]
+        if self._fitted is None or self._fitted.shape[:2] != (height, width):
+            self._fitted, self._planes = fit_to(self._pixels, height, width, self._fit), None
+        return self._fitted
+
+    def planes_behind(self, frame: Frame) -> Planes:
+        """See `Background`."""
+        fitted = self.behind(frame)
+        self._planes = self._planes or Planes.of(fitted)
+        return self._planes
+
+    def close(self) -> None:
+        """See `Background`."""
+
+
+class Moving:
+    """A video or an animation that plays at its own pace and starts over at its end."""
+
+    def __init__(self, path: Path, fit: Fit) -> None:
+        self._source = open_source(str(path))
+        self._path, self._fit = path, fit
+        self._frames = iter(self._source)
+        self._shown = next(self._frames)
+        self._next = self._shown
+        self._origin: Fraction | None = None  # The video's time when the frames' time is 0.
+        self._fitted = Still(self._shown.pixels, fit)
+
+    def behind(self, frame: Frame) -> Pixels:
+        """See `Background`."""
+        return self._at(frame).behind(frame)
+
+    def planes_behind(self, frame: Frame) -> Planes:
+        """See `Background`."""
+        return self._at(frame).planes_behind(frame)
+
+    def _at(self, frame: Frame) -> Still:
+        shown = self._shown
+        if self._origin is None:  # It starts with the first frame, whatever the clock of the frames says then.
+            self._origin = shown.time - frame.time
+        while self._next.time - self._origin <= frame.time:
+            self._shown = self._next
+            self._next = next(self._frames, None) or self._restart(self._shown.time - self._origin)
+        if self._shown is not shown:
+            self._fitted = Still(self._shown.pixels, self._fit)
+        return self._fitted
+
+    def close(self) -> None:
+        """See `Background`."""
+        self._source.__exit__(None, None, None)
+
+    def _restart(self, last_seconds: Fraction) -> Frame:
+        """Opens the video again; its next round begins when the last frame has been shown, in the frames' time."""
+        self.close()
+        self._source = open_source(str(self._path))
+        self._frames = iter(self._source)
+        first = next(self._frames)
+        self._origin = first.time - (last_seconds + (self._shown.duration or 1 / self._source.info.rate))
+        return first
+
+
+class Blurred:
+    """The frame itself, out of focus."""
+
+    def __init__(self) -> None:
+        self._planes: Planes | None = None
+
+    def behind(self, frame: Frame) -> Pixels:
+        """See `Background`."""
+        return blurred(colours(frame.pixels))
+
+    def planes_behind(self, frame: Frame) -> Planes:
+        """See `Background`."""
+        source = frame.picture if isinstance(frame.picture, Planes) else Planes.of(frame.picture)
+        if self._planes is None or (self._planes.shape, self._planes.matrix) != (source.shape, source.matrix):
+            self._planes = Planes.empty(source.shape, source.matrix)
+        height, width, deviation_px = blur_scale(*source.shape[:2])
+        small = source.smaller(width, height)
+        for target, values, share in zip(self._planes.values, small.values, PLANE_SHARES, strict=True):
+            soft = cv2.GaussianBlur(values, (0, 0), deviation_px * share)
+            cv2.resize(soft, target.shape[::-1], target, interpolation=cv2.INTER_LINEAR)
+        return self._planes
+
+    def close(self) -> None:
+        """See `Background`."""
+
+
+def open_background(bg: str, fit: Fit) -> Background:
+    """Opens a picture, a video, a colour (name or #rrggbb) or `blur`.
+
+    Raises:
+        InputError: `bg` is none of them, or the file cannot be read.
+    """
+    path = Path(bg)
+    if bg == BLUR:
+        return Blurred()
+    check_seekable(path)
+    if path.is_dir():
+        raise InputError(f"background {bg!r} is a folder; give a picture, a video, a colour, or {BLUR}")
+    if path.suffix.lower() in IMAGE_SUFFIXES and not animation_format(path):
+        return Still(read_image(path), fit)
+    if path.exists():
+        return Moving(path, fit)
+    return Still(_colour(bg), "cover")
+
+
+@contextmanager
+def chosen_background(settings: CompositeSettings) -> Iterator[Background | None]:
+    """The background that the settings ask for, closed at the end; None for a cut-out or a matte."""
+    if not settings.bg or settings.matte_only:
+        yield None
+        return
+    with closing(open_background(settings.bg, settings.fit)) as background:
+        yield background
+
+
+def blurred(rgb: Pixels) -> Pixels:
+    """RGB `(H, W, 3)` out of focus; at a fraction of the size, which looks the same and costs little."""
+    height, width = rgb.shape[:2]
+    small_height, small_width, deviation_px = blur_scale(height, width)
+    small = cv2.resize(rgb, (small_width, small_height), interpolation=cv2.INTER_AREA)
+    soft = cv2.GaussianBlur(small, (0, 0), deviation_px)
+    return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+
+def blur_scale(height: int, width: int) -> tuple[int, int, float]:
+    """Height and width at which a picture is blurred, and the standard deviation there."""
+    deviation_px = max(height, width) * BLUR_SHARE
+    reduction = min(max(int(deviation_px / 2), BLUR_REDUCTION[0]), BLUR_REDUCTION[1])
+    return max(1, height // reduction), max(1, width // reduction), max(1.0, deviation_px / reduction)
+
+
+def fit_to(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
+    """Scales RGB `(h, w, 3)` to `height` x `width` with its proportions kept: cut to fill, or with black bars."""
+    if fit == "cover":  # Cut first: what stands over would be scaled for nothing, and may be huge.
+        pixels = _crop_centre(pixels, *_within(pixels.shape[0], pixels.shape[1], height / width))
+        inner_height, inner_width = height, width
+    else:
+        inner_height, inner_width = _within(height, width, pixels.shape[0] / pixels.shape[1])
+    method = cv2.INTER_AREA if inner_height < pixels.shape[0] else cv2.INTER_CUBIC
+    scaled = cv2.resize(pixels, (inner_width, inner_height), interpolation=method)
+    short_y, short_x = height - inner_height, width - inner_width
+    borders = (short_y // 2, short_y - short_y // 2, short_x // 2, short_x - short_x // 2)
+    return cv2.copyMakeBorder(scaled, *borders, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
+
+
+def _within(height: int, width: int, ratio: float) -> tuple[int, int]:
+    """Height and width of the largest rectangle with `ratio` = height / width inside `height` x `width`."""
+    return max(1, min(height, round(width * ratio))), max(1, min(width, round(height / ratio)))
+
+
+def _crop_centre(pixels: Pixels, height: int, width: int) -> Pixels:
+    y, x = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[y : y + height, x : x + width]
+
+
+def _over_black(pixels: Pixels) -> Pixels:
+    """RGB or RGBA -> RGB `(H, W, 3)`, transparent parts over black: what is behind a background is nothing."""
+    if pixels.shape[2] == 3:
+        return pixels
+    return np.rint(pixels[..., :3] * (pixels[..., 3:] / np.float32(255))).astype(np.uint8)
+
+
+def _colour(text: str) -> Pixels:
+    try:
+        rgb = webcolors.hex_to_rgb(text) if text.startswith("#") else webcolors.name_to_rgb(text)
+    except ValueError as error:
+        raise InputError(
+            f"background {text!r} is neither a file nor a colour; give a picture, a video, a colour such as green or "
+            f"#00b140, or blur"
+        ) from error
+    return np.full((1, 1, 3), rgb, np.uint8)

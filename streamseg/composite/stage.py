@@ -1,0 +1,63 @@
+"""Stage 4: the matte is brought to the frame's size and the person set before a background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from streamseg.composite.background import Background, chosen_background
+from streamseg.composite.blend import blend, blend_planes
+from streamseg.composite.foreground import foreground_colour
+from streamseg.composite.guided_filter import Alpha, refine
+from streamseg.frames import Batch, Frame
+from streamseg.image import Pixels, colours
+from streamseg.settings import CompositeSettings
+from streamseg.workspace import scratch
+from streamseg.yuv import Planes
+
+
+def composite(batches: Iterable[Batch], settings: CompositeSettings) -> Iterator[Frame]:
+    """Finished frames, one for each that came in.
+
+    Their pixels are a picture before the background, `(H, W, 4)` with straight alpha when there is none, or the
+    grey matte `(H, W)` when the settings ask for it.
+
+    Args:
+        batches: frames and their mattes.
+        settings: what stands behind the person.
+    """
+    with chosen_background(settings) as background:
+        for batch in batches:
+            for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
+                yield replace(frame, picture=finish(frame, alpha[0].numpy(), background, settings.matte_only))
+
+
+def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> Pixels | Planes:
+    """One finished picture from a frame and its matte `(h, w)` in [0, 1] at any size; see `apply_matte`."""
+    kept = matte_only or not background
+    matte = refine(frame.picture, alpha, None if kept else scratch("matte", frame.picture.shape[:2], np.uint8))
+    return apply_matte(frame, matte, background, matte_only)
+
+
+def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matte_only: bool) -> Pixels | Planes:
+    """One finished picture from a frame and its matte `(H, W)` in levels of 255; the frame's own alpha holds too.
+
+    A frame in planes stays in planes before a background.
+    """
+    if background and not matte_only and isinstance(frame.picture, Planes):
+        return blend_planes(frame.picture, background.planes_behind(frame), matte)
+    if frame.picture.shape[2] == 4:
+        matte = cv2.multiply(matte, frame.pixels[..., 3], scale=1 / 255).astype(np.uint8, copy=False)
+    if matte_only:
+        return matte
+    if background:
+        return blend(colours(frame.pixels), background.behind(frame), matte)
+    return _with_alpha(foreground_colour(colours(frame.pixels), matte), matte)
+
+
+def _with_alpha(rgb: Pixels, matte: Pixels) -> Pixels:
+    rgba = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA).astype(np.uint8, copy=False)
+    return cv2.insertChannel(matte, rgba, 3).astype(np.uint8, copy=False)

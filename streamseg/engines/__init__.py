@@ -1,1 +1,0 @@
-"""Inference engines, one file each; `streamseg.infer.open_engine` picks one."""

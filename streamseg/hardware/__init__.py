@@ -1,0 +1,1 @@
+"""What this machine has: the CPU, CUDA devices, FFmpeg's GPU codecs."""

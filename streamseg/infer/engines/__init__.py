@@ -1,0 +1,106 @@
+"""Inference engines, one file each; `open_engine` picks one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from streamseg.errors import EngineError
+from streamseg.hardware import cpu, cuda
+from streamseg.infer.engines.base import Engine
+from streamseg.model.foreign import ForeignNet
+from streamseg.model.precision import chosen_model
+from streamseg.model.quantized import QuantisedNet
+from streamseg.model.weights import load_model
+from streamseg.settings import InferSettings
+
+if TYPE_CHECKING:
+    from streamseg.infer.engines.onnx_engine import OnnxEngine
+    from streamseg.infer.engines.openvino_engine import OpenVinoEngine
+    from streamseg.infer.engines.torch_engine import TorchEngine
+    from streamseg.model.weights import Model
+
+
+def open_engine(name: str, net: Model, threads: int | None = None) -> Engine:
+    """Opens an engine by name; `auto` takes CUDA where there is one, else the first of `UNASKED` that opens.
+
+    PyTorch does not run int8 networks, nor those from elsewhere.
+
+    Args:
+        name: of `ENGINES`, or `auto`.
+        net: the network.
+        threads: of the engine on a CPU, where not all cores are for it.
+
+    Raises:
+        EngineError: the engine does not open, with the reason; for `auto`, none does, with each one's reason.
+    """
+    names = list(UNASKED) if name == "auto" else [name]
+    if name == "auto" and cuda.best_device().type == "cuda" and not isinstance(net, QuantisedNet | ForeignNet):
+        names = ["torch"]
+    reasons: list[str] = []
+    for candidate in names:
+        if candidate not in ENGINES:
+            raise EngineError(f"unknown engine {name!r}; known are auto, {', '.join(ENGINES)}")
+        try:
+            return ENGINES[candidate](net, threads)
+        except (ImportError, RuntimeError) as error:
+            first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            reasons.append(f"{candidate}: {first_line}")
+    raise EngineError("no inference engine opens: " + "; ".join(reasons))
+
+
+def engine_of(settings: InferSettings, live: bool = False) -> Engine:
+    """Opens the engine that the settings name, with their weights; raises as `open_engine` and `load_model`.
+
+    The model `auto` is that of files and photos; `select.engine_for` chooses one for a live source.
+
+    For a live source it leaves a core to the other stations, which have to keep the camera's pace. On two cores that
+    are busy anyway it is hardly slower for it.
+    """
+    return open_engine(settings.engine, load_model(chosen_model(settings)), max(1, cpu.cores() - 1) if live else None)
+
+
+def _openvino(net: Model, threads: int | None) -> Engine:
+    from streamseg.infer.engines.openvino_engine import OpenVinoEngine
+
+    return _fitted(OpenVinoEngine, net, threads)
+
+
+def _onnx(net: Model, threads: int | None) -> Engine:
+    try:
+        from streamseg.infer.engines.onnx_engine import OnnxEngine
+
+        return _fitted(OnnxEngine, net, threads)
+    except ImportError as error:
+        raise ImportError(f"{error.name} is not installed: pip install 'streamseg[onnx]'") from error
+
+
+def _fitted(engine: type[OpenVinoEngine] | type[OnnxEngine], net: Model, threads: int | None) -> Engine:
+    """The engine itself, or what lies between it and a network from elsewhere."""
+    from streamseg.infer.engines.foreign_engine import ForeignEngine
+
+    return ForeignEngine(engine, net, threads) if isinstance(net, ForeignNet) else engine(net, threads)
+
+
+def _torch(net: Model, threads: int | None) -> TorchEngine:
+    from streamseg.infer.engines.torch_engine import StreamedEngine, TorchEngine
+
+    on_gpu = cuda.best_device().type == "cuda"
+    return StreamedEngine(net) if on_gpu else TorchEngine(net, threads=threads)
+
+
+def _torch_compile(net: Model, threads: int | None) -> Engine:
+    engine = _torch(net, threads)
+    engine.compile()
+    return engine
+
+
+UNASKED = ("openvino", "onnx", "torch")
+"""What `auto` tries on a CPU, in this order."""
+
+ENGINES: dict[str, Callable[[Model, int | None], Engine]] = {
+    "openvino": _openvino,
+    "onnx": _onnx,
+    "torch": _torch,
+    "torch-compile": _torch_compile,
+}

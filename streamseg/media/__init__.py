@@ -1,0 +1,1 @@
+"""What decode and sink share: HEVC's bitstream, stacked alpha, atomic writes."""

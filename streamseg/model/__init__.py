@@ -1,0 +1,1 @@
+"""The U²-Net, its weights and their forms; networks from elsewhere."""

@@ -1,0 +1,69 @@
+"""The first frame decides what a video file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamseg.errors import OutputError
+from streamseg.frames import Frame, Kind
+from streamseg.sink.base import CompletingSink
+from streamseg.sink.sidecar import SidecarSink
+from streamseg.sink.video import VideoSink
+
+if TYPE_CHECKING:
+    from streamseg.statistics import Statistics
+
+
+class FirstFrameSink(CompletingSink):
+    """A video file that is opened for the kind of its first frame, and refuses frames of another kind."""
+
+    def __init__(
+        self, path: Path, open_for: Callable[[Kind], VideoSink | SidecarSink], kind: Kind | None, resume_at: Fraction
+    ) -> None:
+        """Opens the file if the kind is known beforehand.
+
+        Args:
+            path: what messages call the file.
+            open_for: opens it.
+            kind: what the frames are going to be, where that is known.
+            resume_at: frames before this time are there already.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        self._path, self._open_for, self._kind, self.resume_at = path, open_for, kind, resume_at
+        self._file = open_for(kind) if kind else None
+
+    @property
+    def written(self) -> str:
+        """See `Sink`."""
+        return self._file.written if self._file else "nothing was written"
+
+    def write(self, frame: Frame, statistics: Statistics) -> None:
+        """See `Sink`."""
+        self._kind = self._kind or frame.kind
+        if frame.kind != self._kind:
+            raise OutputError(
+                f"cannot write {self._path}: frame {frame.index} is a {frame.kind} and the file holds {self._kind}s; "
+                f'open the sink with kind="{frame.kind}", or without a kind'
+            )
+        self._file = self._file or self._open_for(self._kind)
+        self._file.write(frame, statistics)
+
+    def complete(self) -> None:
+        """See `CompletingSink`."""
+        if self._file:
+            self._file.complete()
+
+    def cut_short(self) -> None:
+        """See `CompletingSink`."""
+        if self._file:
+            self._file.cut_short()
+
+    def discard(self) -> None:
+        """See `CompletingSink`."""
+        if self._file:
+            self._file.discard()

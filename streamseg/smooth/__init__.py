@@ -1,0 +1,1 @@
+"""Stage 3: mattes are steadied in time."""

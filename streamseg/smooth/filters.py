@@ -1,0 +1,91 @@
+"""Temporal filters: alpha in, alpha out."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from streamseg.settings import SmoothSettings
+
+Hertz = TypeVar("Hertz", float, Tensor)
+
+SETTLED_SECONDS = 3
+"""After this, a filter does not show where it began: less than a level of 255 is left of it at our settings."""
+
+
+class Filter(Protocol):
+    """A temporal filter over the mattes of one stream."""
+
+    def step(self, alpha: Tensor, elapsed_seconds: float) -> Tensor:
+        """Alpha `(1, h, w)` and the time since the last one -> smoothed alpha."""
+        ...
+
+    def reset(self) -> None:
+        """Forgets everything: the next matte passes unchanged."""
+        ...
+
+
+class ExponentialFilter:
+    """An exponential moving average with a time constant, so that the frame rate does not matter."""
+
+    def __init__(self, time_constant_seconds: float) -> None:
+        self._time_constant = time_constant_seconds
+        self._last: Tensor | None = None
+
+    def step(self, alpha: Tensor, elapsed_seconds: float) -> Tensor:
+        """See `Filter`."""
+        if self._last is not None:
+            alpha = torch.lerp(self._last, alpha, 1 - math.exp(-elapsed_seconds / self._time_constant))
+        self._last = alpha
+        return alpha
+
+    def reset(self) -> None:
+        """See `Filter`."""
+        self._last = None
+
+
+class OneEuroFilter:
+    """A low-pass filter on every pixel that opens up with the pixel's speed.
+
+    Source: Casiez, Roussel and Vogel, "1 € Filter", CHI 2012, algorithm 1.
+    """
+
+    DERIVATIVE_CUTOFF_HZ = 1.0
+
+    def __init__(self, min_cutoff_hz: float, beta: float) -> None:
+        self._min_cutoff_hz, self._beta = min_cutoff_hz, beta
+        self._last: Tensor | None = None
+        self._speed: Tensor | None = None
+
+    def step(self, alpha: Tensor, elapsed_seconds: float) -> Tensor:
+        """See `Filter`."""
+        if self._last is None or self._speed is None:
+            self._last, self._speed = alpha, torch.zeros_like(alpha)
+            return alpha
+        speed = (alpha - self._last) / elapsed_seconds
+        share = _share(self.DERIVATIVE_CUTOFF_HZ, elapsed_seconds)
+        self._speed = torch.lerp(self._speed, speed, share)
+        cutoff_hz = self._min_cutoff_hz + self._beta * self._speed.abs()
+        self._last = torch.lerp(self._last, alpha, _share(cutoff_hz, elapsed_seconds))
+        return self._last
+
+    def reset(self) -> None:
+        """See `Filter`."""
+        self._last = self._speed = None
+
+
+def open_filter(settings: SmoothSettings) -> Filter | None:
+    """The filter that the settings name, or None for none."""
+    if settings.smooth == "ema":
+        return ExponentialFilter(settings.ema_seconds)
+    if settings.smooth == "one-euro":
+        return OneEuroFilter(settings.min_cutoff_hz, settings.beta)
+    return None
+
+
+def _share(cutoff_hz: Hertz, elapsed_seconds: float) -> Hertz:
+    """Weight of the new value in a first-order low-pass filter (equation 5 of the 1 € paper's appendix)."""
+    return 1 / (1 + 1 / (2 * math.pi * cutoff_hz * elapsed_seconds))

@@ -1,0 +1,40 @@
+"""Stage 3: mattes are steadied in time and start afresh at a scene cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from streamseg.frames import Batch, Frame
+from streamseg.settings import SmoothSettings
+from streamseg.smooth.filters import open_filter
+from streamseg.smooth.scene_cuts import CutDetector
+
+
+class Steadied:
+    """Steadies the mattes of one stream, wherever they lie; without a filter they stay as they are."""
+
+    def __init__(self, settings: SmoothSettings) -> None:
+        self._temporal, self._cuts = open_filter(settings), CutDetector()
+        self._last: Frame | None = None
+
+    def step(self, frame: Frame, alpha: Tensor) -> Tensor:
+        """The matte `(1, h, w)` of the next frame -> the same, steadied."""
+        if self._temporal is None:
+            return alpha
+        elapsed_seconds = float(frame.time - self._last.time) if self._last else 0.0
+        if self._cuts.is_cut(frame.picture) or elapsed_seconds <= 0:
+            self._temporal.reset()
+        self._last = frame
+        return self._temporal.step(alpha, elapsed_seconds)
+
+
+def smooth(batches: Iterable[Batch], settings: SmoothSettings) -> Iterator[Batch]:
+    """Steadies the mattes in the order of the frames; the result does not depend on the batches' size."""
+    steadied = Steadied(settings)
+    for batch in batches:
+        pairs = zip(batch.frames, batch.alpha, strict=True)
+        yield replace(batch, alpha=torch.stack([steadied.step(frame, alpha) for frame, alpha in pairs]))
