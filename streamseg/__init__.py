@@ -3,30 +3,27 @@
     import streamseg as ss
 
     settings = ss.load_settings(overrides={"bg": "beach.jpg"})
-    engine = ss.engine_of(settings.infer)
+    engine = ss.load_engine(settings.infer)
     with ss.open_source("talk.mp4") as source, ss.open_sink("out.mp4", source.info) as sink:
         ss.run(source, engine, sink, settings)
 
-The files, in the order that a frame passes them:
+The packages, in the order that a frame passes them:
 
     decode/     1  file, animation, photo, folder of photos, camera, test pattern -> Frame
-    infer.py    2  Frames -> Batch with alpha; `engines/` run the network of `u2net.py`, `weights.py` loads it and
-                   `download.py` fetches what is not packaged; `quantised.py` is its int8 form, `precision.py` chooses,
-                   live `select.py`, `official.py` knows the authors' checkpoints; `foreign.py` is any other network,
-                   `graph.py` what its file says; `motion.py` runs it on some frames only and moves the mattes between
-    smooth.py   3  temporal filters: alpha in, alpha out
-    composite.py 4 matte to full size, `blend.py` before a background, `planes.py` in a decoder's own planes;
-                   `background.py` is what stands behind, `foreground.py` finds the colour under soft pixels of cut-outs
-    gpu_line.py    stations 2 to 4 in one on a GPU, with `gpu_pixels.py`
-    sink/       5  video files with or without alpha, animations, picture sequences, preview window, virtual camera
-    pipeline.py    wires them: threads, live or offline, statistics
+    infer/      2  Frames -> Batch with alpha: on every frame, on keyframes with optical flow between, or live;
+                   engines/ run the network on OpenVINO, ONNX Runtime or PyTorch
+    smooth/     3  temporal filters, scene cuts: alpha in, alpha out
+    composite/  4  guided filter, foreground colour, background, blending
+    sink/       5  video files with or without alpha, animations, image sequences, preview window, virtual camera
+    pipeline.py    threads and queues, live or offline
 
-Around it: `batch.py` runs it over folders, in the processes of `worker.py`, `probe.py` says what a file is, `bench.py`
-measures, and `bench_overlap.py` watches a GPU for it. `hevc.py` and `stacked.py` are ways to keep alpha in a file that
-decode/ and sink/ share. `cpu.py`, `cuda.py` and `nvidia.py` know the machine, `scratch.py` keeps what every frame needs
-for a moment, `atomic.py` places files whole, `interrupt.py` is about Ctrl-C.
+    frames.py, image.py, yuv.py   what passes from stage to stage     settings.py   every setting and its default
+    model/      the U²-Net and its weights                            gpu/          stages 2 to 4 on a GPU
+    media/      what decode and sink share                            hardware/     what this machine has
+    photos.py   photos, without time       probe.py   what a file is      batch/   folders of videos
+    bench/      measures the pipeline      cli/       one file a command
 
-Nothing heavy is imported before it is used. The stations themselves are called like their files, so they are not
+Nothing heavy is imported before it is used. The stages themselves are called like their files, so they are not
 public names here: `from streamseg.infer.every_frame import infer`.
 """
 
@@ -40,7 +37,7 @@ if TYPE_CHECKING:
     from streamseg.decode import open_camera, open_source
     from streamseg.errors import StreamsegError
     from streamseg.frames import Batch, Frame, VideoInfo
-    from streamseg.infer.engines import engine_of, open_engine
+    from streamseg.infer.engines import load_engine, open_engine
     from streamseg.model.u2net import FusedU2Net, U2Net
     from streamseg.model.weights import load_model, load_weights
     from streamseg.pipeline import run
@@ -61,7 +58,7 @@ _HOME = {
     "StreamsegError": "errors",
     "U2Net": "model.u2net",
     "VideoInfo": "frames",
-    "engine_of": "infer.engines",
+    "load_engine": "infer.engines",
     "load_model": "model.weights",
     "load_settings": "settings",
     "load_weights": "model.weights",
@@ -83,7 +80,7 @@ __all__ = [
     "StreamsegError",
     "U2Net",
     "VideoInfo",
-    "engine_of",
+    "load_engine",
     "load_model",
     "load_settings",
     "load_weights",

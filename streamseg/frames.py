@@ -1,4 +1,4 @@
-"""Frame, Batch and VideoInfo: the only types that pass from one station to the next."""
+"""Frame, Batch and VideoInfo: the only types that pass from one stage to the next."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from streamseg.image import Pixels
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from streamseg.yuv import Planes
+    from streamseg.yuv import YuvImage
 
-Kind = Literal["picture", "cut-out", "matte"]
+Kind = Literal["composite", "foreground", "matte"]
 """What finished pixels are."""
 
 
@@ -33,7 +33,7 @@ class VideoInfo:
         path: the file that holds the other tracks, if there is one.
         live: frames arrive at their own pace and cannot wait.
         pixel_aspect: width of a pixel over its height; 1 for square ones.
-        origin: what the file's clock shows, in seconds, at the frames' time 0.
+        start_time: what the file's clock shows, in seconds, at pts 0.
         end: the file's time at which the frames end, where that is not the end of the file.
     """
 
@@ -45,7 +45,7 @@ class VideoInfo:
     path: Path | None = None
     live: bool = False
     pixel_aspect: Fraction = Fraction(1)
-    origin: Fraction = Fraction(0)
+    start_time: Fraction = Fraction(0)
     end: Fraction | None = None
 
 
@@ -55,8 +55,8 @@ class Frame:
 
     Attributes:
         index: 0, 1, 2, ... in the order of the source; live sources skip numbers when frames are dropped.
-        time: exact presentation time in seconds, as the source states it, less the source's `origin`.
-        picture: upright, as pixels or in planes.
+        pts: exact presentation time in seconds, as the source states it, less the source's `start_time`.
+        image: upright, as RGB pixels or in YUV planes.
         captured_seconds: monotonic clock when the frame reached us; what latency is measured from.
         duration: exact seconds that it is shown, where the source states it; what the last frame needs.
         matte_age_seconds: live, how long before this one the picture was captured that the matte was computed on; 0 if
@@ -64,8 +64,8 @@ class Frame:
     """
 
     index: int
-    time: Fraction
-    picture: Pixels | Planes
+    pts: Fraction
+    image: Pixels | YuvImage
     captured_seconds: float = 0.0
     duration: Fraction | None = None
     matte_age_seconds: float = 0.0
@@ -73,16 +73,16 @@ class Frame:
     @property
     def pixels(self) -> Pixels:
         """See `Pixels` for the shapes; made of planes once, when first asked for."""
-        return self.picture if isinstance(self.picture, np.ndarray) else self.picture.rgb
+        return self.image if isinstance(self.image, np.ndarray) else self.image.rgb
 
     @property
     def kind(self) -> Kind:
         """What its pixels are."""
-        shape = self.picture.shape
-        return "matte" if len(shape) == 2 else "cut-out" if shape[2] == 4 else "picture"
+        shape = self.image.shape
+        return "matte" if len(shape) == 2 else "foreground" if shape[2] == 4 else "composite"
 
     def __repr__(self) -> str:
-        return f"Frame(index={self.index}, time={float(self.time):.3f} s, pixels={self.picture.shape})"
+        return f"Frame(index={self.index}, time={float(self.pts):.3f} s, pixels={self.image.shape})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Photos one by one, each at its own size: the same stations as a video, without time."""
+"""Photos one by one, each at its own size: the same stages as a video, without time."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _matte_photo(
     batch = next(infer([frame], engine, settings.infer.input_size))
     inference_ms = (time.perf_counter() - started) * 1000
     picture = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only)
-    written = replace(frame, picture=picture).pixels
+    written = replace(frame, image=picture).pixels
     write_image(out, written)
     notes = filter(None, (_of_several(photo), _of_format(out, written)))
     return PhotoDone(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))

@@ -22,18 +22,18 @@ from streamseg.hardware.cuda import SLOTS
 from streamseg.infer.engines.base import Engine
 from streamseg.infer.engines.torch_engine import StreamedEngine, TorchEngine
 from streamseg.infer.every_frame import infer, warm_up
-from streamseg.infer.keyframes import Stride, infer_some
-from streamseg.infer.live import PATIENCE, infer_newest
+from streamseg.infer.keyframes import KeyframeInterval, infer_keyframes
+from streamseg.infer.live import LIVE_BUDGET, infer_live
 from streamseg.settings import InferSettings, Settings
 from streamseg.sink import Sink
-from streamseg.smooth.filters import SETTLED_SECONDS
+from streamseg.smooth.filters import FILTER_WARMUP_SECONDS
 from streamseg.smooth.stage import smooth
-from streamseg.statistics import StationTime, Statistics
+from streamseg.statistics import StageTime, Statistics
 
 T = TypeVar("T")
 
 RUN_AHEAD = 3
-"""Items that a station may be ahead of the next one, offline."""
+"""Items that a stage may be ahead of the next one, offline."""
 
 
 class Prefetch(Generic[T]):
@@ -131,57 +131,59 @@ def run(
     frame_limit: int | None = None,
     on_frame: Callable[[Statistics], None] = lambda _: None,
     run_ahead: int = RUN_AHEAD,
+    statistics: Statistics | None = None,
 ) -> Statistics:
-    """Sends every frame of `source` down the line into `sink`, in the calling thread.
+    """Sends every frame of `source` down the pipeline into `sink`, in the calling thread.
 
     Args:
-        source: where frames come from; a live one makes the line keep only the newest frame.
+        source: where frames come from; a live one makes the pipeline keep only the newest frame.
         engine: runs the network.
         sink: takes the finished frames; the run ends when it says that it is closed.
-        settings: the knobs of the stations.
+        settings: the settings of the stages.
         frame_limit: number of frames to take from the source.
         on_frame: called after every finished frame.
-        run_ahead: items between two stations, offline; the output does not depend on it.
+        run_ahead: items between two stages, offline; the output does not depend on it.
+        statistics: counts the frames, for a caller that shows them meanwhile; a new one if none is given.
 
     Raises:
-        StreamsegError: a station failed; all threads have ended.
+        StreamsegError: a stage failed; all threads have ended.
     """
     live = source.info.live
     depth = 1 if live else run_ahead
     taken = 1 if live else settings.infer.batch_size * settings.infer.stride
-    statistics = Statistics()
+    statistics = statistics or Statistics()
     if live:
         warm_up(engine, source.info, settings.infer.input_size)
-    if sink.resume_at > SETTLED_SECONDS:
-        source.skip_to(sink.resume_at - SETTLED_SECONDS)
+    if sink.resume_at > FILTER_WARMUP_SECONDS:
+        source.skip_to(sink.resume_at - FILTER_WARMUP_SECONDS)
     with ExitStack() as stack:
         stack.enter_context(_one_thread_in_libraries(engine))
         frames = Prefetch(islice(source, frame_limit), depth * taken, live, "decode")
-        stations = (frames, *_work(frames, engine, settings, source.info, depth))
-        finished = stations[-1]
-        for station in stations:
-            stack.enter_context(station)
-        # All are told before the first is waited for: a station may be waiting for its neighbour.
-        for station in stations:
-            stack.callback(station.stop)
+        stages = (frames, *_work(frames, engine, settings, source.info, depth))
+        finished = stages[-1]
+        for stage in stages:
+            stack.enter_context(stage)
+        # All are told before the first is waited for: a stage may be waiting for its neighbour.
+        for stage in stages:
+            stack.callback(stage.stop)
         sink_seconds = 0.0
         for frame in finished:
             started = time.perf_counter()
-            sink.write(frame, statistics)
+            sink.write(frame)
             sink_seconds += time.perf_counter() - started
             statistics.count(frame, frames.dropped)
             on_frame(statistics)
             if sink.closed:
                 break
         statistics.dropped = frames.dropped
-    statistics.stations = _station_times(stations) | {"sink": StationTime(sink_seconds, finished.starving_seconds)}
+    statistics.stages = _stage_times(stages) | {"sink": StageTime(sink_seconds, finished.starving_seconds)}
     return statistics
 
 
 def _work(
     frames: Iterable[Frame], engine: Engine, settings: Settings, info: VideoInfo, depth: int
 ) -> tuple[Prefetch[Any], ...]:
-    """The stations between the decoder and the sink; on a GPU one, if the network is to run on every frame."""
+    """The stages between the decoder and the sink; on a GPU one, if the network is to run on every frame."""
     if isinstance(engine, StreamedEngine) and _on_every_frame(engine, settings.infer, info):
         batch_size, ahead = (1, 0) if info.live else (settings.infer.batch_size, SLOTS - 1)
         return (Prefetch(on_gpu(frames, engine, settings, batch_size, ahead), depth, name="gpu"),)
@@ -196,22 +198,22 @@ def _on_every_frame(engine: Engine, settings: InferSettings, info: VideoInfo) ->
         return settings.stride == 1
     started = time.perf_counter()
     warm_up(engine, info, settings.input_size)
-    return time.perf_counter() - started <= PATIENCE / info.rate
+    return time.perf_counter() - started <= LIVE_BUDGET / info.rate
 
 
 def _inferred(frames: Iterable[Frame], engine: Engine, settings: InferSettings, info: VideoInfo) -> Iterator[Batch]:
-    """Station 2 as the source and the settings want it."""
+    """Stage 2 as the source and the settings want it."""
     size = settings.input_size
     if info.live:
-        return infer_newest(frames, engine, size, float(1 / info.rate))
+        return infer_live(frames, engine, size, float(1 / info.rate))
     if settings.stride > 1:
-        return infer_some(frames, engine, size, Stride(settings.stride, info.rate), settings.batch_size)
+        return infer_keyframes(frames, engine, size, KeyframeInterval(settings.stride, info.rate), settings.batch_size)
     return infer(frames, engine, size, settings.batch_size)
 
 
 @contextmanager
 def _one_thread_in_libraries(engine: Engine) -> Iterator[None]:
-    """Every station has its thread already; those of OpenCV and PyTorch would wait for cores that the network uses."""
+    """Every stage has its thread already; those of OpenCV and PyTorch would wait for cores that the network uses."""
     before = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(1)
     if not isinstance(engine, TorchEngine):
@@ -223,10 +225,10 @@ def _one_thread_in_libraries(engine: Engine) -> Iterator[None]:
         torch.set_num_threads(before[1])
 
 
-def _station_times(stations: tuple[Prefetch[Any], ...]) -> dict[str, StationTime]:
-    """A station's production less its wait for the one before it is its work."""
-    starved = (0.0, *(station.starving_seconds for station in stations))
+def _stage_times(stages: tuple[Prefetch[Any], ...]) -> dict[str, StageTime]:
+    """A stage's production less its wait for the one before it is its work."""
+    starved = (0.0, *(stage.starving_seconds for stage in stages))
     return {
-        station.name: StationTime(max(0.0, station.producing_seconds - waited), waited, station.blocked_seconds)
-        for station, waited in zip(stations, starved, strict=False)
+        stage.name: StageTime(max(0.0, stage.producing_seconds - waited), waited, stage.blocked_seconds)
+        for stage, waited in zip(stages, starved, strict=False)
     }

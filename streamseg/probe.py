@@ -22,11 +22,11 @@ from streamseg.decode.reading import first_picture, packets_of
 from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
 from streamseg.errors import InputError
 from streamseg.frames import VideoInfo
-from streamseg.infer.letterbox import Inset
+from streamseg.infer.letterbox import Letterbox
 from streamseg.sink.channels import layout_of
 from streamseg.sink.formats import OPAQUE
 from streamseg.sink.metadata import HAVE_ATTACHMENTS
-from streamseg.sink.track_action import Fate, Plan, beginnings, codec_of, open_source_file, plan
+from streamseg.sink.track_action import Plan, TrackAction, beginnings, codec_of, open_source_file, plan
 
 KEPT = "yes, it is kept"
 UNKNOWN = {0, 2, 3}
@@ -61,8 +61,8 @@ def describe(path: str, input_size_px: int) -> list[Line]:
             lines = _video_file(path, info)
         else:
             lines = _pictures(info, next(iter(source)).pixels.shape[2])
-    inset = Inset.of(info.height_px, info.width_px, input_size_px)
-    return [*lines, Line("network", f"sees it at {inset.input_width}x{inset.input_height} px")]
+    letterbox = Letterbox.of(info.height_px, info.width_px, input_size_px)
+    return [*lines, Line("network", f"sees it at {letterbox.input_width}x{letterbox.input_height} px")]
 
 
 def _video_file(path: str, info: VideoInfo) -> list[Line]:
@@ -134,27 +134,27 @@ def _tracks(file: InputContainer, first: Mapping[int, Sequence[Packet[Any]]]) ->
     for stream in (*file.streams.audio, *file.streams.subtitles):
         plans = {suffix: plan(stream, first.get(stream.index, []), way.muxer) for suffix, way in OPAQUE.items()}
         language = f", {stream.language}" if stream.language not in (None, "und") else ""
-        fates = _fates({suffix: one.fate for suffix, one in plans.items()})
-        yield Line(stream.type, f"{_codec(stream, plans.values())}{language}; {fates}")
-    attached: dict[str, Fate] = {
+        actions = _actions({suffix: one.action for suffix, one in plans.items()})
+        yield Line(stream.type, f"{_codec(stream, plans.values())}{language}; {actions}")
+    attached: dict[str, TrackAction] = {
         suffix: "copied" if way.muxer in HAVE_ATTACHMENTS else "left out" for suffix, way in OPAQUE.items()
     }
     for attachment in file.streams.attachments:
-        yield Line("attachment", f"{attachment.name}; {_fates(attached)}")
+        yield Line("attachment", f"{attachment.name}; {_actions(attached)}")
 
 
 def _codec(stream: Any, plans: Iterable[Plan]) -> str:
     """The codec with what is known of the sound, or why it is left out everywhere."""
     why = {one.what for one in plans}
-    if {one.fate for one in plans} == {"left out"}:
+    if {one.action for one in plans} == {"left out"}:
         return why.pop()
     sound = f", {stream.rate:,} Hz, {layout_of(stream)}" if isinstance(stream, AudioStream) else ""
     return codec_of(stream) + sound
 
 
-def _fates(fates: Mapping[str, Fate]) -> str:
+def _actions(actions: Mapping[str, TrackAction]) -> str:
     """What becomes of a track in each container that we write, by suffix."""
-    together: dict[Fate, list[str]] = {}
-    for suffix, what in fates.items():
+    together: dict[TrackAction, list[str]] = {}
+    for suffix, what in actions.items():
         together.setdefault(what, []).append(suffix)
     return ", ".join(f"{what} in {' '.join(suffixes)}" for what, suffixes in together.items())

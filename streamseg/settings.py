@@ -1,4 +1,4 @@
-"""Every setting of the line, its default and what it means, once.
+"""Every setting of the pipeline, its default and what it means, once.
 
 Command-line flags, TOML keys and Python arguments share these names. A TOML file has one table a section:
 
@@ -80,7 +80,7 @@ class CompositeSettings(Section):
     @property
     def kind(self) -> Kind:
         """What the finished pictures are."""
-        return "matte" if self.matte_only else "picture" if self.bg else "cut-out"
+        return "matte" if self.matte_only else "composite" if self.bg else "foreground"
 
 
 class OutputSettings(Section):

@@ -14,12 +14,12 @@ DELAYS_KEPT = 600
 
 
 @dataclass(slots=True)
-class StationTime:
-    """Where the time of one station went, in seconds.
+class StageTime:
+    """Where the time of one stage went, in seconds.
 
     Attributes:
         busy: at work.
-        starved: waiting for the station before it.
+        starved: waiting for the stage before it.
         blocked: waiting for room before the next one.
     """
 
@@ -30,7 +30,7 @@ class StationTime:
 
 @dataclass(slots=True)
 class Statistics:
-    """What a run did so far; the time of the stations is there when it has ended.
+    """What a run did so far; the time of the stages is there when it has ended.
 
     Attributes:
         frames: how many came out.
@@ -40,7 +40,7 @@ class Statistics:
         elapsed_seconds: from there to the last frame out.
         latencies_ms: from capture to output, of the last frames.
         matte_ages_ms: see `Frame.matte_age_seconds`, of the same ones.
-        stations: by their names.
+        stages: by their names.
     """
 
     frames: int = 0
@@ -50,7 +50,7 @@ class Statistics:
     elapsed_seconds: float = 0.0
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=DELAYS_KEPT))
     matte_ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=DELAYS_KEPT))
-    stations: dict[str, StationTime] = field(default_factory=dict)
+    stages: dict[str, StageTime] = field(default_factory=dict)
 
     @property
     def fps(self) -> float:
@@ -69,6 +69,10 @@ class Statistics:
     def matte_age_ms(self, share: float = 0.5) -> float:
         """The age of the matte that `share` of the last frames kept to, in milliseconds."""
         return _kept_to(self.matte_ages_ms, share)
+
+    def live_text(self) -> str:
+        """Frame rate and latency so far, for a preview."""
+        return f"{self.fps:.1f} fps  {self.latency_ms():.0f} ms"
 
     def count(self, frame: Frame, dropped: int) -> None:
         """Adds a frame that was just handed to the sink."""

@@ -1,4 +1,4 @@
-"""Arrays that a station needs for a moment of every frame.
+"""Arrays that a stage needs for a moment of every frame.
 
 One of a whole frame's size costs more to get from the system than the work that it is for takes.
 """
@@ -17,7 +17,7 @@ _own = threading.local()
 Number = TypeVar("Number", bound=np.generic)
 
 
-def scratch(purpose: str, shape: tuple[int, ...], kind: type[Number]) -> npt.NDArray[Number]:
+def workspace(purpose: str, shape: tuple[int, ...], kind: type[Number]) -> npt.NDArray[Number]:
     """An array of any content, which is this thread's until it asks for the same purpose again."""
     kept: dict[tuple[str, type[Number]], npt.NDArray[Number]] = _own.__dict__.setdefault("arrays", {})
     key, size = (purpose, kind), math.prod(shape)

@@ -20,11 +20,11 @@ LAYOUT, SMALL_LAYOUT = "yuv420p", "yuv444p"
 BLACK, WHITE = 16, 235
 """Luma of limited range, ITU-R BT.709 section 4."""
 
-NO_COLOUR = 128
-LUMA_LEVELS, COLOUR_LEVELS = 219, 224
+NEUTRAL_CHROMA = 128
+LUMA_LEVELS, CHROMA_LEVELS = 219, 224
 """Levels of limited range from one end to the other."""
 
-LUMA_SHARES = {
+LUMA_WEIGHTS = {
     Colorspace.ITU709: (0.2126, 0.0722),
     Colorspace.FCC: (0.30, 0.11),
     Colorspace.ITU601: (0.299, 0.114),
@@ -46,7 +46,7 @@ CHANNELS = {1: "gray", 3: "rgb24", 4: "rgba"}
 _own = threading.local()
 
 
-class Planes:
+class YuvImage:
     """A picture in limited-range 4:2:0 of 8 bits and even sides; RGB is made of it when it is asked for.
 
     Attributes:
@@ -59,12 +59,12 @@ class Planes:
         self._kept: av.VideoFrame | None = None
 
     @classmethod
-    def of(cls, rgb: Pixels) -> Planes:
+    def of(cls, rgb: Pixels) -> YuvImage:
         """RGB `(H, W, 3)` -> BT.709."""
         return cls(to_layout(np.ascontiguousarray(rgb), LAYOUT))
 
     @classmethod
-    def empty(cls, shape: tuple[int, ...], matrix: Colorspace = Colorspace.ITU709) -> Planes:
+    def empty(cls, shape: tuple[int, ...], matrix: Colorspace = Colorspace.ITU709) -> YuvImage:
         """Of `(H, W, ...)` and any content."""
         frame = av.VideoFrame(shape[1], shape[0], LAYOUT)
         frame.colorspace, frame.color_range = int(matrix), int(ColorRange.MPEG)
@@ -95,28 +95,28 @@ class Planes:
         return samples(self._shrunk(width, height).planes[0])
 
     def _shrunk(self, width: int, height: int) -> av.VideoFrame:
-        """The picture averaged, all planes of one size; kept, since every station asks for the matte's size."""
+        """The picture averaged, all planes of one size; kept, since every stage asks for the matte's size."""
         if self._kept is None or (self._kept.width, self._kept.height) != (width, height):
             scaler = _scaler(self.shape, SMALL_LAYOUT, width, height)
             self._kept = scaler.reformat(self.frame, width, height, format=SMALL_LAYOUT, interpolation=SMALLER)
         return self._kept
 
-    def smaller(self, width: int, height: int) -> Planes:
+    def smaller(self, width: int, height: int) -> YuvImage:
         """The picture averaged to another size, of which the colours have half, rounded up."""
         scaler = _scaler(self.shape, LAYOUT, width, height)
-        return Planes(scaler.reformat(self.frame, width, height, format=LAYOUT, interpolation=SMALLER), self.matrix)
+        return YuvImage(scaler.reformat(self.frame, width, height, format=LAYOUT, interpolation=SMALLER), self.matrix)
 
-    def as_bt709(self) -> Planes:
+    def as_bt709(self) -> YuvImage:
         """The same picture under the matrix that we write; itself if it is that already."""
         if self.matrix == Colorspace.ITU709:
             return self
         luma, blue, red = self.values
-        same = Planes.empty(self.shape)
+        same = YuvImage.empty(self.shape)
         change, *colour = _to_bt709(self.matrix)
         for weights, target in zip(colour, same.values[1:], strict=True):
             _weighed(blue, red, weights, target)
         changes = cv2.resize(_weighed(blue, red, change), luma.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        cv2.addWeighted(luma, 1, changes, 1, -NO_COLOUR, same.values[0])
+        cv2.addWeighted(luma, 1, changes, 1, -NEUTRAL_CHROMA, same.values[0])
         return same
 
 
@@ -162,13 +162,13 @@ def to_layout(pixels: Pixels, layout: str) -> av.VideoFrame:
 def _to_bt709(matrix: Colorspace) -> npt.NDArray[np.float64]:
     """Weights of blue and red difference in the change of luma, in the new blue and in the new red one."""
     converted = _from_rgb(Colorspace.ITU709) @ np.linalg.inv(_from_rgb(matrix))
-    weights: npt.NDArray[np.float64] = converted[:, 1:] * [[LUMA_LEVELS / COLOUR_LEVELS], [1], [1]]
+    weights: npt.NDArray[np.float64] = converted[:, 1:] * [[LUMA_LEVELS / CHROMA_LEVELS], [1], [1]]
     return weights
 
 
 def _from_rgb(matrix: Colorspace) -> npt.NDArray[np.float64]:
     """RGB -> luma, blue and red difference; ITU-R BT.709-6, items 3.2 and 3.3, which differ elsewhere in two shares."""
-    red, blue = LUMA_SHARES[matrix]
+    red, blue = LUMA_WEIGHTS[matrix]
     luma = np.array([red, 1 - red - blue, blue])
     return np.stack([luma, ([0, 0, 1] - luma) / (2 * (1 - blue)), ([1, 0, 0] - luma) / (2 * (1 - red))])
 
@@ -177,7 +177,7 @@ def _weighed(
     blue: Pixels, red: Pixels, weights: npt.NDArray[np.float64], out: Pixels | None = None
 ) -> cv2.typing.MatLike:
     """Both differences weighed, about the level of no colour."""
-    return cv2.addWeighted(blue, weights[0], red, weights[1], NO_COLOUR * (1 - weights.sum()), out)
+    return cv2.addWeighted(blue, weights[0], red, weights[1], NEUTRAL_CHROMA * (1 - weights.sum()), out)
 
 
 def _scaler(*purpose: object) -> VideoReformatter:

@@ -51,13 +51,13 @@ def shared() -> Path:
 def buffers_made(monkeypatch: pytest.MonkeyPatch) -> list[cuda.Buffer]:
     """What memory the test had made on the host for a GPU."""
     made: list[cuda.Buffer] = []
-    original = cuda.Lanes.host_buffer
+    original = cuda.CudaStreams.host_buffer
 
-    def counted(lanes: cuda.Lanes, buffer: cuda.Buffer) -> torch.Tensor:
+    def counted(streams: cuda.CudaStreams, buffer: cuda.Buffer) -> torch.Tensor:
         made.append(buffer)
-        return original(lanes, buffer)
+        return original(streams, buffer)
 
-    monkeypatch.setattr(cuda.Lanes, "host_buffer", counted)
+    monkeypatch.setattr(cuda.CudaStreams, "host_buffer", counted)
     return made
 
 

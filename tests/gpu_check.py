@@ -42,8 +42,8 @@ def main(out: Path) -> None:
                 continue
             print(f"\n{name}", flush=True)
             figures = str(out / f"{name}.json")
-            knobs = ("--model", _weights(name, Path(folder)), "--engine", "torch", "--precision", "fp32")
-            app(["bench", *size, *knobs, "--json", figures], standalone_mode=False)
+            overrides = ("--model", _weights(name, Path(folder)), "--engine", "torch", "--precision", "fp32")
+            app(["bench", *size, *overrides, "--json", figures], standalone_mode=False)
 
 
 def _weights(name: str, folder: Path) -> str:

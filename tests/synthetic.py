@@ -17,7 +17,6 @@ from streamseg.image import Pixels
 from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD
 from streamseg.model.u2net import LITE, U2Net, U2NetConfig
 from streamseg.sink.base import CompletingSink
-from streamseg.statistics import Statistics
 
 RATE = Fraction(24000, 1001)
 WALL = (96, 96, 96)
@@ -87,13 +86,13 @@ class DiscEngine:
 class Collector(CompletingSink):
     """Keeps what it is given."""
 
-    written = "collected"
+    summary = "collected"
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.ended: str | None = None
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         self.frames.append(frame)
 
     def complete(self) -> None:
@@ -109,7 +108,7 @@ class ListSource:
     def __init__(self, items: list[Frame], live: bool = False) -> None:
         height, width = items[0].pixels.shape[:2]
         self.info = VideoInfo(width, height, Fraction(25), Fraction(1, 25), len(items), live=live)
-        self.damage: str | None = None
+        self.decode_error: str | None = None
         self._items = items
 
     def __iter__(self):  # type: ignore[no-untyped-def]

@@ -22,7 +22,6 @@ from streamseg.frames import Frame, Kind, VideoInfo
 from streamseg.image import Pixels
 from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
-from streamseg.statistics import Statistics
 from tests.synthetic import picture
 
 WIDTH_PX, HEIGHT_PX, COUNT = 320, 180, 20
@@ -84,14 +83,14 @@ def cut_outs() -> list[Frame]:
 
 
 def write(
-    path: Path, frames: list[Frame], output: OutputSettings, kind: Kind = "cut-out", resume: bool = False
+    path: Path, frames: list[Frame], output: OutputSettings, kind: Kind = "foreground", resume: bool = False
 ) -> float:
     """Writes the frames and returns the seconds that it took."""
     info = VideoInfo(WIDTH_PX, HEIGHT_PX, Fraction(25), Fraction(1, 25), len(frames))
     started = time.perf_counter()
     with open_sink(str(path), info, kind, output, resume) as sink:
         for frame in frames:
-            sink.write(frame, Statistics())
+            sink.write(frame)
     return time.perf_counter() - started
 
 
@@ -124,8 +123,8 @@ def errors(found: list[Pixels], meant: list[Frame]) -> tuple[int, float]:
 def test_round_trip_table(tmp_path: Path) -> None:
     """Every format within its bounds, by both readers; `pytest -s -k round_trip_table` prints the README's table."""
     frames = cut_outs()
-    opaque = [Frame(frame.index, frame.time, frame.pixels[..., :3].copy()) for frame in frames]
-    plain_seconds = write(tmp_path / "plain.mp4", opaque, STANDARD, "picture")
+    opaque = [Frame(frame.index, frame.pts, frame.pixels[..., :3].copy()) for frame in frames]
+    plain_seconds = write(tmp_path / "plain.mp4", opaque, STANDARD, "composite")
     rows = ["| format | alpha, max error | mean | size, KB | time, H.264 = 1 |", "|---|---|---|---|---|"]
     for name, form in FORMATS.items():
         folder = tmp_path / name.partition(" (")[0].replace("/", "") / form.output.quality
@@ -161,11 +160,11 @@ def test_sequences_are_exact(suffix: str, tmp_path: Path) -> None:
             np.testing.assert_array_equal(found.pixels, meant.pixels)
 
 
-@pytest.mark.parametrize("kind", ["cut-out", "picture", "matte"])
+@pytest.mark.parametrize("kind", ["foreground", "composite", "matte"])
 def test_exr_by_a_separate_ffmpeg(kind: Kind, tmp_path: Path) -> None:
     """Linear and straight, to the precision of half floats: the colours where nothing shows, too."""
     rgba = cut_outs()[3].pixels
-    pixels = {"cut-out": rgba, "picture": rgba[..., :3].copy(), "matte": rgba[..., 3].copy()}[kind]
+    pixels = {"foreground": rgba, "composite": rgba[..., :3].copy(), "matte": rgba[..., 3].copy()}[kind]
     write(tmp_path / "x_%d.exr", [Frame(0, Fraction(0), pixels)], STANDARD, kind)
     raw = ["-pix_fmt", "grayf32le" if kind == "matte" else "gbrapf32le", "-f", "rawvideo", "-"]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "x_0.exr"), *raw]
@@ -176,7 +175,7 @@ def test_exr_by_a_separate_ffmpeg(kind: Kind, tmp_path: Path) -> None:
         np.testing.assert_allclose(planes[0], share, atol=1e-3)
         return
     green, blue, red, alpha = planes
-    cover = share if kind == "cut-out" else np.ones_like(share)
+    cover = share if kind == "foreground" else np.ones_like(share)
     np.testing.assert_allclose(alpha, cover, atol=1e-3)
     for plane, channel in ((red, 0), (green, 1), (blue, 2)):
         level = rgba[..., channel] / 255
@@ -205,7 +204,7 @@ def test_wrong_alpha_is_an_error(place: str, tmp_path: Path, monkeypatch: pytest
 
     def note(self: AlphaCheck, frame: Frame, honest: Callable[[AlphaCheck, Frame], None] = AlphaCheck.note) -> None:
         wrong = np.dstack((frame.pixels[..., :3], 255 - frame.pixels[..., 3]))
-        honest(self, Frame(frame.index, frame.time, wrong) if frame.index == index else frame)
+        honest(self, Frame(frame.index, frame.pts, wrong) if frame.index == index else frame)
 
     monkeypatch.setattr(AlphaCheck, "note", note)
     with pytest.raises(OutputError, match=rf"lost its alpha: the {place} frame is off by [0-9.]+ levels"):

@@ -21,15 +21,14 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 from typer.testing import CliRunner
 
-from streamseg.cli.app import app as cli
-from streamseg.composite.background import Moving, open_background
-from streamseg.decode import Stretch, open_source
+from streamseg.cli import app as cli
+from streamseg.composite.background import VideoBackground, open_background
+from streamseg.decode import TimeRange, open_source
 from streamseg.errors import InputError, OutputError
 from streamseg.frames import Frame, Kind, VideoInfo
 from streamseg.image import Pixels
 from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
-from streamseg.statistics import Statistics
 from tests.synthetic import Clip, DiscEngine, picture, true_alpha
 
 WIDTH_PX, HEIGHT_PX = 131, 97
@@ -118,11 +117,11 @@ LAYERS_SECONDS = [Fraction(1, 10), Fraction(1, 30), Fraction(1001, 30000), Fract
 """The last is stated as 1/0, which the format counts in hundredths: too short for any browser, and so a tenth."""
 
 
-def frames_of(path: Path, stretch: Stretch | None = None) -> list[Frame]:
-    with open_source(str(path), *([stretch] if stretch else [])) as source:
+def frames_of(path: Path, time_range: TimeRange | None = None) -> list[Frame]:
+    with open_source(str(path), *([time_range] if time_range else [])) as source:
         found = list(source)
         assert source.info.frame_count == len(found)
-        assert source.damage is None
+        assert source.decode_error is None
     return found
 
 
@@ -145,7 +144,7 @@ class TestReading:
         found = frames_of(write_with_pillow(tmp_path / name, **lossy))
         seconds = [Fraction(each, 1000) for each in MILLISECONDS]
         assert [frame.duration for frame in found] == seconds
-        assert [frame.time for frame in found] == list(accumulate(seconds, initial=Fraction(0)))[:-1]
+        assert [frame.pts for frame in found] == list(accumulate(seconds, initial=Fraction(0)))[:-1]
         for index, frame in enumerate(found):
             assert frame.pixels.shape == (HEIGHT_PX, WIDTH_PX, 4)
             there = cut_out(index)[..., 3] > 0
@@ -183,11 +182,11 @@ class TestReading:
 
     def test_a_stretch(self, tmp_path: Path) -> None:
         path = write_with_pillow(tmp_path / "x.webp", [100, 200, 300, 400], lossless=True)
-        whole, part = frames_of(path), frames_of(path, Stretch.of("0.1", "0.6"))
-        assert [(frame.index, frame.time) for frame in part] == [(0, 0), (1, Fraction(1, 5))]
+        whole, part = frames_of(path), frames_of(path, TimeRange.of("0.1", "0.6"))
+        assert [(frame.index, frame.pts) for frame in part] == [(0, 0), (1, Fraction(1, 5))]
         assert np.array_equal(part[1].pixels, whole[2].pixels)
         with pytest.raises(InputError, match="no picture at that time: it lasts 1 s"):
-            open_source(str(path), Stretch.of("2", None))
+            open_source(str(path), TimeRange.of("2", None))
 
     def test_one_that_is_cut_short_gives_what_is_there(self, tmp_path: Path) -> None:
         path = write_with_pillow(tmp_path / "x.png")
@@ -195,8 +194,8 @@ class TestReading:
         with open_source(str(path)) as source:
             found = list(source)
             assert 2 <= len(found) < len(MILLISECONDS)
-            assert source.damage
-            assert "of its pictures cannot be read" in source.damage
+            assert source.decode_error
+            assert "of its pictures cannot be read" in source.decode_error
 
     @pytest.mark.parametrize("name", ["x.webp", "x.avif", "x.png"])
     def test_one_line_for_what_is_broken(self, name: str, tmp_path: Path) -> None:
@@ -210,10 +209,10 @@ class TestReading:
         greys = [Image.fromarray(np.full((16, 16), level, np.uint8)) for level in (0, 100, 200)]
         greys[0].save(tmp_path / name, save_all=True, append_images=greys[1:], duration=[100, 100, 800])
         background = open_background(str(tmp_path / name), "cover")
-        assert isinstance(background, Moving)
+        assert isinstance(background, VideoBackground)
         black = np.zeros((16, 16, 3), np.uint8)
         times = ["0", "0.1", "0.25", "0.9", "1", "1.1", "1.2"]
-        shown = [int(background.behind(Frame(0, Fraction(time), black)).mean().round()) for time in times]
+        shown = [int(background.frame_at(Frame(0, Fraction(time), black)).mean().round()) for time in times]
         background.close()
         assert np.abs(np.array(shown) - [0, 100, 200, 200, 0, 100, 200]).max() < 3
 
@@ -226,12 +225,12 @@ def write(path: Path, pictures: list[Pixels], times: list[Fraction], **more: Any
         more.get("rate", Fraction(30)),
         more.get("time_base", Fraction(1, 30)),
     )
-    kind: Kind = "matte" if pictures[0].ndim == 2 else "cut-out" if pictures[0].shape[2] == 4 else "picture"
+    kind: Kind = "matte" if pictures[0].ndim == 2 else "foreground" if pictures[0].shape[2] == 4 else "composite"
     with open_sink(str(path), info, kind, more.get("output", OutputSettings())) as sink:
         for index, (pixels, time) in enumerate(zip(pictures, times, strict=True)):
             is_last = index == len(pictures) - 1
-            sink.write(Frame(index, time, pixels, duration=Fraction(3) if is_last else None), Statistics())
-    return sink.written
+            sink.write(Frame(index, time, pixels, duration=Fraction(3) if is_last else None))
+    return sink.summary
 
 
 UNEVEN = [Fraction(number, 30) for number in (0, 1, 2, 3, 5, 9)]
@@ -239,15 +238,15 @@ UNEVEN = [Fraction(number, 30) for number in (0, 1, 2, 3, 5, 9)]
 
 class TestWriting:
     @pytest.mark.parametrize("suffix", FORMATS)
-    @pytest.mark.parametrize("kind", ["cut-out", "picture", "matte"])
+    @pytest.mark.parametrize("kind", ["foreground", "composite", "matte"])
     def test_times_in_three_readers(self, kind: str, suffix: str, tmp_path: Path) -> None:
         made = [cut_out(index) for index in range(len(UNEVEN))]
-        part = {"cut-out": np.s_[:], "picture": np.s_[..., :3], "matte": np.s_[..., 3]}[kind]
+        part = {"foreground": np.s_[:], "composite": np.s_[..., :3], "matte": np.s_[..., 3]}[kind]
         path = tmp_path / f"x{suffix}"
         write(path, [np.ascontiguousarray(pixels[part]) for pixels in made], UNEVEN)
         starts = [round(time / TICKS[suffix]) * TICKS[suffix] for time in UNEVEN]
         seconds = [after - before for before, after in zip(starts, [*starts[1:], starts[-1] + 3], strict=True)]
-        assert [frame.time for frame in frames_of(path)] == starts
+        assert [frame.pts for frame in frames_of(path)] == starts
         assert [float(each) for each in seconds_of(path)] == pytest.approx([float(each) for each in seconds], abs=2e-5)
         with Image.open(path) as found:
             for number, each in enumerate(seconds):
@@ -311,7 +310,7 @@ class TestWriting:
         unit = Fraction(1001, 24000)
         times = [number * unit for number in range(12)]
         write(tmp_path / "x.apng", [cut_out(0)] * 12, times, rate=1 / unit, time_base=Fraction(1, 24000))
-        assert [frame.time for frame in frames_of(tmp_path / "x.apng")] == times
+        assert [frame.pts for frame in frames_of(tmp_path / "x.apng")] == times
 
     @pytest.mark.parametrize("suffix", FORMATS)
     def test_no_drift(self, suffix: str, tmp_path: Path) -> None:
@@ -319,7 +318,7 @@ class TestWriting:
         write(tmp_path / f"x{suffix}", [cut_out(0)[:32, :32]] * 60, times, time_base=Fraction(1, 90_000))
         found = frames_of(tmp_path / f"x{suffix}")
         assert len(found) == 60
-        assert all(abs(frame.time - time) <= TICKS[suffix] / 2 for frame, time in zip(found, times, strict=True))
+        assert all(abs(frame.pts - time) <= TICKS[suffix] / 2 for frame, time in zip(found, times, strict=True))
 
     @pytest.mark.parametrize(("suffix", "kept", "most"), [(".gif", 50, "50 a second"), (".webp", 60, "90 a second")])
     def test_more_than_browsers_show_is_left_out_and_said(
@@ -336,7 +335,7 @@ class TestWriting:
     def test_pixels_become_square(self, tmp_path: Path) -> None:
         info = VideoInfo(64, 48, pixel_aspect=Fraction(4, 3))
         with open_sink(str(tmp_path / "x.webp"), info) as sink:
-            sink.write(Frame(0, Fraction(0), picture(0, 64, 48)), Statistics())
+            sink.write(Frame(0, Fraction(0), picture(0, 64, 48)))
         assert frames_of(tmp_path / "x.webp")[0].pixels.shape == (48, 85, 3)
 
     @pytest.mark.parametrize("suffix", FORMATS)
@@ -351,7 +350,7 @@ class TestWriting:
         with pytest.raises(OutputError, match="cannot be resumed"):
             open_sink(out, info, resume=True)
         with pytest.raises(OutputError, match="holds alpha itself: leave out --alpha stacked"):
-            open_sink(out, info, "cut-out", OutputSettings(alpha="stacked"))
+            open_sink(out, info, "foreground", OutputSettings(alpha="stacked"))
         with pytest.raises(OutputError, match="no folder"):
             open_sink(str(tmp_path / "gone" / f"x{suffix}"), info)
         with pytest.raises(OutputError, match="no more than"):
@@ -371,7 +370,7 @@ class TestWriting:
     def test_what_a_killed_run_leaves_plays(self, suffix: str, tmp_path: Path) -> None:
         out = tmp_path / f"x{suffix}"
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.writer", str(out), "cut-out"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "tests.writer", str(out), "foreground"], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout
         for line in process.stdout:
@@ -390,7 +389,7 @@ class TestWriting:
 @pytest.fixture
 def disc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands find the synthetic disc instead of loading a network."""
-    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda *_: DiscEngine())
+    monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda *_: DiscEngine())
 
 
 @pytest.mark.usefixtures("disc")

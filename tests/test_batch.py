@@ -16,8 +16,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from streamseg.batch import jobs as batch
 from streamseg.batch.jobs import VIDEO_SUFFIXES, Job, Outcome, Task, arrivals, plan, run_batch
-from streamseg.batch.jobs import jobs as batch
 from streamseg.batch.report import BatchProgress
 from streamseg.cli.app import app
 from streamseg.errors import InputError, OutputError
@@ -46,7 +46,7 @@ def lost_on_bad(task: Task) -> Outcome:
         os._exit(3)
     if job.source.stem == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    return job.came_to("done", 1, 1.0)
+    return job.outcome("done", 1, 1.0)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_an_error_that_nobody_foresaw_costs_one_file(tmp_path: Path, monkeypatch
     def unforeseen(*_: object) -> None:
         raise ZeroDivisionError("of two\nlines")
 
-    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda _: None)
+    monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda _: None)
     monkeypatch.setattr("streamseg.decode.open_source", unforeseen)
     batch._engine.cache_clear()
     outcome = batch._matte((Job(tmp_path / "a.mp4", tmp_path / "b.mp4"), SMALL))

@@ -12,15 +12,15 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
+from streamseg.bench import baseline as bench_seed
 from streamseg.bench.baseline import seeds_fps
-from streamseg.bench.benchmark import Measured, Ratio, Work, in_turns, measure
-from streamseg.bench.benchmark import baseline as bench_seed
+from streamseg.bench.benchmark import BenchmarkResult, Speedup, Workload, in_turns, measure
 from streamseg.bench.report import show
 from streamseg.cli.app import app
 from streamseg.errors import ConfigError
 from streamseg.model.precision import AUTO_MODELS
 from streamseg.settings import CompositeSettings, InferSettings, Settings
-from streamseg.statistics import StationTime
+from streamseg.statistics import StageTime
 from tests.synthetic import DiscEngine, ListSource, frames, randomised, write_clip
 
 KNOBS = ["--input-size", "64", "--engine", "openvino", "--precision", "int8"]
@@ -32,24 +32,24 @@ def clip(tmp_path: Path) -> str:
     return str(write_clip(tmp_path / "x.mp4", 25).path)
 
 
-def measured(memory_mb: list[float]) -> Measured:
-    stations = {"decode": StationTime(1, 0, 4), "infer": StationTime(4, 0.5, 0.5)}
-    return Measured(20, 0, 4.0, [10.0, 20.0, 30.0, 40.0, 50.0], stations, "infer", 0.8, 200.0, 0.8, memory_mb)
+def result(memory_mb: list[float]) -> BenchmarkResult:
+    stages = {"decode": StageTime(1, 0, 4), "infer": StageTime(4, 0.5, 0.5)}
+    return BenchmarkResult(20, 0, 4.0, [10.0, 20.0, 30.0, 40.0, 50.0], stages, "infer", 0.8, 200.0, 0.8, memory_mb)
 
 
 def test_a_run(clip: str) -> None:
-    found = measure(Work(clip, SMALL, 20), DiscEngine())
+    found = measure(Workload(clip, SMALL, 20), DiscEngine())
     assert found.frames == 20
     assert found.fps > 0
-    assert list(found.stations) == ["decode", "infer", "composite", "sink"]
-    assert found.stations[found.bottleneck].busy == max(station.busy for station in found.stations.values())
+    assert list(found.stages) == ["decode", "infer", "composite", "sink"]
+    assert found.stages[found.bottleneck].busy == max(stage.busy for stage in found.stages.values())
     assert 0 < found.share_of_bottleneck <= 1.01
     assert len(found.latencies_ms) == 20
 
 
 def test_live_the_engine_is_no_measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("streamseg.bench.benchmark.open_camera", lambda spec: ListSource(frames(12), live=True))
-    found = measure(Work("0", SMALL, 12, live=True), DiscEngine())
+    found = measure(Workload("0", SMALL, 12, live=True), DiscEngine())
     assert found.frames + found.dropped == 12
     assert found.share_of_engine is None
     assert found.fresh_share is not None
@@ -61,14 +61,14 @@ def test_live_the_engine_is_no_measure(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_offline_no_matte_has_an_age(clip: str, capsys: pytest.CaptureFixture[str]) -> None:
-    found = measure(Work(clip, SMALL, 10), DiscEngine())
+    found = measure(Workload(clip, SMALL, 10), DiscEngine())
     assert found.as_json().items() >= {"matte_ages_ms": None, "matte_age_ms": None, "fresh_share": None}.items()
     show(found, Console())
     assert "age of the mattes" not in capsys.readouterr().out
 
 
 def test_the_age_of_mattes() -> None:
-    live = replace(measured([]), matte_ages_ms=[0.0, 0.0, 0.0, 0.0, 50.0], fresh_share=0.8)
+    live = replace(result([]), matte_ages_ms=[0.0, 0.0, 0.0, 0.0, 50.0], fresh_share=0.8)
     assert live.matte_age_ms == {"p50": 0.0, "p95": pytest.approx(40), "p99": pytest.approx(48)}
     console = Console(record=True)
     show(live, console)
@@ -77,25 +77,25 @@ def test_the_age_of_mattes() -> None:
 
 
 def test_stations_account_for_the_whole_time(clip: str) -> None:
-    """Work, waiting for frames and waiting for room are all that a station does, so none can be more than the run."""
-    found = measure(Work(clip, SMALL, 25, encode=True), DiscEngine())
+    """Work, waiting for frames and waiting for room are all that a stage does, so none can be more than the run."""
+    found = measure(Workload(clip, SMALL, 25, encode=True), DiscEngine())
     elapsed_seconds = found.frames / found.fps
-    for station in found.stations.values():
-        assert station.busy + station.starved + station.blocked <= elapsed_seconds * 1.05
-    assert found.stations["sink"].busy > 0
+    for stage in found.stages.values():
+        assert stage.busy + stage.starved + stage.blocked <= elapsed_seconds * 1.05
+    assert found.stages["sink"].busy > 0
 
 
 def test_latency_at_shares() -> None:
-    assert measured([]).latency_ms == {"p50": 30.0, "p95": 48.0, "p99": 49.6}
+    assert result([]).latency_ms == {"p50": 30.0, "p95": 48.0, "p99": 49.6}
 
 
 def test_memory() -> None:
-    flat, growing = measured([500.0] * 40), measured([500.0 + 10 * n for n in range(40)])
+    flat, growing = result([500.0] * 40), result([500.0 + 10 * n for n in range(40)])
     assert flat.mb_per_1000_frames == pytest.approx(0, abs=1e-6)
     assert growing.mb_per_1000_frames == pytest.approx(1000)
     assert growing.peak_memory_mb == 890
-    assert measured([500.0] * 8).mb_per_1000_frames is None
-    assert measured([]).peak_memory_mb == 0
+    assert result([500.0] * 8).mb_per_1000_frames is None
+    assert result([]).peak_memory_mb == 0
 
 
 def test_in_turns() -> None:
@@ -121,16 +121,16 @@ class TestSeed:
         honest = bench_seed._composite
         monkeypatch.setattr(bench_seed, "_composite", lambda *given: seen.append(honest(*given)) or seen[-1])
         with torch.no_grad():
-            assert seeds_fps(Work(clip, SMALL, 2), net) > 0
+            assert seeds_fps(Workload(clip, SMALL, 2), net) > 0
         assert [pixels.shape for pixels in seen] == [(96, 128, 3)] * 2
         assert all(pixels.dtype == np.uint8 for pixels in seen)
 
     def test_it_encodes(self, clip: str) -> None:
-        assert seeds_fps(Work(clip, SMALL, 2, encode=True), randomised().eval()) > 0
+        assert seeds_fps(Workload(clip, SMALL, 2, encode=True), randomised().eval()) > 0
 
     def test_cut_outs_are_unknown_to_it(self, clip: str) -> None:
         with pytest.raises(ConfigError, match="needs a background"):
-            seeds_fps(Work(clip, Settings(), 2), randomised())
+            seeds_fps(Workload(clip, Settings(), 2), randomised())
 
 
 class TestCommand:
@@ -182,4 +182,4 @@ class TestCommand:
 
 
 def test_a_ratio_of_one_turn() -> None:
-    assert Ratio([2.5]).median == 2.5
+    assert Speedup([2.5]).median == 2.5

@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from streamseg.bench.benchmark import Work, measure
+from streamseg.bench.benchmark import Workload, measure
 from streamseg.bench.overlap import GpuWatch, Overlap, overlap_of
 from streamseg.bench.report import show
 from streamseg.infer.engines.torch_engine import StreamedEngine
@@ -74,12 +74,12 @@ def test_a_cpu_is_watched_in_vain() -> None:
 
 
 def test_the_line_of_a_gpu_is_measured_and_the_overlap_told(clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
-    measured = measure(Work(str(clip.path), SMALL, 12), StreamedEngine(randomised(), torch.device("cpu")))
-    assert list(measured.stations) == ["decode", "gpu", "sink"]
-    assert measured.overlap is None
-    assert measured.as_json()["overlap"] is None
+    result = measure(Workload(str(clip.path), SMALL, 12), StreamedEngine(randomised(), torch.device("cpu")))
+    assert list(result.stages) == ["decode", "gpu", "sink"]
+    assert result.overlap is None
+    assert result.as_json()["overlap"] is None
     overlap = Overlap(elapsed_ms=200, computing_ms=150, upload_ms=8, download_ms=4, hidden_ms=9)
-    seen = replace(measured, overlap=overlap)
+    seen = replace(result, overlap=overlap)
     show(seen, Console())
     told = "GPU, over 200 ms: computes 75% of the time; copies up 8.0 ms and down 4.0 ms, 75% of that while it computes"
     assert told in capsys.readouterr().out
@@ -88,7 +88,7 @@ def test_the_line_of_a_gpu_is_measured_and_the_overlap_told(clip: Clip, capsys: 
 
 @pytest.mark.gpu
 def test_a_gpu_is_seen_at_work(clip: Clip) -> None:
-    found = measure(Work(str(clip.path), SMALL, 20), StreamedEngine(randomised())).overlap
+    found = measure(Workload(str(clip.path), SMALL, 20), StreamedEngine(randomised())).overlap
     assert found is not None
     assert 0 < found.computing_share <= 1
     assert 0 <= found.hidden_share <= 1

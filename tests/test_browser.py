@@ -20,7 +20,6 @@ import pytest
 
 from streamseg.frames import Frame, VideoInfo
 from streamseg.sink import open_sink
-from streamseg.statistics import Statistics
 
 pytestmark = pytest.mark.browser
 
@@ -115,9 +114,9 @@ def page(tmp_path: Path) -> Path:
     rgba[..., 0] = 255
     rgba[:, :107, 3], rgba[:, 107:214, 3] = 255, 128
     info = VideoInfo(WIDTH_PX, HEIGHT_PX, Fraction(25), Fraction(1, 25), COUNT)
-    with open_sink(str(tmp_path / "x.webm"), info, "cut-out") as sink:
+    with open_sink(str(tmp_path / "x.webm"), info, "foreground") as sink:
         for index in range(COUNT):
-            sink.write(Frame(index, Fraction(index, 25), rgba), Statistics())
+            sink.write(Frame(index, Fraction(index, 25), rgba))
     (tmp_path / "page.html").write_text(PAGE)
     return tmp_path / "page.html"
 
@@ -127,13 +126,13 @@ def test_it_plays_and_the_page_shows_through(page: Path) -> None:
     try:
         browser.open(page)
         answer = browser.ask("Runtime.evaluate", expression=PLAY_THEN_SEEK, awaitPromise=True, returnByValue=True)
-        shot = browser.ask("Page.captureScreenshot")["data"]
+        pending = browser.ask("Page.captureScreenshot")["data"]
     finally:
         browser.close()
     *played, sought = answer["result"]["value"]
     assert played == sorted(set(played))
     assert sought == pytest.approx(1, abs=0.04)
-    shown = cv2.imdecode(np.frombuffer(base64.b64decode(shot), np.uint8), cv2.IMREAD_COLOR_RGB)
+    shown = cv2.imdecode(np.frombuffer(base64.b64decode(pending), np.uint8), cv2.IMREAD_COLOR_RGB)
     line = shown[HEIGHT_PX // 2].astype(int)
     for place, colour in ((OPAQUE, (255, 0, 0)), (HALF, (128, 0, 127)), (NOTHING, (0, 0, 255))):
         assert np.abs(line[place] - colour).max() <= 4

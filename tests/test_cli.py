@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from streamseg.cli.app import app as cli
+from streamseg.cli import app as cli
 from streamseg.model.precision import AUTO_MODELS
 from tests.conftest import SAMPLES
 from tests.synthetic import Clip, DiscEngine, picture, true_alpha, write_clip
@@ -28,7 +28,7 @@ BEACH = str(SAMPLES / "beach.jpg")
 @pytest.fixture
 def disc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands find the synthetic disc instead of loading a network."""
-    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda *_: DiscEngine())
+    monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda *_: DiscEngine())
 
 
 def streamseg(*arguments: object) -> Result:
@@ -305,7 +305,7 @@ def test_weights_commands(tmp_path: Path) -> None:
     assert any(line.split()[:5] == ["full", "to", "download", "176.0", "MB"] for line in listed)
     assert "1,128,333" in streamseg("weights", "info", "lite").stdout
     out = tmp_path / "copy.safetensors"
-    packaged = SAMPLES.parent / "streamseg" / "models" / "u2netp.safetensors"
+    packaged = SAMPLES.parent / "streamseg" / "model" / "files" / "u2netp.safetensors"
     assert streamseg("weights", "import", packaged, "-o", out).exit_code == 0
     assert out.exists()
     expect_one_line_error(streamseg("weights", "import", tmp_path / "no.pth", "-o", out), "no.pth")

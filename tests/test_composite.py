@@ -15,7 +15,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamseg.composite.background import Background, Blurred, Fit, Moving, Still, fit_to, open_background
+from streamseg.composite.background import (
+    Background,
+    BlurBackground,
+    Fit,
+    ImageBackground,
+    VideoBackground,
+    fit_to,
+    open_background,
+)
 from streamseg.composite.guided_filter import Alpha, refine
 from streamseg.composite.stage import composite, finish
 from streamseg.decode.images import read_image
@@ -35,11 +43,11 @@ def frame_at(seconds: Fraction | float, width_px: int = 64, height_px: int = 64)
     return Frame(0, Fraction(seconds), np.zeros((height_px, width_px, 3), np.uint8))
 
 
-def behind(bg: str | Path, width_px: int = 64, height_px: int = 64, fit: Fit = "cover") -> Pixels:
+def image_behind(bg: str | Path, width_px: int = 64, height_px: int = 64, fit: Fit = "cover") -> Pixels:
     """The background's picture at time 0."""
     background = open_background(str(bg), fit)
     try:
-        return background.behind(frame_at(0, width_px, height_px))
+        return background.frame_at(frame_at(0, width_px, height_px))
     finally:
         background.close()
 
@@ -112,7 +120,7 @@ def test_a_panorama_is_cut_before_it_is_enlarged() -> None:
     [("red", (255, 0, 0)), ("Green", (0, 128, 0)), ("#00b140", GREEN), ("#00B140", GREEN), ("#fff", (255, 255, 255))],
 )
 def test_colours(bg: str, rgb: tuple[int, int, int]) -> None:
-    shown = behind(bg, 48, 32)
+    shown = image_behind(bg, 48, 32)
     assert shown.shape == (32, 48, 3)
     assert (shown == rgb).all()
 
@@ -128,7 +136,7 @@ def test_a_picture(tmp_path: Path) -> None:
     rgb = marked(64, 64)
     rgb[..., 0] = 7
     assert cv2.imwrite(str(tmp_path / "bg.png"), rgb[..., ::-1])
-    assert np.array_equal(behind(tmp_path / "bg.png"), rgb)
+    assert np.array_equal(image_behind(tmp_path / "bg.png"), rgb)
 
 
 def write_pixels(path: Path, pixels: np.ndarray) -> Path:  # type: ignore[type-arg]
@@ -140,7 +148,7 @@ def test_transparent_parts_are_black(tmp_path: Path) -> None:
     bgra = np.full((64, 64, 4), 200, np.uint8)
     bgra[:32, :, 3], bgra[32:, :, 3] = 0, 128
     bgra[:, 32:, 3] = 255
-    shown = behind(write_pixels(tmp_path / "bg.png", bgra))
+    shown = image_behind(write_pixels(tmp_path / "bg.png", bgra))
     assert (shown[:32, :32] == 0).all()
     assert (shown[32:, :32] == 100).all()
     assert (shown[:, 32:] == 200).all()
@@ -149,7 +157,7 @@ def test_transparent_parts_are_black(tmp_path: Path) -> None:
 
 def test_transparent_pixels_keep_the_order_of_the_colours(tmp_path: Path) -> None:
     bgra = np.full((64, 64, 4), (10, 20, 30, 255), np.uint8)
-    assert (behind(write_pixels(tmp_path / "bg.png", bgra)) == (30, 20, 10)).all()
+    assert (image_behind(write_pixels(tmp_path / "bg.png", bgra)) == (30, 20, 10)).all()
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -157,12 +165,12 @@ def test_sixteen_bits_become_eight(tmp_path: Path, channels: int) -> None:
     deep = np.full((64, 64, channels), 40_000, np.uint16)
     if channels == 4:
         deep[..., 3] = 65_535
-    shown = behind(write_pixels(tmp_path / "bg.png", deep))
+    shown = image_behind(write_pixels(tmp_path / "bg.png", deep))
     assert np.abs(shown.astype(int) - 40_000 // 257).max() <= 1
 
 
 def test_a_grey_picture(tmp_path: Path) -> None:
-    assert (behind(write_pixels(tmp_path / "bg.png", np.full((64, 64), 90, np.uint8))) == 90).all()
+    assert (image_behind(write_pixels(tmp_path / "bg.png", np.full((64, 64), 90, np.uint8))) == 90).all()
 
 
 def test_a_missing_picture(tmp_path: Path) -> None:
@@ -199,9 +207,9 @@ def write_levels(path: Path, levels: list[int], rate: int = 25, first_pts: int =
 
 def levels_at(bg: Path, times: list[Fraction]) -> list[int]:
     background = open_background(str(bg), "cover")
-    assert isinstance(background, Moving)
+    assert isinstance(background, VideoBackground)
     try:
-        return [int(background.behind(frame_at(time)).mean().round()) for time in times]
+        return [int(background.frame_at(frame_at(time)).mean().round()) for time in times]
     finally:
         background.close()
 
@@ -238,29 +246,29 @@ def test_a_video_of_one_frame_stands_still(tmp_path: Path) -> None:
 
 
 def test_a_video_is_fitted(tmp_path: Path) -> None:
-    shown = behind(write_levels(tmp_path / "bg.mkv", [200]), 128, 64, "contain")
+    shown = image_behind(write_levels(tmp_path / "bg.mkv", [200]), 128, 64, "contain")
     assert shown.shape == (64, 128, 3)
     assert (shown[:, :32] == 0).all()
     assert (shown[:, 32:96] >= 199).all()
 
 
 def test_a_still_follows_the_size_of_the_frame() -> None:
-    still = Still(marked(60, 60), "cover")
-    assert still.behind(frame_at(0, 40, 30)).shape == (30, 40, 3)
-    assert still.behind(frame_at(0, 64, 64)).shape == (64, 64, 3)
-    assert still.behind(frame_at(0, 64, 64)) is still.behind(frame_at(1, 64, 64))
+    still = ImageBackground(marked(60, 60), "cover")
+    assert still.frame_at(frame_at(0, 40, 30)).shape == (30, 40, 3)
+    assert still.frame_at(frame_at(0, 64, 64)).shape == (64, 64, 3)
+    assert still.frame_at(frame_at(0, 64, 64)) is still.frame_at(frame_at(1, 64, 64))
 
 
 @pytest.mark.parametrize("size", [(16, 16), (96, 128), (101, 333)])
 def test_blur_keeps_the_brightness_and_loses_the_detail(size: tuple[int, int]) -> None:
     height, width = size
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    soft = Blurred().behind(Frame(0, Fraction(0), pixels))
+    soft = BlurBackground().frame_at(Frame(0, Fraction(0), pixels))
     assert soft.shape == pixels.shape
     assert abs(soft.mean() - pixels.mean()) < 6
     assert soft.std() < 0.25 * pixels.std()
     flat = np.full((height, width, 3), GREEN, np.uint8)
-    assert (Blurred().behind(Frame(0, Fraction(0), flat)) == GREEN).all()
+    assert (BlurBackground().frame_at(Frame(0, Fraction(0), flat)) == GREEN).all()
 
 
 def disc_batches(count: int, sizes: tuple[int, ...] = (1,) * 4) -> Iterator[Batch]:
@@ -272,8 +280,8 @@ def disc_batches(count: int, sizes: tuple[int, ...] = (1,) * 4) -> Iterator[Batc
         start += size
 
 
-def finished(**knobs: object) -> list[Frame]:
-    return list(composite(disc_batches(4), CompositeSettings.model_validate(knobs)))
+def finished(**overrides: object) -> list[Frame]:
+    return list(composite(disc_batches(4), CompositeSettings.model_validate(overrides)))
 
 
 def test_the_person_stands_before_the_background() -> None:
@@ -283,13 +291,13 @@ def test_the_person_stands_before_the_background() -> None:
         assert frame.pixels.dtype == np.uint8
         assert np.abs(frame.pixels[alpha == 0].astype(int) - GREEN).max() <= 1
         assert np.abs(frame.pixels[alpha == 255].astype(int) - DISC).max() <= 1
-        assert (frame.index, frame.time) == (index, Fraction(index, 25))
+        assert (frame.index, frame.pts) == (index, Fraction(index, 25))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_the_blend_is_linear(share: float) -> None:
     front = np.full((32, 32, 3), (250, 100, 0), np.uint8)
-    back: Background = Still(np.full((1, 1, 3), (50, 200, 255), np.uint8), "cover")
+    back: Background = ImageBackground(np.full((1, 1, 3), (50, 200, 255), np.uint8), "cover")
     pixels = finish(Frame(0, Fraction(0), front), np.full((32, 32), share, np.float32), back)
     expected = share * np.array((250, 100, 0)) + (1 - share) * np.array((50, 200, 255))
     assert np.abs(pixels - expected).max() <= 1
@@ -307,7 +315,7 @@ def test_a_cut_out_has_straight_alpha() -> None:
 def test_the_frames_own_alpha_holds_too() -> None:
     left = np.zeros((96, 128), np.uint8)
     left[:, :60] = 255
-    sources = [replace(frame, picture=np.dstack((frame.pixels, left))) for frame in frames(2)]
+    sources = [replace(frame, image=np.dstack((frame.pixels, left))) for frame in frames(2)]
     batch = next(infer(sources, DiscEngine(), 128, 2))
     for index, frame in enumerate(composite([batch], CompositeSettings())):
         assert np.array_equal(frame.pixels[:, 60:, 3], np.zeros((96, 68), np.uint8))
@@ -320,7 +328,7 @@ def test_transparent_parts_of_a_background_are_black(tmp_path: Path) -> None:
     write_image(
         tmp_path / "logo.png", np.dstack((np.full((32, 32, 3), 200, np.uint8), np.full((32, 32), 128, np.uint8)))
     )
-    assert np.abs(behind(str(tmp_path / "logo.png"), 32, 32).astype(int) - 100).max() <= 1
+    assert np.abs(image_behind(str(tmp_path / "logo.png"), 32, 32).astype(int) - 100).max() <= 1
 
 
 def test_matte_only_is_grey_and_needs_no_background() -> None:
@@ -331,9 +339,9 @@ def test_matte_only_is_grey_and_needs_no_background() -> None:
 
 
 @pytest.mark.parametrize("knobs", [{}, {"bg": "blur"}, {"bg": "red"}, {"matte_only": True}])
-def test_frames_have_four_three_or_no_channels(knobs: dict[str, object]) -> None:
-    for frame in finished(**knobs):
-        assert frame.pixels.shape[2:] == ((4,) if not knobs else () if "matte_only" in knobs else (3,))
+def test_frames_have_four_three_or_no_channels(overrides: dict[str, object]) -> None:
+    for frame in finished(**overrides):
+        assert frame.pixels.shape[2:] == ((4,) if not overrides else () if "matte_only" in overrides else (3,))
 
 
 def test_frames_that_come_in_are_left_alone() -> None:
@@ -351,7 +359,7 @@ def test_batch_size_does_not_show(tmp_path: Path) -> None:
 
 def test_the_background_is_closed_when_the_line_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[bool] = []
-    monkeypatch.setattr(Still, "close", lambda _: closed.append(True))
+    monkeypatch.setattr(ImageBackground, "close", lambda _: closed.append(True))
     line = composite(disc_batches(4), CompositeSettings(bg="red"))
     next(line)
     line.close()  # type: ignore[attr-defined]

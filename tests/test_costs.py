@@ -18,9 +18,8 @@ from streamseg.frames import Frame, VideoInfo
 from streamseg.pipeline import run
 from streamseg.settings import Settings, load_settings
 from streamseg.sink.base import CompletingSink
-from streamseg.statistics import Statistics
-from streamseg.workspace import scratch
-from streamseg.yuv import Planes
+from streamseg.workspace import workspace
+from streamseg.yuv import YuvImage
 from tests.synthetic import DiscEngine, ListSource, frames, picture
 
 WIDTH_PX, HEIGHT_PX = 320, 180
@@ -28,9 +27,9 @@ FRAME_BYTES = WIDTH_PX * HEIGHT_PX * 3
 
 
 class Discarding(CompletingSink):
-    written = "discarded"
+    summary = "discarded"
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         pass
 
 
@@ -44,11 +43,11 @@ class Endless(ListSource):
 
     def __iter__(self) -> Iterator[Frame]:
         for n in range(self._count):
-            yield Frame(n, Fraction(n, 25), Planes.of(picture(n % 20, WIDTH_PX, HEIGHT_PX)))
+            yield Frame(n, Fraction(n, 25), YuvImage.of(picture(n % 20, WIDTH_PX, HEIGHT_PX)))
 
 
-def settings(**knobs: Any) -> Settings:
-    return load_settings(overrides={"input_size": 128, "bg": "blur", **knobs})
+def settings(**overrides: Any) -> Settings:
+    return load_settings(overrides={"input_size": 128, "bg": "blur", **overrides})
 
 
 @pytest.mark.parametrize(("stride", "batch_size", "calls"), [(1, 1, 24), (1, 8, 3), (4, 1, 6), (4, 3, 2)])
@@ -62,7 +61,7 @@ def test_calls_of_the_network(stride: int, batch_size: int, calls: int) -> None:
 @pytest.mark.parametrize("stride", [1, 4])
 def test_frames_in_planes_are_never_made_rgb_before_a_background(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    monkeypatch.setattr(Planes, "rgb", property(lambda _: made.append(1)))
+    monkeypatch.setattr(YuvImage, "rgb", property(lambda _: made.append(1)))
     with Discarding() as sink:
         run(Endless(12), DiscEngine(), sink, settings(stride=stride))
     assert made == []
@@ -102,16 +101,16 @@ def test_no_array_of_a_frames_size_is_made_for_a_frame(bg: str, monkeypatch: pyt
 
 
 def test_a_thread_has_its_own_scratch_for_every_purpose() -> None:
-    here = scratch("one", (4, 5), np.uint8)
+    here = workspace("one", (4, 5), np.uint8)
     for shape in ((4, 5), (5, 4), (2, 3), (4, 5)):
-        again = scratch("one", shape, np.uint8)
+        again = workspace("one", shape, np.uint8)
         assert again.shape == shape
         assert np.shares_memory(again, here)
-    assert scratch("one", (6, 5), np.uint8).shape == (6, 5)
-    assert not np.shares_memory(scratch("another", (4, 5), np.uint8), scratch("one", (4, 5), np.uint8))
+    assert workspace("one", (6, 5), np.uint8).shape == (6, 5)
+    assert not np.shares_memory(workspace("another", (4, 5), np.uint8), workspace("one", (4, 5), np.uint8))
     with ThreadPoolExecutor(1) as pool:
-        elsewhere = pool.submit(scratch, "one", (4, 5), np.uint8).result()
-    assert not np.shares_memory(elsewhere, scratch("one", (4, 5), np.uint8))
+        elsewhere = pool.submit(workspace, "one", (4, 5), np.uint8).result()
+    assert not np.shares_memory(elsewhere, workspace("one", (4, 5), np.uint8))
 
 
 @pytest.mark.parametrize("stride", [1, 4])
@@ -130,5 +129,5 @@ def test_memory_stays_as_it_is_after_the_first_frames(bg: str | None, stride: in
             )
     finally:
         tracemalloc.stop()
-    # How many frames wait between the stations at a moment varies, by this many at most; nothing else may stay.
+    # How many frames wait between the stages at a moment varies, by this many at most; nothing else may stay.
     assert max(held[100:]) - max(held[20:80]) < 20 * FRAME_BYTES

@@ -14,7 +14,7 @@ from streamseg.hardware import cuda, nvidia
 from streamseg.hardware.cuda import SLOTS
 from streamseg.image import Pixels
 from streamseg.infer.engines import ENGINES
-from streamseg.infer.engines.base import mattes_of, network_tensor
+from streamseg.infer.engines.base import network_tensor, predict
 from streamseg.infer.engines.torch_engine import StreamedEngine, TorchEngine
 from streamseg.infer.every_frame import infer
 from streamseg.model.u2net import U2Net
@@ -81,7 +81,7 @@ def test_streams_wait_for_each_other_and_the_host_for_the_mattes_alone(
     engine = StreamedEngine(net, CPU)
     engine.submit(pictures(1))()
     device.log.clear()
-    assert len(list(mattes_of(engine, (pictures(1, seed=n) for n in range(3))))) == 3
+    assert len(list(predict(engine, (pictures(1, seed=n) for n in range(3))))) == 3
     batch = ["on upload", "on compute", "compute waits for upload", "on download", "download waits for compute"]
     wait = "the host waits for download"
     assert device.log == batch * 3 + [wait] * 3
@@ -95,7 +95,7 @@ def test_batches_are_in_flight_up_to_the_slots(net: U2Net) -> None:
             asked.append(n)
             yield pictures(1, seed=n)
 
-    mattes = mattes_of(engine, batches())
+    mattes = predict(engine, batches())
     next(mattes)
     assert asked == list(range(SLOTS))
     next(mattes)
@@ -104,7 +104,7 @@ def test_batches_are_in_flight_up_to_the_slots(net: U2Net) -> None:
 
 def test_mattes_come_in_order_and_outlive_the_slots(net: U2Net) -> None:
     batches = [pictures(2, seed=n) for n in range(7)]
-    mattes = list(mattes_of(StreamedEngine(net, CPU), batches))
+    mattes = list(predict(StreamedEngine(net, CPU), batches))
     assert len(mattes) == len(batches)
     for matte, small in zip(mattes, batches, strict=True):
         torch.testing.assert_close(matte, alone(net, small), atol=1e-4, rtol=0)
@@ -113,18 +113,18 @@ def test_mattes_come_in_order_and_outlive_the_slots(net: U2Net) -> None:
 @pytest.mark.parametrize("sizes", [(3, 3, 1), (1, 3), (2,)])
 def test_batches_of_any_length(sizes: tuple[int, ...], net: U2Net) -> None:
     batches = [pictures(count, seed=n) for n, count in enumerate(sizes)]
-    for matte, small in zip(mattes_of(StreamedEngine(net, CPU), batches), batches, strict=True):
+    for matte, small in zip(predict(StreamedEngine(net, CPU), batches), batches, strict=True):
         torch.testing.assert_close(matte, alone(net, small), atol=1e-4, rtol=0)
 
 
 def test_sizes_change_while_batches_are_in_flight(net: U2Net) -> None:
     batches = [pictures(1, *size, seed=n) for n, size in enumerate([(64, 96), (96, 64), (64, 96), (64, 96)])]
-    for matte, small in zip(mattes_of(StreamedEngine(net, CPU), batches), batches, strict=True):
+    for matte, small in zip(predict(StreamedEngine(net, CPU), batches), batches, strict=True):
         torch.testing.assert_close(matte, alone(net, small), atol=1e-4, rtol=0)
 
 
 def test_buffers_are_made_once_for_a_size(net: U2Net, buffers_made: list[cuda.Buffer]) -> None:
-    list(mattes_of(StreamedEngine(net, CPU), (pictures(2, seed=n) for n in range(9))))
+    list(predict(StreamedEngine(net, CPU), (pictures(2, seed=n) for n in range(9))))
     assert len(buffers_made) == 2 * SLOTS
 
 
@@ -152,7 +152,7 @@ def test_nothing_waits_in_secret(net: U2Net) -> None:
     engine.submit(batches[0])()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        mattes = list(mattes_of(engine, batches))
+        mattes = list(predict(engine, batches))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     for matte, small in zip(mattes, batches, strict=True):

@@ -12,8 +12,8 @@ import pytest
 from av.packet import Packet
 from typer.testing import CliRunner
 
-from streamseg.cli.app import app as cli
-from streamseg.decode import Stretch, open_source
+from streamseg.cli import app as cli
+from streamseg.decode import TimeRange, open_source
 from streamseg.decode.damage import Damage
 from streamseg.decode.reading import packets_of
 from streamseg.errors import InputError
@@ -80,8 +80,8 @@ def without_packets(path: Path, lost: Collection[int], to: Path) -> Path:
 
 def read(path: Path) -> tuple[list[Fraction], str | None]:
     with open_source(str(path)) as source:
-        times = [frame.time for frame in source]
-    return times, source.damage
+        times = [frame.pts for frame in source]
+    return times, source.decode_error
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -134,9 +134,9 @@ def test_damage_outside_of_the_stretch_is_not_told(
     start: str | None, end: str | None, told: bool, clips: Path, tmp_path: Path
 ) -> None:
     path = destroyed(clips / "prores.mov", 17, tmp_path)
-    with open_source(str(path), Stretch.of(start, end)) as source:
+    with open_source(str(path), TimeRange.of(start, end)) as source:
         assert list(source)
-    assert bool(source.damage) == told
+    assert bool(source.decode_error) == told
 
 
 @pytest.mark.parametrize("name", ["h264.ts", "mpeg2.ts"])
@@ -215,7 +215,7 @@ def test_probe_describes_what_decodes(clips: Path, tmp_path: Path) -> None:
 class TestCommands:
     @pytest.fixture(autouse=True)
     def disc(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda *_: DiscEngine())
+        monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda *_: DiscEngine())
 
     def test_written_with_the_sound_and_exit_code_3(self, tmp_path: Path) -> None:
         clip = write_clip(tmp_path / "clip.mp4", COUNT, rate=RATE)

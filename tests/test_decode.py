@@ -26,7 +26,7 @@ from streamseg.decode.pixels import ToPixels
 from streamseg.errors import CameraError, InputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
-from streamseg.yuv import Planes
+from streamseg.yuv import YuvImage
 from tests.synthetic import RATE, Clip, ListSource, frames, picture, write_clip
 
 PATCHES = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 120, 60))
@@ -121,22 +121,22 @@ def read(path: Path) -> list[Frame]:
     """Every frame of an undamaged file."""
     with open_source(str(path)) as source:
         found = list(source)
-        assert source.damage is None
+        assert source.decode_error is None
     return found
 
 
 class TestTimes:
     def test_ntsc_film_is_exact(self, tmp_path: Path) -> None:
         found = read(write_video(tmp_path / "film.mp4", noise(12)))
-        assert [frame.time for frame in found] == [n * Fraction(1001, 24000) for n in range(12)]
+        assert [frame.pts for frame in found] == [n * Fraction(1001, 24000) for n in range(12)]
 
     @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
     def test_variable_rate_and_start_offset_are_kept(self, suffix: str, tmp_path: Path) -> None:
         unit = {".mp4": Fraction(1, 16000), ".mkv": Fraction(1, 1000), ".ts": Fraction(1, 90000)}[suffix]
         times = [8000, 8033, 8100, 8101, 9000, 12000, 12040]
         found = read(write_video(tmp_path / f"phone{suffix}", noise(7), times, unit))
-        zero = times[0] if suffix == ".ts" else 0  # A broadcast's clock is that of the station.
-        assert [frame.time for frame in found] == [(n - zero) * unit for n in times]
+        zero = times[0] if suffix == ".ts" else 0  # A broadcast's clock is that of the stage.
+        assert [frame.pts for frame in found] == [(n - zero) * unit for n in times]
 
     def test_what_a_file_knows_of_itself(self, tmp_path: Path) -> None:
         with open_source(str(write_clip(tmp_path / "clip.mp4", 12).path)) as source:
@@ -151,7 +151,7 @@ class TestTimes:
         # AVI stores "the same again" as an empty chunk, and counts it as a frame.
         times = [0, 1, 2, 5, 6, 9, 10]
         found = read(write_video(tmp_path / "gaps.avi", noise(7), times, Fraction(1, 25), "mpeg4"))
-        assert [frame.time * 25 for frame in found] == times
+        assert [frame.pts * 25 for frame in found] == times
 
 
 MATRICES = [
@@ -356,7 +356,7 @@ class TestShape:
         with open_source(str(tmp_path / "both.ts")) as source:
             found = list(source)
             assert source.info.pixel_aspect == Fraction(16, 15)
-        assert [frame.time for frame in found] == [n * Fraction(1, 25) for n in range(20)]
+        assert [frame.pts for frame in found] == [n * Fraction(1, 25) for n in range(20)]
         assert {frame.pixels.shape for frame in found} == {(144, 180, 3)}
         for frame in found[:10]:
             assert frame.pixels[..., 0].min() > 180
@@ -392,11 +392,11 @@ class TestDamage:
         with open_source(str(path)) as source:
             found = list(source)
         assert 6 <= len(found) < 14
-        assert source.damage
-        assert f"{path} is" in source.damage
-        assert "of 24 frames" in source.damage or f"after frame {len(found)}" in source.damage
+        assert source.decode_error
+        assert f"{path} is" in source.decode_error
+        assert "of 24 frames" in source.decode_error or f"after frame {len(found)}" in source.decode_error
         for frame, expected in zip(found[:-1], whole, strict=False):
-            assert (frame.index, frame.time) == (expected.index, expected.time)
+            assert (frame.index, frame.pts) == (expected.index, expected.pts)
             assert np.array_equal(frame.pixels, expected.pixels)
 
     @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".avi", ".mp4"])
@@ -409,10 +409,10 @@ class TestDamage:
         path.write_bytes(data)
         with open_source(str(path)) as source:
             found = list(source)
-        assert source.damage
-        assert "\n" not in source.damage
+        assert source.decode_error
+        assert "\n" not in source.decode_error
         assert len(found) >= 12
-        assert all(a.time < b.time for a, b in pairwise(found))
+        assert all(a.pts < b.pts for a, b in pairwise(found))
         for frame, expected in zip(found[:12], whole, strict=False):
             assert np.array_equal(frame.pixels, expected.pixels)
 
@@ -422,8 +422,8 @@ class TestDamage:
         path.write_bytes(data[: len(data) // 2])
         with open_source(str(path)) as source:
             assert len(list(source)) >= 24
-        assert source.damage
-        assert "cut short" in source.damage
+        assert source.decode_error
+        assert "cut short" in source.decode_error
 
     def test_an_mkv_without_a_stated_length_is_whole(self, tmp_path: Path) -> None:
         path = write_video(tmp_path / "whole.mkv", noise(4))
@@ -640,7 +640,7 @@ class TestPictures:
         for index in (2, 0, 1):
             cv2.imwrite(str(tmp_path / f"{index:02d}.png"), np.full((16, 16, 3), index, np.uint8))
         with open_source(str(tmp_path)) as source:
-            assert [(frame.time, int(frame.pixels[0, 0, 0])) for frame in source] == [
+            assert [(frame.pts, int(frame.pixels[0, 0, 0])) for frame in source] == [
                 (Fraction(n, 25), n) for n in range(3)
             ]
 
@@ -648,7 +648,7 @@ class TestPictures:
         grey = [np.full((48, 64, 3), level, np.uint8) for level in (0, 120, 240)]
         made = [av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="gray") for pixels in grey]
         found = read(write_video(tmp_path / "a.gif", made, [0, 10, 25], Fraction(1, 100), codec="gif"))
-        assert [frame.time for frame in found] == [0, Fraction(1, 10), Fraction(1, 4)]
+        assert [frame.pts for frame in found] == [0, Fraction(1, 10), Fraction(1, 4)]
 
 
 class TestNames:
@@ -784,8 +784,8 @@ class TestPaced:
 
     def test_a_start_offset_is_not_waited_for(self) -> None:
         sleeps, clock, sleep = self.clock()
-        later = [Frame(frame.index, frame.time + 50, frame.pixels) for frame in frames(3)]
-        assert [frame.time for frame in Paced(ListSource(later), clock, sleep)] == [frame.time for frame in later]
+        later = [Frame(frame.index, frame.pts + 50, frame.pixels) for frame in frames(3)]
+        assert [frame.pts for frame in Paced(ListSource(later), clock, sleep)] == [frame.pts for frame in later]
         assert sleeps == pytest.approx([0, 0.04, 0.04])
 
     def test_a_slow_consumer_is_not_held_back_further(self) -> None:
@@ -795,11 +795,11 @@ class TestPaced:
 
     def test_it_is_live_and_silent_and_tells_of_damage(self) -> None:
         source = ListSource(frames(2))
-        source.damage = "broken"
+        source.decode_error = "broken"
         paced = Paced(source, lambda: 0.0, lambda seconds: None)
-        assert (paced.info.live, paced.info.path, paced.damage) == (True, None, None)
+        assert (paced.info.live, paced.info.path, paced.decode_error) == (True, None, None)
         list(paced)
-        assert paced.damage == "broken"
+        assert paced.decode_error == "broken"
 
     def test_a_file_stands_in_for_a_camera(self, tmp_path: Path) -> None:
         with open_camera(str(write_video(tmp_path / "clip.mp4", noise(2)))) as camera:
@@ -829,8 +829,8 @@ def test_without_a_driver_the_gpus_decoder_is_not_missed(clip: Clip, monkeypatch
 def test_what_a_gpus_decoder_gives_has_the_same_samples() -> None:
     planar = av.VideoFrame.from_ndarray(picture(3, 128, 96), format="rgb24").reformat(format="yuv420p")
     found, meant = (ToPixels()(frame) for frame in (planar.reformat(format="nv12"), planar))
-    assert isinstance(found, Planes)
-    assert isinstance(meant, Planes)
+    assert isinstance(found, YuvImage)
+    assert isinstance(meant, YuvImage)
     assert found.matrix == meant.matrix
     for mine, theirs in zip(found.values, meant.values, strict=True):
         np.testing.assert_array_equal(mine, theirs)

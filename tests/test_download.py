@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner, Result
 
-from streamseg.cli.app import app as cli
+from streamseg.cli import app as cli
 from streamseg.errors import OutputError, WeightsError
 from streamseg.model import weights
 from streamseg.model.download import download, downloadable

@@ -13,7 +13,7 @@ import pytest
 from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorRange, Colorspace
 
-from streamseg.decode import Stretch, open_source
+from streamseg.decode import TimeRange, open_source
 from streamseg.decode.time_range import WHOLE
 from streamseg.errors import InputError
 from streamseg.frames import Frame
@@ -69,10 +69,13 @@ def yuv(pixels: Pixels) -> av.VideoFrame:
     )
 
 
-def through(source: Path, out: Path, stretch: Stretch = WHOLE, **composite: Any) -> Path:
+def through(source: Path, out: Path, time_range: TimeRange = WHOLE, **composite: Any) -> Path:
     """The whole line with the engine that knows the disc."""
     settings = Settings(composite=CompositeSettings(**composite), smooth=SmoothSettings(smooth="none"))
-    with open_source(str(source), stretch) as opened, open_sink(str(out), opened.info, settings.composite.kind) as sink:
+    with (
+        open_source(str(source), time_range) as opened,
+        open_sink(str(out), opened.info, settings.composite.kind) as sink,
+    ):
         run(opened, DiscEngine(), sink, settings)
     return out
 
@@ -90,8 +93,8 @@ def packets(path: Path, track: int = 0) -> list[tuple[float, bytes]]:
         ]
 
 
-def frames_of(path: Path, stretch: Stretch = WHOLE) -> list[Frame]:
-    with open_source(str(path), stretch) as source:
+def frames_of(path: Path, time_range: TimeRange = WHOLE) -> list[Frame]:
+    with open_source(str(path), time_range) as source:
         return list(source)
 
 
@@ -133,7 +136,7 @@ def test_a_phone_clip(name: str, tmp_path: Path) -> None:
 class TestStretch:
     def test_it_begins_at_zero_with_its_own_sound(self, tmp_path: Path) -> None:
         source = record(tmp_path / "in.mp4", [yuv(picture(n)) for n in range(60)], [n * 3000 for n in range(60)], 2.0)
-        out = through(source, tmp_path / "out.mp4", Stretch.of("0.5", "1.5"), bg="blue")
+        out = through(source, tmp_path / "out.mp4", TimeRange.of("0.5", "1.5"), bg="blue")
         assert [float(t) for t in times(out)] == pytest.approx([n / 30 for n in range(30)], abs=0.0005)
         whole = packets(source)
         kept = [(t, data) for t, data in whole if 0.5 <= t < 1.5]
@@ -142,42 +145,42 @@ class TestStretch:
 
     def test_the_frames_are_the_same_as_of_the_whole(self, tmp_path: Path) -> None:
         source = record(tmp_path / "in.mp4", [yuv(picture(n)) for n in range(60)], [n * 3000 for n in range(60)])
-        whole, part = frames_of(source), frames_of(source, Stretch(Fraction(1), Fraction(3, 2)))
+        whole, part = frames_of(source), frames_of(source, TimeRange(Fraction(1), Fraction(3, 2)))
         assert len(part) == 15
         assert [frame.index for frame in part] == list(range(15))
         for frame, same in zip(part, whole[30:45], strict=True):
-            assert frame.time == same.time - 1
+            assert frame.pts == same.pts - 1
             assert np.array_equal(frame.pixels, same.pixels)
 
     def test_seconds_count_from_the_first_picture_of_a_broadcast(self, tmp_path: Path) -> None:
         ticks = [90_000 * 3600 + n * 3000 for n in range(60)]
         source = record(tmp_path / "in.ts", [yuv(picture(n)) for n in range(60)], ticks)
-        assert [float(f.time) for f in frames_of(source, Stretch.of("1", None))] == pytest.approx(
+        assert [float(f.pts) for f in frames_of(source, TimeRange.of("1", None))] == pytest.approx(
             [n / 30 for n in range(30)], abs=0.0005
         )
 
     def test_nothing_is_there(self, tmp_path: Path) -> None:
         source = record(tmp_path / "in.mp4", [yuv(picture(n)) for n in range(5)], [n * 3000 for n in range(5)])
         with pytest.raises(InputError, match=r"holds no video frame between 7 s and its end"):
-            open_source(str(source), Stretch.of("7", None))
+            open_source(str(source), TimeRange.of("7", None))
 
     @pytest.mark.parametrize(
         ("text", "seconds"), [("90", 90), ("90.5", 90.5), ("1:30.5", 90.5), ("1:00:00", 3600), ("0:01:30", 90)]
     )
     def test_times_as_users_write_them(self, text: str, seconds: float) -> None:
-        assert Stretch.of(text, None).start == Fraction(seconds)
+        assert TimeRange.of(text, None).start == Fraction(seconds)
 
     @pytest.mark.parametrize("text", ["", "abc", "-5", "1:2:3:4", "5s", "1e3"])
     def test_what_is_no_time(self, text: str) -> None:
         if not text:
-            assert Stretch.of(text, None) == Stretch()
+            assert TimeRange.of(text, None) == TimeRange()
             return
         with pytest.raises(InputError, match=r"is not a time; write seconds such as 90\.5, or 1:30\.5"):
-            Stretch.of(text, None)
+            TimeRange.of(text, None)
 
     def test_the_end_comes_after_the_start(self) -> None:
         with pytest.raises(InputError, match="the end 5 does not come after the start 0:06"):
-            Stretch.of("0:06", "5")
+            TimeRange.of("0:06", "5")
 
 
 @pytest.mark.parametrize(("turned", "expected"), [(False, Fraction(4, 3)), (True, Fraction(3, 4))])
@@ -271,7 +274,7 @@ def test_a_clock_that_begins_below_zero(tmp_path: Path) -> None:
     assert times(source)[0] == Fraction(-1, 2)
     lead = -0.5 - packets(source)[0][0]
     assert 0 < lead < 0.03
-    found = [float(frame.time) for frame in frames_of(source)]
+    found = [float(frame.pts) for frame in frames_of(source)]
     assert found == pytest.approx([lead + n / 30 for n in range(20)], abs=0.001)
     out = through(source, tmp_path / "out.mp4", bg="blue")
     assert float(times(out)[0]) == pytest.approx(lead, abs=0.001)

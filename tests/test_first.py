@@ -15,7 +15,6 @@ from streamseg.errors import OutputError
 from streamseg.frames import Frame, Kind, VideoInfo
 from streamseg.settings import OutputSettings, load_settings
 from streamseg.sink import open_sink
-from streamseg.statistics import Statistics
 from tests.synthetic import DiscEngine, ListSource, frames
 from tests.writer import frame
 
@@ -34,16 +33,16 @@ def written(path: Path) -> list[Frame]:
 def test_it_decides(kind: Kind, suffix: str, tmp_path: Path) -> None:
     with open_sink(str(tmp_path / f"x{suffix}"), INFO) as sink:
         for index in range(3):
-            sink.write(frame(index, kind), Statistics())
+            sink.write(frame(index, kind))
     found = written(tmp_path / f"x{suffix}")
-    assert [one.kind for one in found] == ["cut-out" if kind == "cut-out" else "picture"] * 3
+    assert [one.kind for one in found] == ["foreground" if kind == "foreground" else "composite"] * 3
 
 
 def test_it_decides_where_alpha_goes_into_a_second_file(tmp_path: Path) -> None:
-    for folder, kind in (("two", "cut-out"), ("one", "picture")):
+    for folder, kind in (("two", "foreground"), ("one", "composite")):
         (tmp_path / folder).mkdir()
         with open_sink(str(tmp_path / folder / "x.mp4"), INFO, output=SIDECAR) as sink:
-            sink.write(frame(0, kind), Statistics())  # type: ignore[arg-type]
+            sink.write(frame(0, kind))
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["x.alpha.mp4", "x.mp4"]
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["x.mp4"]
 
@@ -52,7 +51,7 @@ def test_the_settings_decide_and_not_the_sink(tmp_path: Path) -> None:
     """Without a background the line makes cut-outs, and they are kept."""
     with open_sink(str(tmp_path / "x.mkv"), ListSource(frames(4)).info) as sink:
         streamseg.run(ListSource(frames(4)), DiscEngine(), sink, load_settings())
-    assert [one.kind for one in written(tmp_path / "x.mkv")] == ["cut-out"] * 4
+    assert [one.kind for one in written(tmp_path / "x.mkv")] == ["foreground"] * 4
 
 
 @pytest.mark.parametrize("output", [OutputSettings(), OutputSettings(alpha="stacked"), SIDECAR], ids=lambda o: o.alpha)
@@ -61,7 +60,7 @@ def test_what_does_not_fit_is_refused_at_once(said: Kind, came: Kind, output: Ou
     message = rf"x\.mp4: frame 0 is a {came} and the file holds {said}s; open the sink with kind=.{came}., or without"
     sink = open_sink(str(tmp_path / "x.mp4"), INFO, said, output)
     with pytest.raises(OutputError, match=message), sink:
-        sink.write(frame(0, came), Statistics())
+        sink.write(frame(0, came))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,8 +68,8 @@ def test_frames_that_change_midway_are_refused_and_the_others_kept(tmp_path: Pat
     def write_both_kinds() -> None:
         with open_sink(str(tmp_path / "x.mkv"), INFO) as sink:
             for index in range(30):
-                sink.write(frame(index, "cut-out"), Statistics())
-            sink.write(frame(30, "picture"), Statistics())
+                sink.write(frame(index, "foreground"))
+            sink.write(frame(30, "composite"))
 
     with pytest.raises(OutputError, match="frame 30 is a picture and the file holds cut-outs"):
         write_both_kinds()
@@ -79,12 +78,12 @@ def test_frames_that_change_midway_are_refused_and_the_others_kept(tmp_path: Pat
 
 
 @pytest.mark.parametrize("output", [OutputSettings(), SIDECAR], ids=lambda o: o.alpha)
-@pytest.mark.parametrize("kind", [None, "cut-out"])
+@pytest.mark.parametrize("kind", [None, "foreground"])
 def test_it_goes_on_without_being_told_again(kind: Kind | None, output: OutputSettings, tmp_path: Path) -> None:
     def write(count: int, resume: bool, error: BaseException | None = None) -> Fraction:
         with open_sink(str(tmp_path / "x.mp4"), INFO, kind, output, resume) as sink:
             for index in range(count):
-                sink.write(frame(index, "cut-out"), Statistics())
+                sink.write(frame(index, "foreground"))
             if error:
                 raise error
         return sink.resume_at
@@ -92,4 +91,4 @@ def test_it_goes_on_without_being_told_again(kind: Kind | None, output: OutputSe
     with pytest.raises(ValueError, match="elsewhere"):
         write(130, False, ValueError("elsewhere"))
     assert write(140, True) > 1
-    assert [one.time for one in written(tmp_path / "x.mp4")] == [frame(n, "cut-out").time for n in range(140)]
+    assert [one.pts for one in written(tmp_path / "x.mp4")] == [frame(n, "foreground").pts for n in range(140)]

@@ -20,9 +20,9 @@ from streamseg.frames import Frame, VideoInfo
 from streamseg.infer.engines import open_engine
 from streamseg.infer.engines.base import Engine, network_tensor
 from streamseg.infer.every_frame import infer, warm_up
-from streamseg.infer.keyframes import Stride, infer_some
-from streamseg.infer.letterbox import Inset, network_input, small_pictures
-from streamseg.infer.live import infer_newest
+from streamseg.infer.keyframes import KeyframeInterval, infer_keyframes
+from streamseg.infer.letterbox import Letterbox, network_input, small_pictures
+from streamseg.infer.live import infer_live
 from streamseg.model.foreign import ForeignNet, read_foreign
 from streamseg.model.u2net import U2Net
 from streamseg.model.weights import load_model, load_weights
@@ -252,13 +252,13 @@ def test_one_of_several_outputs(said: str, factor: float, engine_name: str, tmp_
 def test_a_networks_own_size_takes_the_place_of_the_setting(engine_name: str, tmp_path: Path) -> None:
     engine = opened(engine_name, fixed(tmp_path / "x.onnx"))
     given = [Frame(index, Fraction(index, 25), each) for index, each in enumerate(pixels(3, 90, 160))]
-    inset = Inset.of(90, 160, 96)
-    expected = [resized(means(small_pictures([frame.picture], inset)), 64, 96) for frame in given]
-    expected = [inset.crop(resized(each, inset.input_height, inset.input_width)) for each in expected]
+    letterbox = Letterbox.of(90, 160, 96)
+    expected = [resized(means(small_pictures([frame.image], letterbox)), 64, 96) for frame in given]
+    expected = [letterbox.crop(resized(each, letterbox.input_height, letterbox.input_width)) for each in expected]
     ways = (
         infer(given, engine, 320, 2),
-        infer_some(given, engine, 320, Stride(1, VideoInfo(1, 1).rate)),
-        infer_newest(given, engine, 320, 1e9),
+        infer_keyframes(given, engine, 320, KeyframeInterval(1, VideoInfo(1, 1).rate)),
+        infer_live(given, engine, 320, 1e9),
     )
     for batches in ways:
         agree(torch.cat([batch.alpha for batch in batches]), torch.cat(expected))
@@ -352,7 +352,7 @@ def test_the_official_network_is_ours_where_it_can_be_read(
         0,
         False,
     )
-    given = network_input([picture(0)], Inset.of(96, 128, 320))
+    given = network_input([picture(0)], Letterbox.of(96, 128, 320))
     with torch.no_grad():
         expected = resized(own(resized(given, 320, 320)), *given.shape[2:])
     agree(open_engine("onnx", net).alpha(given), expected, atol=1e-3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamseg.decode import open_source
-from streamseg.infer.engines import engine_of
+from streamseg.infer.engines import load_engine
 from streamseg.infer.engines.base import Engine
 from streamseg.infer.every_frame import infer
 from streamseg.settings import InferSettings
@@ -39,7 +39,7 @@ def mean_alpha(alpha: np.ndarray, box: Box) -> float:
 
 @pytest.fixture(scope="module", params=["fp32", "int8"])
 def engine(request: pytest.FixtureRequest) -> Engine:
-    return engine_of(InferSettings(precision=request.param, engine="openvino"))
+    return load_engine(InferSettings(precision=request.param, engine="openvino"))
 
 
 def mattes(engine: Engine, clip: str, frames: set[int]) -> dict[int, np.ndarray]:

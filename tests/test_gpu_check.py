@@ -55,7 +55,7 @@ def test_the_line_of_a_gpu_is_rehearsed(
     for name in gpu_check.NETWORKS:
         figures = json.loads((tmp_path / "gpu-check" / f"{name}.json").read_text())
         assert figures["frames"] == 12
-        assert list(figures["stations"]) == ["decode", "gpu", "sink"]
+        assert list(figures["stages"]) == ["decode", "gpu", "sink"]
         assert figures["overlap"] is None
 
 

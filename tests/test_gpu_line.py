@@ -1,4 +1,4 @@
-"""The line of a GPU, on the CPU and on stand-ins for streams, against the CPU's own stations."""
+"""The line of a GPU, on the CPU and on stand-ins for streams, against the CPU's own stages."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from streamseg.image import Pixels
 from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD
 from streamseg.infer.engines.torch_engine import StreamedEngine
 from streamseg.infer.every_frame import infer
-from streamseg.infer.letterbox import Inset, small_pictures
+from streamseg.infer.letterbox import Letterbox, small_pictures
 from streamseg.pipeline import run
 from streamseg.settings import Settings, load_settings
 from streamseg.smooth.stage import smooth
-from streamseg.yuv import Planes
+from streamseg.yuv import YuvImage
 from tests.synthetic import Collector, ListSource, randomised, write_clip
 from tests.test_cuda import Recorder
 
@@ -57,11 +57,11 @@ def frame(n: int, width_px: int = WIDTH_PX, height_px: int = HEIGHT_PX) -> Frame
     """Five frames fade from one texture to the next; every tenth begins another scene."""
     first, second = (texture(seed, width_px, height_px) for seed in (n // 10 * 7, n // 10 * 7 + 1))
     rgb = cv2.addWeighted(first, 1 - n % 10 / 5, second, n % 10 / 5, 0).astype(np.uint8, copy=False)
-    return Frame(n, Fraction(n, 25), Planes.of(rgb))
+    return Frame(n, Fraction(n, 25), YuvImage.of(rgb))
 
 
-def settings(**knobs: Any) -> Settings:
-    return load_settings(overrides={"input_size": 160, **knobs})
+def settings(**overrides: Any) -> Settings:
+    return load_settings(overrides={"input_size": 160, **overrides})
 
 
 def done(frames: list[Frame], chosen: Settings, batch_size: int = 1) -> list[Frame]:
@@ -69,16 +69,16 @@ def done(frames: list[Frame], chosen: Settings, batch_size: int = 1) -> list[Fra
 
 
 def meant(frames: list[Frame], chosen: Settings) -> list[Frame]:
-    """By the stations of a CPU."""
+    """By the stages of a CPU."""
     batches = infer(frames, Greenness(), chosen.infer.input_size)
     return list(composite(smooth(batches, chosen.smooth), chosen.composite))
 
 
 def assert_alike(found: list[Frame], expected: list[Frame]) -> None:
-    assert [(one.index, one.time) for one in found] == [(one.index, one.time) for one in expected]
+    assert [(one.index, one.pts) for one in found] == [(one.index, one.pts) for one in expected]
     for one, other in zip(found, expected, strict=True):
-        assert type(one.picture) is type(other.picture)
-        assert one.picture.shape == other.picture.shape
+        assert type(one.image) is type(other.image)
+        assert one.image.shape == other.image.shape
         error = np.abs(one.pixels.astype(int) - other.pixels)
         assert error.mean() < 1
         assert np.percentile(error, 99.5) <= 5
@@ -104,8 +104,8 @@ def test_the_same_picture_as_on_a_cpu(kind: str, batch_size: int, backgrounds: d
 
 @pytest.mark.parametrize("knobs", [{}, {"matte_only": True}, {"bg": "green", "matte_only": True}])
 @pytest.mark.parametrize("smoothing", ["one-euro", "ema", "none"])
-def test_mattes_and_cut_outs(knobs: dict[str, Any], smoothing: str) -> None:
-    given, chosen = [frame(n) for n in range(7)], settings(smooth=smoothing, **knobs)
+def test_mattes_and_cut_outs(overrides: dict[str, Any], smoothing: str) -> None:
+    given, chosen = [frame(n) for n in range(7)], settings(smooth=smoothing, **overrides)
     for one, other in zip(done(given, chosen, 2), meant(given, chosen), strict=True):
         error = np.abs(one.pixels[..., -1].astype(int) - other.pixels[..., -1])
         assert error.mean() < 1
@@ -114,11 +114,11 @@ def test_mattes_and_cut_outs(knobs: dict[str, Any], smoothing: str) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_pixels_may_come_between_and_have_alpha_of_their_own(batch_size: int) -> None:
-    rgb = replace(frame(1), picture=texture(1))
-    rgba = replace(frame(2), picture=np.dstack([texture(2), texture(3)[..., 0]]))
+    rgb = replace(frame(1), image=texture(1))
+    rgba = replace(frame(2), image=np.dstack([texture(2), texture(3)[..., 0]]))
     given, chosen = [frame(0), rgb, rgba, frame(3)], settings(bg="blur", smooth="none")
     found = done(given, chosen, batch_size)
-    assert [isinstance(one.picture, Planes) for one in found] == [True, False, False, True]
+    assert [isinstance(one.image, YuvImage) for one in found] == [True, False, False, True]
     assert_alike(found, meant(given, chosen))
 
 
@@ -133,20 +133,23 @@ def test_the_batch_does_not_show() -> None:
     given, chosen = [frame(n) for n in range(8)], settings(bg="blur")
     alone, together = done(given, chosen, 1), done(given, chosen, 3)
     for one, other in zip(alone, together, strict=True):
-        assert isinstance(one.picture, Planes)
-        assert isinstance(other.picture, Planes)
-        for mine, theirs in zip(one.picture.values, other.picture.values, strict=True):
+        assert isinstance(one.image, YuvImage)
+        assert isinstance(other.image, YuvImage)
+        for mine, theirs in zip(one.image.values, other.image.values, strict=True):
             assert np.abs(mine.astype(int) - theirs).max() <= 1
 
 
 @pytest.mark.parametrize(("size", "rare"), [((384, 216), 4), ((216, 384), 4), ((96, 64), 10), ((640, 360), 4)])
 def test_the_network_sees_what_it_sees_on_a_cpu(size: tuple[int, int], rare: float) -> None:
     """Colours that have to grow, at the third size, are drawn a little otherwise."""
-    planes = Planes.of(texture(5, *size))
-    inset = Inset.of(size[1], size[0], 160)
-    small = [averaged(images(torch.from_numpy(values)[None]), (inset.height, inset.width)) for values in planes.values]
-    found = bordered(rgb_of(*small), inset)[0].permute(1, 2, 0).numpy()
-    error = np.abs(found - small_pictures([planes], inset)[0])
+    planes = YuvImage.of(texture(5, *size))
+    letterbox = Letterbox.of(size[1], size[0], 160)
+    small = [
+        averaged(images(torch.from_numpy(values)[None]), (letterbox.height, letterbox.width))
+        for values in planes.values
+    ]
+    found = bordered(rgb_of(*small), letterbox)[0].permute(1, 2, 0).numpy()
+    error = np.abs(found - small_pictures([planes], letterbox)[0])
     assert error.mean() < rare / 4
     assert np.percentile(error, 99) <= rare
 
@@ -154,12 +157,12 @@ def test_the_network_sees_what_it_sees_on_a_cpu(size: tuple[int, int], rare: flo
 def test_where_the_person_is_and_is_not_every_level_is_kept() -> None:
     rgb = np.full((HEIGHT_PX, WIDTH_PX, 3), 240, np.uint8)
     rgb[:, : WIDTH_PX // 2, 0] = rgb[:, WIDTH_PX // 2 :, 1] = 0
-    given = Frame(0, Fraction(0), Planes.of(rgb))
+    given = Frame(0, Fraction(0), YuvImage.of(rgb))
     (found,) = done([given], settings(bg="#3060a0"))
-    assert isinstance(found.picture, Planes)
-    assert isinstance(given.picture, Planes)
-    back = Planes.of(np.full((HEIGHT_PX, WIDTH_PX, 3), (0x30, 0x60, 0xA0), np.uint8))
-    for mine, front, behind in zip(found.picture.values, given.picture.values, back.values, strict=True):
+    assert isinstance(found.image, YuvImage)
+    assert isinstance(given.image, YuvImage)
+    back = YuvImage.of(np.full((HEIGHT_PX, WIDTH_PX, 3), (0x30, 0x60, 0xA0), np.uint8))
+    for mine, front, behind in zip(found.image.values, given.image.values, back.values, strict=True):
         half, edge = mine.shape[1] // 2, mine.shape[1] // 16
         np.testing.assert_array_equal(mine[:, : half - edge], front[:, : half - edge])
         np.testing.assert_array_equal(mine[:, half + edge :], behind[:, half + edge :])
@@ -189,13 +192,13 @@ def test_streams_wait_for_each_other_and_the_host_for_finished_frames_alone(monk
 
 def test_a_background_that_stands_still_is_uploaded_once_for_every_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     changed: list[int | None] = []
-    original = cuda.Slot.run
+    original = cuda.StagingBuffers.run
 
-    def counted(slot: cuda.Slot, work: Any, **told: int) -> None:
+    def counted(slot: cuda.StagingBuffers, work: Any, **told: int) -> None:
         changed.append(told["changed"])
         original(slot, work, **told)
 
-    monkeypatch.setattr(cuda.Slot, "run", counted)
+    monkeypatch.setattr(cuda.StagingBuffers, "run", counted)
     done([frame(n) for n in range(9)], settings(bg="#3060a0"))
     assert changed == [6] * cuda.SLOTS + [3] * (9 - cuda.SLOTS)
 
@@ -208,27 +211,27 @@ def test_buffers_are_made_once(buffers_made: list[cuda.Buffer]) -> None:
 
 @pytest.mark.parametrize("bg", ["green", None])
 def test_the_line_gives_its_engine_whole_frames(bg: str | None) -> None:
-    """A station for what would be three, and the mattes are those of the engine alone."""
+    """A stage for what would be three, and the mattes are those of the engine alone."""
     engine, source = StreamedEngine(randomised(), CPU), ListSource([frame(n) for n in range(5)])
     chosen = settings(bg=bg, batch_size=2)
     with Collector() as sink:
         statistics = run(source, engine, sink, chosen)
-    assert list(statistics.stations) == ["decode", "gpu", "sink"]
+    assert list(statistics.stages) == ["decode", "gpu", "sink"]
     batches = smooth(infer(source, engine, 160), chosen.smooth)
     assert_alike(sink.frames, list(composite(batches, chosen.composite)))
 
 
 @pytest.mark.parametrize(
-    ("rate", "stations"),
+    ("rate", "stages"),
     [(Fraction(1, 10**9), ["decode", "gpu", "sink"]), (Fraction(10**9), ["decode", "infer", "composite", "sink"])],
 )
-def test_live_it_is_one_station_if_the_engine_keeps_pace(rate: Fraction, stations: list[str]) -> None:
+def test_live_it_is_one_station_if_the_engine_keeps_pace(rate: Fraction, stages: list[str]) -> None:
     """No frame waits for one that does not."""
     source = ListSource([frame(n) for n in range(5)], live=True)
     source.info = VideoInfo(WIDTH_PX, HEIGHT_PX, rate, 1 / rate, 5, live=True)
     with Collector() as sink:
         statistics = run(source, StreamedEngine(randomised(), CPU), sink, settings(bg="green"))
-    assert list(statistics.stations) == stations
+    assert list(statistics.stages) == stages
     assert sink.frames[-1].index == 4
 
 
@@ -236,7 +239,7 @@ def test_with_a_stride_the_stations_are_those_of_a_cpu() -> None:
     engine = StreamedEngine(randomised(), CPU)
     with Collector() as sink:
         statistics = run(ListSource([frame(n) for n in range(5)]), engine, sink, settings(bg="blur", stride=2))
-    assert list(statistics.stations) == ["decode", "infer", "composite", "sink"]
+    assert list(statistics.stages) == ["decode", "infer", "composite", "sink"]
     assert [one.index for one in sink.frames] == list(range(5))
 
 

@@ -15,7 +15,6 @@ from streamseg.image import Pixels
 from streamseg.media import hevc
 from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
-from streamseg.statistics import Statistics
 from tests.synthetic import picture
 
 WIDTH_PX, HEIGHT_PX, COUNT = 75, 53, 130
@@ -33,9 +32,9 @@ def layered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of odd size, of uneven times and of three groups of pictures."""
     path = tmp_path_factory.mktemp("hevc") / "x.mp4"
     info = VideoInfo(WIDTH_PX, HEIGHT_PX, Fraction(30), Fraction(1, 3000), COUNT)
-    with open_sink(str(path), info, "cut-out") as sink:
+    with open_sink(str(path), info, "foreground") as sink:
         for index, time in enumerate(TIMES):
-            sink.write(Frame(index, time, cut_out(index)), Statistics())
+            sink.write(Frame(index, time, cut_out(index)))
     return path
 
 
@@ -52,7 +51,7 @@ def setup_of(path: Path) -> bytes:
 class TestFile:
     def test_every_frame_at_its_time_with_its_alpha(self, layered: Path) -> None:
         frames = frames_of(layered)
-        assert [frame.time for frame in frames] == TIMES
+        assert [frame.pts for frame in frames] == TIMES
         for frame in frames:
             found = frame.pixels[:HEIGHT_PX, :WIDTH_PX, 3].astype(int)
             assert np.abs(found - cut_out(frame.index)[..., 3]).mean() < 1
@@ -67,7 +66,7 @@ class TestFile:
         with VideoFile(str(layered)) as source:
             source.skip_to(TIMES[index])
             frame = next(iter(source))
-        assert frame.time == TIMES[index]
+        assert frame.pts == TIMES[index]
         assert np.abs(frame.pixels[:HEIGHT_PX, :WIDTH_PX, 3].astype(int) - cut_out(index)[..., 3]).mean() < 1
 
     def test_players_without_alpha_see_the_colours(self, layered: Path) -> None:
@@ -84,9 +83,9 @@ class TestFile:
 
     def test_high_quality_is_closer(self, layered: Path, tmp_path: Path) -> None:
         info = VideoInfo(WIDTH_PX, HEIGHT_PX, Fraction(30), Fraction(1, 30), 20)
-        with open_sink(str(tmp_path / "x.mp4"), info, "cut-out", OutputSettings(quality="high")) as sink:
+        with open_sink(str(tmp_path / "x.mp4"), info, "foreground", OutputSettings(quality="high")) as sink:
             for index in range(20):
-                sink.write(Frame(index, Fraction(index, 30), cut_out(index)), Statistics())
+                sink.write(Frame(index, Fraction(index, 30), cut_out(index)))
 
         def error(path: Path) -> float:
             found = [frame.pixels[:HEIGHT_PX, :WIDTH_PX].astype(int) for frame in frames_of(path)[:20]]
@@ -103,7 +102,7 @@ class TestFile:
         damaged.write_bytes(data)
         with open_source(str(damaged)) as source:
             frames = list(source)
-        assert source.damage
+        assert source.decode_error
         assert len(frames) >= 99
         assert all(frame.pixels.shape[2] == 4 for frame in frames)
 

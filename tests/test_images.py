@@ -22,7 +22,7 @@ from PIL.ExifTags import Base
 from streamseg.composite.background import open_background
 from streamseg.decode import open_source
 from streamseg.decode.images import IMAGE_SUFFIXES, images_in, read_image
-from streamseg.decode.time_range import Stretch
+from streamseg.decode.time_range import TimeRange
 from streamseg.errors import InputError
 from streamseg.image import Pixels
 from tests.synthetic import frames, picture
@@ -395,7 +395,7 @@ class TestFormats:
         with open_source(str(path)) as source:
             assert (source.info.width_px, source.info.height_px) == (512, 256)
             assert np.abs(next(iter(source)).pixels.astype(int) - whole).mean() < 1
-        behind = open_background(str(path), "cover").behind(frames(1, 512, 256)[0])
+        behind = open_background(str(path), "cover").frame_at(frames(1, 512, 256)[0])
         assert np.abs(behind.astype(int) - whole).mean() < 1
 
     def test_heic_with_alpha(self, tmp_path: Path) -> None:
@@ -474,11 +474,11 @@ class TestFolders:
     def test_a_stretch_of_a_folder(self, tmp_path: Path) -> None:
         for number in range(50):
             cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((16, 16, 3), number, np.uint8))
-        with open_source(str(tmp_path), Stretch.of("1", "1.2")) as source:
+        with open_source(str(tmp_path), TimeRange.of("1", "1.2")) as source:
             assert source.info.frame_count == 5
-            assert [(float(f.time), int(f.pixels[0, 0, 0])) for f in source][::4] == [(0, 25), (0.16, 29)]
+            assert [(float(f.pts), int(f.pixels[0, 0, 0])) for f in source][::4] == [(0, 25), (0.16, 29)]
         with pytest.raises(InputError, match="no picture at that time: it lasts 2 s"):
-            open_source(str(tmp_path), Stretch.of("2", None))
+            open_source(str(tmp_path), TimeRange.of("2", None))
 
     @pytest.mark.parametrize("broken", [0, 2, 4])
     def test_one_that_cannot_be_read_costs_itself(self, broken: int, tmp_path: Path) -> None:
@@ -486,10 +486,12 @@ class TestFolders:
             cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((16, 16, 3), number, np.uint8))
         (tmp_path / f"{broken}.png").write_bytes(b"no picture")
         with open_source(str(tmp_path)) as source:
-            found = [(frame.index, frame.time * 25, int(frame.pixels[0, 0, 0])) for frame in source]
+            found = [(frame.index, frame.pts * 25, int(frame.pixels[0, 0, 0])) for frame in source]
             assert found == [(number, number, number) for number in range(5) if number != broken]
-            assert source.damage
-            assert source.damage.startswith(f"1 of 5 pictures are missing, of which the first: {tmp_path}/{broken}.png")
+            assert source.decode_error
+            assert source.decode_error.startswith(
+                f"1 of 5 pictures are missing, of which the first: {tmp_path}/{broken}.png"
+            )
 
     def test_a_folder_in_which_none_can_be_read(self, tmp_path: Path) -> None:
         for number in range(2):

@@ -14,11 +14,11 @@ from torch import Tensor
 from streamseg.errors import EngineError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
-from streamseg.infer.engines import ENGINES, engine_of, open_engine
+from streamseg.infer.engines import ENGINES, load_engine, open_engine
 from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD, call_seconds, normalise
 from streamseg.infer.engines.torch_engine import TorchEngine
 from streamseg.infer.every_frame import infer, warm_up
-from streamseg.infer.letterbox import MARGIN_PX, TALL_GROWTH, Inset, network_input
+from streamseg.infer.letterbox import MARGIN_PX, TALL_GROWTH, Letterbox, network_input
 from streamseg.model.u2net import U2Net
 from streamseg.settings import InferSettings
 from tests.synthetic import DiscEngine, frames, randomised
@@ -37,8 +37,8 @@ def as_rgb(normalised: Tensor) -> Tensor:
 
 def seen(pictures: list[Pixels], input_size: int) -> Tensor:
     """The frames' own part of the network's input, in levels from 0 to 255."""
-    inset = Inset.of(pictures[0].shape[0], pictures[0].shape[1], input_size)
-    return as_rgb(inset.crop(network_input(pictures, inset)))
+    letterbox = Letterbox.of(pictures[0].shape[0], pictures[0].shape[1], input_size)
+    return as_rgb(letterbox.crop(network_input(pictures, letterbox)))
 
 
 @pytest.mark.parametrize(
@@ -57,30 +57,30 @@ def seen(pictures: list[Pixels], input_size: int) -> Tensor:
     ],
 )
 def test_inset(height: int, width: int, input_size: int, inner: tuple[int, int], whole: tuple[int, int]) -> None:
-    inset = Inset.of(height, width, input_size)
-    assert (inset.height, inset.width) == inner
-    assert (inset.input_height, inset.input_width) == whole
+    letterbox = Letterbox.of(height, width, input_size)
+    assert (letterbox.height, letterbox.width) == inner
+    assert (letterbox.input_height, letterbox.input_width) == whole
 
 
 @pytest.mark.parametrize("height", [1, 17, 99, 480, 1081, 9999])
 @pytest.mark.parametrize("width", [1, 31, 640, 1919, 9999])
 @pytest.mark.parametrize("input_size", [64, 100, 320, 2048])
 def test_inset_is_divided_by_the_network_and_has_its_margin(height: int, width: int, input_size: int) -> None:
-    inset = Inset.of(height, width, input_size)
-    assert inset.input_height % 32 == inset.input_width % 32 == 0
-    bottom = inset.input_height - inset.height - inset.top
-    right = inset.input_width - inset.width - inset.left
-    assert min(inset.top, inset.left, bottom, right) >= MARGIN_PX
-    assert max(inset.height, inset.width) <= TALL_GROWTH * input_size
-    if min(inset.height, inset.width) > 20:
-        assert inset.height / inset.width == pytest.approx(height / width, rel=0.03)
+    letterbox = Letterbox.of(height, width, input_size)
+    assert letterbox.input_height % 32 == letterbox.input_width % 32 == 0
+    bottom = letterbox.input_height - letterbox.height - letterbox.top
+    right = letterbox.input_width - letterbox.width - letterbox.left
+    assert min(letterbox.top, letterbox.left, bottom, right) >= MARGIN_PX
+    assert max(letterbox.height, letterbox.width) <= TALL_GROWTH * input_size
+    if min(letterbox.height, letterbox.width) > 20:
+        assert letterbox.height / letterbox.width == pytest.approx(height / width, rel=0.03)
 
 
 def test_the_edges_are_repeated_and_the_matte_is_cut_back_to_the_frame() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
-    inset = Inset.of(48, 48, 64)
-    levels = as_rgb(network_input([pixels], inset)).round()
-    assert (inset.crop(levels)[0].permute(1, 2, 0) == torch.from_numpy(pixels)).all()
+    letterbox = Letterbox.of(48, 48, 64)
+    levels = as_rgb(network_input([pixels], letterbox)).round()
+    assert (letterbox.crop(levels)[0].permute(1, 2, 0) == torch.from_numpy(pixels)).all()
     assert (levels[0, :, 0, 0] == torch.from_numpy(pixels[0, 0])).all()
     assert (levels[0, :, -1, -1] == torch.from_numpy(pixels[-1, -1])).all()
 
@@ -92,7 +92,7 @@ def test_the_alpha_of_a_batch_has_the_shape_of_the_frame() -> None:
 
 def test_network_input_is_normalised_rgb() -> None:
     colour = (200, 100, 50)
-    tensor = network_input([np.full((90, 160, 3), colour, np.uint8)], Inset.of(90, 160, 64))
+    tensor = network_input([np.full((90, 160, 3), colour, np.uint8)], Letterbox.of(90, 160, 64))
     assert tensor.shape == (1, 3, 64, 64)
     assert tensor.dtype == torch.float32
     levels = as_rgb(tensor)
@@ -220,7 +220,7 @@ def test_a_live_line_keeps_a_core(
     given: list[int | None] = []
     monkeypatch.setattr("streamseg.hardware.cpu.cores", lambda: cores)
     monkeypatch.setitem(ENGINES, "openvino", lambda _, threads: given.append(threads) or DiscEngine())
-    engine_of(InferSettings(), live)
+    load_engine(InferSettings(), live)
     assert given == [threads]
 
 

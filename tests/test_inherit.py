@@ -19,8 +19,7 @@ from streamseg.probe import describe
 from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
 from streamseg.sink.first_frame import FirstFrameSink
-from streamseg.statistics import Statistics
-from tests.test_tracks import GREY, INTO, PICTURES, Sound, carry, tone
+from tests.test_tracks import GREY, INTO, PICTURES, Sound, tone, warp
 
 HEADER = (
     "[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize, PrimaryColour, "
@@ -102,7 +101,7 @@ def test_text_that_is_not_utf8_is_left_out(tmp_path: Path) -> None:
     with VideoFile(str(source)) as opened:
         assert len(list(opened)) == PICTURES - 1
     assert "mpeg4" in describe(str(source), 64)[1].text
-    carry(source, tmp_path / "out.mkv")
+    warp(source, tmp_path / "out.mkv")
     with av.open(str(tmp_path / "out.mkv")) as file:
         found = {key.lower(): text for key, text in file.metadata.items()}
     assert found["comment"] == "hello"
@@ -113,7 +112,7 @@ def test_text_that_is_not_utf8_is_left_out(tmp_path: Path) -> None:
 def test_flags(suffix: str, tmp_path: Path) -> None:
     """A commentary that comes first is not what is played."""
     source = write_source(tmp_path / "in.mkv", [Disposition.comment, Disposition.default], "subrip")
-    carry(source, tmp_path / f"out{suffix}")
+    warp(source, tmp_path / f"out{suffix}")
     comment, main = flags(tmp_path / f"out{suffix}")
     assert main == Disposition.default
     assert comment == (
@@ -128,14 +127,14 @@ def test_flags(suffix: str, tmp_path: Path) -> None:
 
 def test_the_default_is_not_the_commentary_where_none_is_flagged(tmp_path: Path) -> None:
     source = write_source(tmp_path / "in.mkv", [Disposition.comment, Disposition(0), Disposition(0)])
-    carry(source, tmp_path / "out.mp4")
+    warp(source, tmp_path / "out.mp4")
     assert flags(tmp_path / "out.mp4") == [Disposition.comment, Disposition.default, Disposition(0)]
 
 
 @pytest.mark.parametrize("suffix", INTO)
 def test_fonts(suffix: str, tmp_path: Path) -> None:
     source = write_source(tmp_path / "in.mkv")
-    said = carry(source, tmp_path / f"out{suffix}")
+    said = warp(source, tmp_path / f"out{suffix}")
     probed = next(line.text for line in describe(str(source), 64) if line.name == "attachment")
     assert probed == "Font.ttf; left out in .mp4 .mov .webm, copied in .mkv"
     with av.open(str(tmp_path / f"out{suffix}")) as file:
@@ -156,17 +155,17 @@ SUBTITLES = [
 
 
 @pytest.mark.parametrize(("name", "codec", "fates"), SUBTITLES, ids=[codec for _, codec, _ in SUBTITLES])
-def test_subtitles_in_every_container(name: str, codec: str, fates: tuple[str, ...], tmp_path: Path) -> None:
+def test_subtitles_in_every_container(name: str, codec: str, actions: tuple[str, ...], tmp_path: Path) -> None:
     """The text with its times; `probe` says the same."""
     source = write_source(tmp_path / name.replace(".webm", ".mkv"), subtitles=codec)
     probed = next(line.text for line in describe(str(source), 64) if line.name == "subtitle")
     expected = [
         (pytest.approx(begin, abs=0.002), pytest.approx(length, abs=0.002), line) for begin, length, line in LINES
     ]
-    for suffix, fate in zip(INTO, fates, strict=True):
-        said = carry(source, tmp_path / f"out{suffix}")
-        assert f"{codec} {fate}" in said or (f"{codec} to" in said and fate in said)
-        assert suffix in next(part for part in probed.partition("; ")[2].split(", ") if part.startswith(fate))
+    for suffix, action in zip(INTO, actions, strict=True):
+        said = warp(source, tmp_path / f"out{suffix}")
+        assert f"{codec} {action}" in said or (f"{codec} to" in said and action in said)
+        assert suffix in next(part for part in probed.partition("; ")[2].split(", ") if part.startswith(action))
         assert [line for line in subtitles(tmp_path / f"out{suffix}") if line[2]] == expected
 
 
@@ -177,7 +176,7 @@ def test_rare_subtitles_do_not_hold_back_what_a_killed_run_leaves(tmp_path: Path
         sink = open_sink(str(tmp_path / f"out{suffix}"), VideoInfo(32, 32, Fraction(25), Fraction(1, 25), 300, source))
         assert isinstance(sink, FirstFrameSink)
         for index in range(100):
-            sink.write(Frame(index, Fraction(index, 25), GREY), Statistics())
+            sink.write(Frame(index, Fraction(index, 25), GREY))
         with av.open(str(tmp_path / f"out{suffix}.part")) as file:
             assert sum(packet.size > 0 for packet in file.demux(video=0)) >= 60
         sink.discard()
@@ -192,7 +191,7 @@ def test_place_and_make(suffix: str, tmp_path: Path) -> None:
         "com.apple.quicktime.creationdate": "2024-05-01T12:00:00+0200",
     }
     source = write_source(tmp_path / "in.mov", **{key.replace(".", "__"): text for key, text in noted.items()})
-    carry(source, tmp_path / f"out{suffix}")
+    warp(source, tmp_path / f"out{suffix}")
     with av.open(str(tmp_path / f"out{suffix}")) as file:
         found = {key.lower(): text for key, text in file.metadata.items()}
     assert {key: found[key.lower()] for key in noted} == noted
@@ -203,14 +202,14 @@ def test_our_mark_is_not_inherited(suffix: str, tmp_path: Path) -> None:
     """A picture made of a stacked source would be read as half of one."""
     source, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
     info = VideoInfo(32, 32, Fraction(25), Fraction(1, 25), PICTURES)
-    with open_sink(str(source), info, "cut-out", OutputSettings(alpha="stacked")) as sink:
+    with open_sink(str(source), info, "foreground", OutputSettings(alpha="stacked")) as sink:
         for index in range(PICTURES):
-            sink.write(Frame(index, Fraction(index, 25), np.dstack((GREY, GREY[..., :1]))), Statistics())
+            sink.write(Frame(index, Fraction(index, 25), np.dstack((GREY, GREY[..., :1]))))
     with av.open(str(source)) as file:
         assert is_stacked(file.metadata)
     with VideoFile(str(source)) as opened:
         assert next(iter(opened)).pixels.shape == (32, 32, 4)
-    carry(source, out)
+    warp(source, out)
     with av.open(str(out)) as file:
         assert not is_stacked(file.metadata)
     assert STACKED_TAG.encode() not in out.read_bytes()

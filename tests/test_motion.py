@@ -18,12 +18,12 @@ from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
 from streamseg.infer.engines.base import network_tensor
 from streamseg.infer.every_frame import infer
-from streamseg.infer.keyframes import Stride, infer_some
-from streamseg.infer.live import infer_newest
+from streamseg.infer.keyframes import KeyframeInterval, infer_keyframes
+from streamseg.infer.live import infer_live
 from tests.synthetic import DiscEngine, frames, picture
 
 SIZE, RATE = 128, Fraction(25)
-FOUR = Stride(4, RATE)
+FOUR = KeyframeInterval(4, RATE)
 FOREVER, NEVER = 1e6, 0.0
 """Seconds that a live frame has time for its matte."""
 
@@ -83,7 +83,7 @@ def two_scenes(length: int) -> list[Frame]:
     """The second is the first upside down, in other colours of the wall."""
     first = frames(length)
     second = [
-        replace(frame, index=length + n, time=Fraction(length + n, 25), picture=_other_wall(frame.pixels))
+        replace(frame, index=length + n, pts=Fraction(length + n, 25), image=_other_wall(frame.pixels))
         for n, frame in enumerate(frames(length))
     ]
     return first + second
@@ -99,48 +99,52 @@ class TestSome:
     @pytest.mark.parametrize("stride", [2, 4])
     def test_every_frame_once_in_order_and_the_network_on_some(self, stride: int, count: int, batch_size: int) -> None:
         engine, given = Counting(), frames(count)
-        batches = list(infer_some(given, engine, SIZE, Stride(stride, RATE), batch_size))
+        batches = list(infer_keyframes(given, engine, SIZE, KeyframeInterval(stride, RATE), batch_size))
         assert [frame for batch in batches for frame in batch.frames] == given
         assert sum(engine.pictures) == -(-count // stride)
         assert max(engine.pictures) <= batch_size
 
     def test_where_the_network_ran_the_matte_is_its_own(self) -> None:
         given = frames(9)
-        for found, meant in list(zip(mattes(infer_some(given, DiscEngine(), SIZE, FOUR)), own(given), strict=True))[
-            ::4
-        ]:
+        for found, meant in list(
+            zip(mattes(infer_keyframes(given, DiscEngine(), SIZE, FOUR)), own(given), strict=True)
+        )[::4]:
             assert torch.equal(found, meant)
 
     @pytest.mark.parametrize("stride", [2, 4])
     def test_between_it_moves_with_the_picture(self, stride: int) -> None:
         given = panned(2 * stride + 1)
         exact = own(given)
-        found = mattes(infer_some(given, DiscEngine(), SIZE, Stride(stride, RATE)))
+        found = mattes(infer_keyframes(given, DiscEngine(), SIZE, KeyframeInterval(stride, RATE)))
         for n in set(range(len(given))) - set(range(0, len(given), stride)):
             held = exact[n - n % stride]
             assert error(found[n], exact[n]) < 0.4 * error(held, exact[n])
 
     def test_batch_size_does_not_show(self) -> None:
-        alone, together = (mattes(infer_some(frames(11), DiscEngine(), SIZE, Stride(3, RATE), size)) for size in (1, 4))
+        alone, together = (
+            mattes(infer_keyframes(frames(11), DiscEngine(), SIZE, KeyframeInterval(3, RATE), size)) for size in (1, 4)
+        )
         assert all(map(torch.equal, alone, together))
 
     def test_an_engine_that_can_is_given_batches_ahead(self) -> None:
         given, engine = frames(11), Ahead()
-        found = mattes(infer_some(given, engine, SIZE, Stride(3, RATE)))
+        found = mattes(infer_keyframes(given, engine, SIZE, KeyframeInterval(3, RATE)))
         assert engine.most_waiting == engine.in_flight + 1
-        assert all(map(torch.equal, found, mattes(infer_some(given, DiscEngine(), SIZE, Stride(3, RATE)))))
+        assert all(
+            map(torch.equal, found, mattes(infer_keyframes(given, DiscEngine(), SIZE, KeyframeInterval(3, RATE))))
+        )
 
     def test_the_network_runs_where_another_scene_begins(self) -> None:
         given, engine = two_scenes(5), Counting()
-        found, exact = mattes(infer_some(given, engine, SIZE, FOUR)), own(given)
+        found, exact = mattes(infer_keyframes(given, engine, SIZE, FOUR)), own(given)
         assert sum(engine.pictures) == 4  # 0, 4, 8 and the cut
         assert torch.equal(found[5], exact[5])
 
     def test_nothing_comes_from_the_next_scene(self) -> None:
         given = two_scenes(7)
         across, alone = (
-            mattes(infer_some(given, DiscEngine(), SIZE, FOUR)),
-            mattes(infer_some(given[:7], DiscEngine(), SIZE, FOUR)),
+            mattes(infer_keyframes(given, DiscEngine(), SIZE, FOUR)),
+            mattes(infer_keyframes(given[:7], DiscEngine(), SIZE, FOUR)),
         )
         assert all(map(torch.equal, across[:7], alone))
 
@@ -149,16 +153,16 @@ class TestSome:
         given = panned(24)
         late = [replace(frame, index=n) for n, frame in enumerate(given[6:])]
         whole, resumed = (
-            mattes(infer_some(given, DiscEngine(), SIZE, FOUR)),
-            mattes(infer_some(late, DiscEngine(), SIZE, FOUR)),
+            mattes(infer_keyframes(given, DiscEngine(), SIZE, FOUR)),
+            mattes(infer_keyframes(late, DiscEngine(), SIZE, FOUR)),
         )
         assert torch.equal(resumed[0], own(given)[6])
         assert all(map(torch.equal, resumed[2:], whole[8:]))
 
     def test_times_that_a_container_rounded(self) -> None:
         engine, rate = Counting(), Fraction(30000, 1001)
-        given = [replace(frame, time=Fraction(round(frame.index * 1000 / rate), 1000)) for frame in frames(40)]
-        list(infer_some(given, engine, SIZE, Stride(4, rate)))
+        given = [replace(frame, pts=Fraction(round(frame.index * 1000 / rate), 1000)) for frame in frames(40)]
+        list(infer_keyframes(given, engine, SIZE, KeyframeInterval(4, rate)))
         assert sum(engine.pictures) == 10
 
 
@@ -178,12 +182,12 @@ class Slow(DiscEngine):
 
 
 def live(given: Iterable[Frame], engine: DiscEngine, seconds: float) -> Iterator[Tensor]:
-    return (batch.alpha[0] for batch in infer_newest(given, engine, SIZE, seconds))
+    return (batch.alpha[0] for batch in infer_live(given, engine, SIZE, seconds))
 
 
 def captured(given: Iterable[Frame]) -> list[Frame]:
     """By a camera whose clock began at 100 s."""
-    return [replace(frame, captured_seconds=100 + float(frame.time)) for frame in given]
+    return [replace(frame, captured_seconds=100 + float(frame.pts)) for frame in given]
 
 
 def ages_ms(batches: Iterable[Batch]) -> list[int]:
@@ -193,7 +197,7 @@ def ages_ms(batches: Iterable[Batch]) -> list[int]:
 class TestNewest:
     def test_an_engine_that_keeps_pace_is_waited_for(self) -> None:
         given, engine = captured(frames(6)), DiscEngine()
-        batches = list(infer_newest(given, engine, SIZE, FOREVER))
+        batches = list(infer_live(given, engine, SIZE, FOREVER))
         assert all(map(torch.equal, mattes(batches), own(given)))
         assert ages_ms(batches) == [0] * 6
         assert engine.calls == 6
@@ -201,7 +205,7 @@ class TestNewest:
     def test_one_slow_call_does_not_count(self) -> None:
         took_seconds = [1, 1, 2 * FOREVER, 1, 1, 2 * FOREVER]
         times = iter([time for took in took_seconds for time in (0.0, took)])
-        out = infer_newest(captured(frames(6)), DiscEngine(), SIZE, FOREVER, clock=times.__next__)
+        out = infer_live(captured(frames(6)), DiscEngine(), SIZE, FOREVER, clock=times.__next__)
         assert ages_ms(out) == [0] * 6
 
     def test_no_frame_waits_for_a_slow_one(self) -> None:
@@ -221,7 +225,7 @@ class TestNewest:
         """Calls were fast by the clock, so that each is waited for, but none of them ends."""
         given, engine = panned(4), Slow()
         exact = own(given)
-        out = infer_newest(given, engine, SIZE, 1e-3, clock=lambda: 0.0)
+        out = infer_live(given, engine, SIZE, 1e-3, clock=lambda: 0.0)
         found = mattes(next(out) for _ in range(4))  # would not return if it waited for the end
         engine.may_end.release(9)
         assert list(out) == []
@@ -232,7 +236,7 @@ class TestNewest:
     def test_a_frame_says_how_old_its_matte_is(self) -> None:
         """The network runs on the first frame, on the second until the cut, at the cut, and from the one after it."""
         given, engine = captured(two_scenes(5)), Slow()
-        out = infer_newest(given, engine, SIZE, NEVER)
+        out = infer_live(given, engine, SIZE, NEVER)
         first = ages_ms(next(out) for _ in range(5))
         engine.may_end.release(2)
         second = ages_ms(next(out) for _ in range(5))
@@ -275,8 +279,8 @@ class TestNewest:
 @pytest.mark.parametrize(("width", "height"), [(800, 32), (1000, 200), (16, 400)])
 def test_a_banner_is_lower_than_the_flow_can_search(width: int, height: int) -> None:
     """OpenCV would end the process."""
-    shots = [Frame(n, Fraction(n, 25), picture(n, width, height)) for n in range(5)]
-    batches = list(infer_some(shots, DiscEngine(), SIZE, Stride(2, RATE)))
-    assert [frame for batch in batches for frame in batch.frames] == shots
+    pending_frames = [Frame(n, Fraction(n, 25), picture(n, width, height)) for n in range(5)]
+    batches = list(infer_keyframes(pending_frames, DiscEngine(), SIZE, KeyframeInterval(2, RATE)))
+    assert [frame for batch in batches for frame in batch.frames] == pending_frames
     for one in mattes(batches):
         assert one.max() > 0.2  # Of the disc, which the small picture averages with the wall.

@@ -12,7 +12,6 @@ import pytest
 from streamseg.frames import Frame, VideoInfo
 from streamseg.sink import open_sink
 from streamseg.sink.mp4 import Box, Length
-from streamseg.statistics import Statistics
 from tests.synthetic import picture
 from tests.test_sink import write_source
 
@@ -27,7 +26,7 @@ def write(path: Path, times: list[Fraction], last: Fraction = FRAME, sound: Path
     with open_sink(str(path), info) as sink:
         for index, time in enumerate(times):
             duration = last if index == len(times) - 1 else None
-            sink.write(Frame(index, time, picture(index, 48, 32), duration=duration), Statistics())
+            sink.write(Frame(index, time, picture(index, 48, 32), duration=duration))
 
 
 def stated(path: Path) -> tuple[Fraction, Fraction]:

@@ -32,13 +32,13 @@ needs_posix = pytest.mark.skipif(os.name == "nt", reason="named pipes and symbol
 
 @pytest.fixture
 def disc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda *_: DiscEngine())
+    monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda *_: DiscEngine())
 
 
 def write(sink: Sink, count: int = 4) -> None:
     with sink:
         for index in range(count):
-            sink.write(writer.frame(index, "picture"), None)  # type: ignore[arg-type]
+            sink.write(writer.frame(index, "composite"))
 
 
 class TestPercent:
@@ -95,17 +95,17 @@ class TestLinks:
     def test_it_is_resumed(self, link: Path, tmp_path: Path) -> None:
         sink = open_sink(str(link), INFO)
         for index in range(200):
-            sink.write(writer.frame(index, "picture"), None)  # type: ignore[arg-type]
+            sink.write(writer.frame(index, "composite"))
         sink.__exit__(ValueError, None, None)
         assert [path.name for path in tmp_path.glob("*/*.part")] == ["blob.part"]
         again = open_sink(str(link), INFO, resume=True)
         assert again.resume_at > 0
-        writer.write(again, "picture")
+        writer.write(again, "composite")
         assert video_facts(link)[0] == writer.COUNT
 
     def test_a_sidecar_lies_beside_the_link(self, link: Path, tmp_path: Path) -> None:
-        with open_sink(str(link), INFO, "cut-out", OutputSettings(alpha="sidecar")) as sink:
-            sink.write(writer.frame(0, "cut-out"), None)  # type: ignore[arg-type]
+        with open_sink(str(link), INFO, "foreground", OutputSettings(alpha="sidecar")) as sink:
+            sink.write(writer.frame(0, "foreground"))
         assert link.is_symlink()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "x.alpha.mp4", "x.mp4"]
 
@@ -128,7 +128,7 @@ class TestTwoRuns:
     def test_the_second_is_refused(self, name: str, resume: bool, tmp_path: Path) -> None:
         out = f"{tmp_path}/{name}"
         first = open_sink(out, INFO)
-        first.write(writer.frame(0, "picture"), None)  # type: ignore[arg-type]
+        first.write(writer.frame(0, "composite"))
         if not (resume and "mp4" not in name):
             with pytest.raises(OutputError, match="another run is writing"):
                 open_sink(out, INFO, resume=resume)
@@ -140,7 +140,7 @@ class TestTwoRuns:
         out = tmp_path / "x.mp4"
         first = open_sink(str(out), INFO)
         for index in range(200):
-            first.write(writer.frame(index, "picture"), None)  # type: ignore[arg-type]
+            first.write(writer.frame(index, "composite"))
         assert part_of(out).exists()
         with pytest.raises(OutputError, match="another run is writing"):
             open_sink(str(out), INFO, resume=True)

@@ -37,7 +37,7 @@ def test_files_are_opened_without_pytorch(tmp_path: Path) -> None:
         "from streamseg.frames import Frame\n"
         "from streamseg.sink import open_sink\n"
         "with open_source('testsrc=64x48') as source, open_sink(sys.argv[1], source.info) as sink:\n"
-        "    sink.write(next(iter(source)), None)\n"
+        "    sink.write(next(iter(source)))\n"
         "with open_source(sys.argv[1]) as source: print(len(list(source)))\n"
         "print('torch' in sys.modules)"
     )
@@ -48,7 +48,7 @@ def test_nothing_is_reported_to_anyone(tmp_path: Path) -> None:
     """OpenVINO's converter would make an identity for the user and send what it does to Google Analytics."""
     code = (
         "import os, sys; os.environ['HOME'] = sys.argv[1]; os.environ.pop('CI', None)\n"
-        "from streamseg.infer.every_frame import open_engine\n"
+        "from streamseg.infer.engines import open_engine\n"
         "from streamseg.model.weights import load_model\n"
         "open_engine('openvino', load_model('lite'))\n"
         "print(sys.modules['openvino_telemetry'], os.listdir(sys.argv[1]))"
@@ -60,7 +60,7 @@ def test_a_signal_after_engines_were_closed() -> None:
     """OpenVINO's CPU plugin gives the thread that loads it a stack for signal handlers, and frees it at its end."""
     code = (
         "import gc, signal, torch\n"
-        "from streamseg.infer.every_frame import open_engine\n"
+        "from streamseg.infer.engines import open_engine\n"
         "from streamseg.model.weights import load_model\n"
         "engines = [open_engine('openvino', load_model('lite')) for _ in range(2)]\n"
         "for engine in engines: engine.alpha(torch.zeros(1, 3, 64, 64))\n"

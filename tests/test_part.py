@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamseg.sink import part
+from streamseg.sink import part_file
 from streamseg.sink.part_file import PartFile
 from tests.test_sink import grey_frames, write_mp4
 
@@ -26,11 +26,11 @@ def test_it_is_made_when_it_plays(video: bytes, tmp_path: Path) -> None:
     path.write_bytes(OLDER)
     file = PartFile(path)
     assert file.write(video[:100]) == 100
-    file.settle()
+    file.synchronize()
     assert not file.is_on_disk
     assert path.read_bytes() == OLDER
     file.write(video[100:])
-    file.settle()
+    file.synchronize()
     assert file.is_on_disk
     assert path.read_bytes() == video
     file.close()
@@ -44,7 +44,7 @@ def test_it_is_a_file(settles: bool, video: bytes, tmp_path: Path) -> None:
     file.write(video)
     file.seek(4)
     if settles:
-        file.settle()
+        file.synchronize()
     assert file.tell() == 4
     file.write(video[4:8])
     assert file.seek(0, os.SEEK_END) == len(video)
@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_at_the_beginning(video: bytes, tmp_path: Path, monk
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(part, "place_whole", full)
+    monkeypatch.setattr(part_file, "replace_file", full)
     file = PartFile(tmp_path / "x.part")
     file.write(video)
     with pytest.raises(OSError, match="No space left on device"):

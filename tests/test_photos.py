@@ -35,8 +35,8 @@ def folder(tmp_path: Path) -> Path:
     return photos
 
 
-def settings(**knobs: object) -> Settings:
-    return load_settings(overrides={"input_size": 128} | knobs)
+def settings(**overrides: object) -> Settings:
+    return load_settings(overrides={"input_size": 128} | overrides)
 
 
 def test_one_photo_to_one_file(folder: Path, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_the_background_is_closed_however_it_ends(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[bool] = []
-    monkeypatch.setattr("streamseg.composite.background.Still.close", lambda _: closed.append(True))
+    monkeypatch.setattr("streamseg.composite.background.ImageBackground.close", lambda _: closed.append(True))
 
     class Broken(DiscEngine):
         def alpha(self, frames: object) -> object:  # type: ignore[override]

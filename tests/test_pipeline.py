@@ -1,4 +1,4 @@
-"""The line as a whole: what it gives, that threads and queues do not show, and how it ends when a station fails."""
+"""The line as a whole: what it gives, that threads and queues do not show, and how it ends when a stage fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from streamseg.infer.engines.base import Engine
 from streamseg.infer.engines.torch_engine import TorchEngine
 from streamseg.pipeline import Prefetch, run
 from streamseg.settings import Settings, load_settings
-from streamseg.statistics import Statistics
 from tests.synthetic import Collector, DiscEngine, ListSource, frames, randomised, true_alpha
 
 MATTE = load_settings(overrides={"matte_only": True, "smooth": "none", "input_size": 128})
@@ -52,9 +51,9 @@ def test_queue_depth_does_not_show(run_ahead: int) -> None:
 @pytest.mark.parametrize("smooth", ["none", "ema", "one-euro"])
 @pytest.mark.parametrize("batch_size", [2, 4, 64])
 def test_batch_size_does_not_show(batch_size: int, smooth: str) -> None:
-    knobs = {"matte_only": True, "smooth": smooth, "input_size": 128}
-    expected = collect(ListSource(frames(9)), load_settings(overrides=knobs))
-    found = collect(ListSource(frames(9)), load_settings(overrides=knobs | {"batch_size": batch_size}))
+    overrides = {"matte_only": True, "smooth": smooth, "input_size": 128}
+    expected = collect(ListSource(frames(9)), load_settings(overrides=overrides))
+    found = collect(ListSource(frames(9)), load_settings(overrides=overrides | {"batch_size": batch_size}))
     assert len(found) == 9
     assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(found, expected, strict=True)) <= 1
 
@@ -62,7 +61,7 @@ def test_batch_size_does_not_show(batch_size: int, smooth: str) -> None:
 def test_frames_keep_order_index_and_time() -> None:
     with Collector() as sink:
         run(ListSource(frames(7)), DiscEngine(), sink, MATTE)
-    assert [(frame.index, frame.time) for frame in sink.frames] == [(i, Fraction(i, 25)) for i in range(7)]
+    assert [(frame.index, frame.pts) for frame in sink.frames] == [(i, Fraction(i, 25)) for i in range(7)]
 
 
 def test_the_frame_limit_counts_source_frames() -> None:
@@ -78,7 +77,7 @@ def test_the_engine_is_called_once_a_batch() -> None:
 
 
 class Failing:
-    """Stands in for any station: works `good` times, then raises."""
+    """Stands in for any stage: works `good` times, then raises."""
 
     def __init__(self, error: BaseException, good: int) -> None:
         self.error, self.good = error, good
@@ -115,24 +114,24 @@ class FailingSink(Collector):
         super().__init__()
         self.failing = failing
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         self.failing.step()
-        super().write(frame, statistics)
+        super().write(frame)
 
 
 @pytest.mark.parametrize("good", [0, 1, 7])
-@pytest.mark.parametrize("station", ["decode", "infer", "smooth", "composite", "sink"])
-def test_a_fault_anywhere_ends_the_run_with_its_error(station: str, good: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    error = {"decode": InputError, "infer": EngineError, "sink": OutputError}.get(station, StreamsegError)("broken")
+@pytest.mark.parametrize("stage", ["decode", "infer", "smooth", "composite", "sink"])
+def test_a_fault_anywhere_ends_the_run_with_its_error(stage: str, good: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = {"decode": InputError, "infer": EngineError, "sink": OutputError}.get(stage, StreamsegError)("broken")
     failing = Failing(error, good)
-    source: Source = FailingSource(failing) if station == "decode" else ListSource(frames(30))
-    engine = FailingEngine(failing) if station == "infer" else DiscEngine()
-    sink = FailingSink(failing) if station == "sink" else Collector()
-    if station == "smooth":
-        monkeypatch.setattr("streamseg.smooth.scene_cuts.CutDetector.is_cut", lambda *_: failing.step() or False)
-    if station == "composite":
+    source: Source = FailingSource(failing) if stage == "decode" else ListSource(frames(30))
+    engine = FailingEngine(failing) if stage == "infer" else DiscEngine()
+    sink = FailingSink(failing) if stage == "sink" else Collector()
+    if stage == "smooth":
+        monkeypatch.setattr("streamseg.smooth.stage.CutDetector.is_cut", lambda *_: failing.step() or False)
+    if stage == "composite":
         blank = np.zeros((96, 128), np.uint8)
-        monkeypatch.setattr("streamseg.composite.guided_filter.refine", lambda *_: failing.step() or blank)
+        monkeypatch.setattr("streamseg.composite.stage.refine", lambda *_: failing.step() or blank)
     with pytest.raises(type(error), match="broken"), sink:
         run(source, engine, sink, load_settings())
     assert sink.ended == "discarded"
@@ -150,8 +149,8 @@ def test_ctrl_c_completes_the_output_and_ends_the_threads() -> None:
 
 def test_a_closed_window_ends_the_run() -> None:
     class Window(Collector):
-        def write(self, frame: Frame, statistics: Statistics) -> None:
-            super().write(frame, statistics)
+        def write(self, frame: Frame) -> None:
+            super().write(frame)
             self.closed = len(self.frames) == 3
 
     with Window() as sink:
@@ -221,7 +220,7 @@ class SlowCamera(ListSource):
         for index, frame in enumerate(super().__iter__()):
             while len(self.sink.frames) < index:
                 time.sleep(0)
-            yield Frame(frame.index, frame.time, frame.pixels, captured_seconds=time.monotonic())
+            yield Frame(frame.index, frame.pts, frame.pixels, captured_seconds=time.monotonic())
         while len(self.sink.frames) < len(self._items):
             time.sleep(0)
         self.ended()
@@ -271,7 +270,7 @@ def _our_threads() -> list[str]:
 
 
 class Watching:
-    """Sees how many threads the libraries have in the network's station."""
+    """Sees how many threads the libraries have in the network's stage."""
 
     def alpha(self, frames: Tensor) -> Tensor:
         self.seen = cv2.getNumThreads(), torch.get_num_threads()

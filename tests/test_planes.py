@@ -23,7 +23,7 @@ from streamseg.pipeline import run
 from streamseg.settings import CompositeSettings, InferSettings, Settings
 from streamseg.sink import open_sink
 from streamseg.smooth.scene_cuts import CutDetector
-from streamseg.yuv import LAYOUT, LUMA_SHARES, Planes
+from streamseg.yuv import LAYOUT, LUMA_WEIGHTS, YuvImage
 from tests.synthetic import DiscEngine, picture, write_clip
 
 HEIGHT_PX, WIDTH_PX = 288, 384
@@ -43,21 +43,21 @@ def soft_alpha() -> np.ndarray:
     return cv2.GaussianBlur(alpha, (0, 0), 1.5)
 
 
-def stored(rgb: Pixels, matrix: Colorspace) -> Planes:
+def stored(rgb: Pixels, matrix: Colorspace) -> YuvImage:
     """As a decoder hands it over."""
     frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(
         format=LAYOUT, dst_colorspace=matrix, src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG
     )
-    return Planes(frame, matrix)
+    return YuvImage(frame, matrix)
 
 
 @pytest.mark.parametrize("matrix", [Colorspace.ITU709, Colorspace.ITU601])
 def test_within_two_levels_of_the_reference_in_float_rgb(matrix: Colorspace) -> None:
-    front, back = stored(texture(1), matrix), Planes.of(texture(2))
+    front, back = stored(texture(1), matrix), YuvImage.of(texture(2))
     matte = np.rint(soft_alpha() * 255).astype(np.uint8)
     share = matte[..., None] / 255
     reference = np.rint(share * front.rgb + (1 - share) * back.rgb).astype(np.uint8)
-    for found, meant in zip(blend_planes(front, back, matte).values, Planes.of(reference).values, strict=True):
+    for found, meant in zip(blend_planes(front, back, matte).values, YuvImage.of(reference).values, strict=True):
         difference = np.abs(found.astype(int) - meant)
         assert difference.max() <= 2
         assert difference.mean() < 0.5
@@ -71,8 +71,8 @@ def test_every_background_is_the_same_in_planes_and_in_rgb(bg: str, tmp_path: Pa
     planar = Frame(0, Fraction(0), stored(texture(4), Colorspace.ITU709))
     alpha = cv2.resize(soft_alpha(), (96, 72), interpolation=cv2.INTER_AREA)
     found = finish(planar, alpha, open_background(bg, "cover"))
-    meant = finish(replace(planar, picture=planar.pixels), alpha, open_background(bg, "cover"))
-    assert isinstance(found, Planes)
+    meant = finish(replace(planar, image=planar.pixels), alpha, open_background(bg, "cover"))
+    assert isinstance(found, YuvImage)
     assert isinstance(meant, np.ndarray)
     assert np.abs(found.rgb.astype(int) - meant).mean() < 1.5
 
@@ -84,7 +84,7 @@ def test_edges_are_drawn_alike() -> None:
     assert np.abs(in_planes - in_rgb).max() <= 5
 
 
-@pytest.mark.parametrize("matrix", sorted(LUMA_SHARES))
+@pytest.mark.parametrize("matrix", sorted(LUMA_WEIGHTS))
 def test_another_matrix_is_exchanged_for_bt709(matrix: Colorspace) -> None:
     """The picture stays: what is left is the half colours' own rounding."""
     planes = stored(texture(6), matrix)
@@ -114,8 +114,8 @@ class TestWhatStaysInPlanes:
     def test_the_line_makes_no_rgb_of_whole_frames(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Decoder to encoder; a frame in RGB would cost more than all of the compositing."""
         clip = write_clip(tmp_path / "in.mp4", 12).path
-        made: list[Planes] = []
-        monkeypatch.setattr(Planes, "rgb", property(lambda self: made.append(self)))
+        made: list[YuvImage] = []
+        monkeypatch.setattr(YuvImage, "rgb", property(lambda self: made.append(self)))
         settings = Settings(infer=InferSettings(input_size=64), composite=CompositeSettings(bg="#3060a0"))
         with open_source(str(clip)) as source, open_sink(str(tmp_path / "x.mp4"), source.info) as sink:
             run(source, DiscEngine(), sink, settings)
@@ -129,7 +129,7 @@ class TestWhatStaysInPlanes:
             output.mux(stream.encode(av.VideoFrame.from_ndarray(picture(0, width, height), "rgb24")))
             output.mux(stream.encode(None))
         with open_source(str(tmp_path / "x.mkv")) as source:
-            assert isinstance(next(iter(source)).picture, Planes) == stays
+            assert isinstance(next(iter(source)).image, YuvImage) == stays
 
     def test_rgb_is_made_once(self) -> None:
         frame = Frame(0, Fraction(0), stored(texture(9), Colorspace.ITU709))

@@ -8,8 +8,8 @@ import torch
 from streamseg.decode.images import read_image
 from streamseg.errors import WeightsError
 from streamseg.hardware import cpu
-from streamseg.infer.engines import engine_of
-from streamseg.infer.letterbox import Inset, network_input
+from streamseg.infer.engines import load_engine
+from streamseg.infer.letterbox import Letterbox, network_input
 from streamseg.model.precision import chosen_model
 from streamseg.settings import InferSettings
 from tests.conftest import SAMPLES
@@ -39,8 +39,8 @@ def made_for_int8(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"model": "mine.onnx"}, "mine.onnx"),
     ],
 )
-def test_the_form_that_runs(knobs: dict[str, str], chosen: str, made_for_int8: None) -> None:
-    assert chosen_model(InferSettings.model_validate(knobs)) == chosen
+def test_the_form_that_runs(overrides: dict[str, str], chosen: str, made_for_int8: None) -> None:
+    assert chosen_model(InferSettings.model_validate(overrides)) == chosen
 
 
 def test_a_processor_without_the_instructions_runs_float32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,17 +86,17 @@ def test_an_older_pytorch_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None
         ({"model": "mine.onnx", "precision": "fp32"}, "mine.onnx runs in the precision that it was exported in"),
     ],
 )
-def test_a_precision_that_there_is_not(knobs: dict[str, str], problem: str) -> None:
+def test_a_precision_that_there_is_not(overrides: dict[str, str], problem: str) -> None:
     with pytest.raises(WeightsError, match=problem):
-        chosen_model(InferSettings.model_validate(knobs))
+        chosen_model(InferSettings.model_validate(overrides))
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
 def test_int8_and_float32_say_nearly_the_same(engine: str) -> None:
     photo = read_image(SAMPLES / "portrait.jpg")
-    frames = network_input([photo], Inset.of(photo.shape[0], photo.shape[1], 320))
+    frames = network_input([photo], Letterbox.of(photo.shape[0], photo.shape[1], 320))
     float32, int8 = (
-        engine_of(InferSettings.model_validate({"engine": engine, "precision": precision})).alpha(frames)
+        load_engine(InferSettings.model_validate({"engine": engine, "precision": precision})).alpha(frames)
         for precision in ("fp32", "int8")
     )
     assert 0 < (float32 - int8).abs().mean() < 0.02

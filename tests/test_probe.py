@@ -15,7 +15,6 @@ from streamseg.frames import Frame, VideoInfo
 from streamseg.probe import describe
 from streamseg.sink import open_sink
 from streamseg.sink.pictures import write_image
-from streamseg.statistics import Statistics
 from tests.synthetic import picture, write_clip
 from tests.test_fidelity import hdr_clip, phone_clip
 
@@ -44,9 +43,9 @@ def test_an_even_rate_is_not_called_variable(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x.mov", "x.webm", "x.mkv", "x.mp4"])
 def test_alpha(name: str, tmp_path: Path) -> None:
     pixels = np.dstack((picture(0), np.full((96, 128), 128, np.uint8)))
-    with open_sink(str(tmp_path / name), VideoInfo(128, 96, Fraction(25), Fraction(1, 25), 3), "cut-out") as sink:
+    with open_sink(str(tmp_path / name), VideoInfo(128, 96, Fraction(25), Fraction(1, 25), 3), "foreground") as sink:
         for index in range(3):
-            sink.write(Frame(index, Fraction(index, 25), pixels), Statistics())
+            sink.write(Frame(index, Fraction(index, 25), pixels))
     assert facts(tmp_path / name)["alpha"] == "yes, it is kept"
 
 

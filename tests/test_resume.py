@@ -20,7 +20,6 @@ from streamseg.pipeline import run
 from streamseg.settings import InferSettings, OutputSettings, Settings
 from streamseg.sink import Sink, open_sink
 from streamseg.sink.resume import BEGINNING, left_over, part_of
-from streamseg.statistics import Statistics
 from tests import writer
 from tests.synthetic import DiscEngine, picture
 from tests.test_fidelity import packets, record, yuv
@@ -40,12 +39,12 @@ class Format:
 
 
 FORMATS = [
-    Format("x.mp4", "picture", 4),
-    Format("x.mp4", "cut-out", 4),
-    Format("x.mov", "cut-out", 2),
-    Format("x.webm", "cut-out", 4),
-    Format("x.mkv", "cut-out", 0),
-    Format("x.mkv", "picture", 4),
+    Format("x.mp4", "composite", 4),
+    Format("x.mp4", "foreground", 4),
+    Format("x.mov", "foreground", 2),
+    Format("x.webm", "foreground", 4),
+    Format("x.mkv", "foreground", 0),
+    Format("x.mkv", "composite", 4),
 ]
 
 
@@ -73,7 +72,7 @@ def check_same(frames: list[Frame], form: Format) -> None:
     assert len(frames) == COUNT
     for found in frames:
         meant = writer.frame(found.index, form.kind)
-        assert abs(found.time - meant.time) <= Fraction(1, 1000)
+        assert abs(found.pts - meant.pts) <= Fraction(1, 1000)
         assert np.abs(found.pixels.astype(int) - meant.pixels).mean() <= form.error
 
 
@@ -87,7 +86,7 @@ def check_left(folder: Path, part: Path, form: Format, after: int) -> None:
         playable = list(source)
     assert len(playable) >= max(1, after - HELD_BACK)
     for found in playable[:-1]:
-        assert abs(found.time - writer.frame(found.index, form.kind).time) <= Fraction(1, 1000)
+        assert abs(found.pts - writer.frame(found.index, form.kind).pts) <= Fraction(1, 1000)
 
 
 @pytest.mark.parametrize("attempt", range(20))
@@ -120,27 +119,27 @@ def test_the_finished_groups_are_taken_over(form: Format, tmp_path: Path) -> Non
     path = tmp_path / form.name
     assert killed(path, form, 200)
     with open_sink(str(path), INFO, form.kind, resume=True) as sink:
-        assert sink.resume_at >= writer.frame(60, form.kind).time - Fraction(1, 1000)
+        assert sink.resume_at >= writer.frame(60, form.kind).pts - Fraction(1, 1000)
         for index in range(COUNT):
-            sink.write(writer.frame(index, form.kind), None)  # type: ignore[arg-type]
+            sink.write(writer.frame(index, form.kind))
     check_same(frames_of(path), form)
 
 
 def test_two_files_go_on_together(tmp_path: Path) -> None:
     output = OutputSettings(alpha="sidecar")
-    sink = open_sink(str(tmp_path / "x.mp4"), INFO, "cut-out", output)
+    sink = open_sink(str(tmp_path / "x.mp4"), INFO, "foreground", output)
     for index in range(200):
-        sink.write(writer.frame(index, "cut-out"), None)  # type: ignore[arg-type]
+        sink.write(writer.frame(index, "foreground"))
     # As killed: neither completed nor discarded; what was flushed is there.
     assert sink.claim
     sink.claim.release()
-    again = open_sink(str(tmp_path / "x.mp4"), INFO, "cut-out", output, resume=True)
+    again = open_sink(str(tmp_path / "x.mp4"), INFO, "foreground", output, resume=True)
     assert again.resume_at > 0
-    writer.write(again, "cut-out")
+    writer.write(again, "foreground")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["x.alpha.mp4", "x.mp4"]
     for name in ("x.mp4", "x.alpha.mp4"):
-        assert [frame.time for frame in frames_of(tmp_path / name)] == [
-            writer.frame(index, "cut-out").time for index in range(COUNT)
+        assert [frame.pts for frame in frames_of(tmp_path / name)] == [
+            writer.frame(index, "foreground").pts for index in range(COUNT)
         ]
     sink.__exit__(ValueError, None, None)
 
@@ -172,7 +171,7 @@ def test_what_was_left_is_something_else(tmp_path: Path) -> None:
     path = tmp_path / "x.mkv"
     assert killed(path, FORMATS[4], 200)
     with pytest.raises(OutputError, match=r"x\.mkv\.part\.old is ffv1 of 96x64 px, not h264 of 96x64 px"):
-        open_sink(str(path), INFO, "picture", resume=True)
+        open_sink(str(path), INFO, "composite", resume=True)
     assert left_over(path).exists()
 
 
@@ -182,7 +181,7 @@ def test_what_was_left_cannot_be_read(content: bytes, tmp_path: Path) -> None:
     part_of(path).write_bytes(content)
     sink = open_sink(str(path), INFO, resume=True)
     assert sink.resume_at == BEGINNING
-    writer.write(sink, "picture")
+    writer.write(sink, "composite")
     assert len(frames_of(path)) == COUNT
 
 
@@ -199,7 +198,7 @@ def test_the_whole_line_goes_on_without_a_seam(stride: int, tmp_path: Path) -> N
     again = line(source, tmp_path / "x.mkv", stride, resume=True)
     assert 4 < again.resume_at < 6.4
     whole, resumed = frames_of(tmp_path / "whole.mkv"), frames_of(tmp_path / "x.mkv")
-    assert [frame.time for frame in resumed] == [frame.time for frame in whole]
+    assert [frame.pts for frame in resumed] == [frame.pts for frame in whole]
     for found, meant in zip(resumed, whole, strict=True):
         np.testing.assert_array_equal(found.pixels, meant.pixels)
     assert packets(tmp_path / "x.mkv") == packets(tmp_path / "whole.mkv")
@@ -210,13 +209,13 @@ class Killed:
 
     def __init__(self, sink: Sink, part: Path, after: int) -> None:
         self._sink, self._part, self._left = sink, part, after
-        self.closed, self.resume_at, self.written = False, sink.resume_at, ""
+        self.closed, self.resume_at, self.summary = False, sink.resume_at, ""
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         self._left -= 1
         if not self._left:
             raise InterruptedError
-        self._sink.write(frame, statistics)
+        self._sink.write(frame)
 
     def __enter__(self) -> Self:
         return self
@@ -230,7 +229,7 @@ class Killed:
 def line(source: Path, out: Path, stride: int, resume: bool = False, stop_after: int = 0) -> Sink:
     """The whole line with the engine that knows the disc and the filter at its defaults."""
     with open_source(str(source)) as opened:
-        sink = open_sink(str(out), opened.info, "cut-out", resume=resume)
+        sink = open_sink(str(out), opened.info, "foreground", resume=resume)
         with Killed(sink, part_of(out), stop_after) if stop_after else sink as target:
             run(opened, DiscEngine(), target, Settings(infer=InferSettings(stride=stride)))
     return sink

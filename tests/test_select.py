@@ -71,7 +71,7 @@ def test_no_more_are_opened_than_need_be() -> None:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines are `Named`, and calls of lite take 190 ms, those of nano 12."""
-    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda settings, live=False: Named(settings.model, live))
+    monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda settings, live=False: Named(settings.model, live))
     monkeypatch.setattr(
         "streamseg.infer.select.call_seconds", lambda engine, _: 0.19 if engine.model == "lite" else 0.012
     )
@@ -130,7 +130,7 @@ def test_calls_are_measured_on_a_black_frame_as_the_network_will_see_it(monkeypa
 
     shapes: set[tuple[int, ...]] = set()
     engine = Watching()
-    monkeypatch.setattr("streamseg.infer.engines.engine_of", lambda *_: engine)
+    monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda *_: engine)
     assert engine_for(InferSettings(input_size=320), VideoInfo(1280, 720, Fraction(30), live=True)).engine is engine
     assert shapes == {(1, 3, 192, 320)}
     assert engine.calls >= 4

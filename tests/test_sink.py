@@ -31,7 +31,6 @@ from streamseg.sink.tracks import SourceTracks
 from streamseg.sink.video import VideoSink
 from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam, find_loopback, open_virtual_camera
 from streamseg.sink.window import PreviewWindow
-from streamseg.statistics import Statistics
 from tests.synthetic import RATE, picture
 
 INFO = VideoInfo(64, 48, Fraction(25), Fraction(1, 25))
@@ -55,7 +54,7 @@ def write_mp4(path: Path, frames: list[Frame], info: VideoInfo = INFO, error: Ba
     """Writes the frames, then raises `error` inside `with`."""
     with VideoSink(path, info, H264) as sink:
         for frame in frames:
-            sink.write(frame, Statistics())
+            sink.write(frame)
         if error:
             raise error
     return sink
@@ -70,7 +69,7 @@ def write_source(path: Path, seconds: float, tracks: tuple[str, ...], start: Fra
         output.start_encoding()
         for frame in grey_frames(25):
             made = av.VideoFrame.from_ndarray(frame.pixels, "rgb24")
-            made.pts, made.time_base = round((frame.time + start) * 25), Fraction(1, 25)
+            made.pts, made.time_base = round((frame.pts + start) * 25), Fraction(1, 25)
             output.mux(video.encode(made))
         for number, sound in enumerate(sounds):
             values = np.random.default_rng(number).integers(-9000, 9000, (1, int(seconds * SOUND_HZ)), np.int16)
@@ -190,7 +189,7 @@ class TestMp4:
         monkeypatch.chdir(tmp_path)
         for name in ("café 猫.mp4", "12:30.mp4", "a'b\"c.mp4", "UPPER.MP4"):
             with open_sink(name, INFO) as sink:
-                sink.write(grey_frames(1)[0], Statistics())
+                sink.write(grey_frames(1)[0])
             assert len(decode(tmp_path / name)) == 1
 
     def test_an_older_file_stays_until_the_new_one_is_whole(self, tmp_path: Path) -> None:
@@ -205,7 +204,7 @@ class TestMp4:
 
     def test_what_was_written(self, tmp_path: Path) -> None:
         sink = write_mp4(tmp_path / "out.mp4", grey_frames(2))
-        assert sink.written == f"{tmp_path / 'out.mp4'}: 2 frames, H.264, no sound; plays in any player"
+        assert sink.summary == f"{tmp_path / 'out.mp4'}: 2 frames, H.264, no sound; plays in any player"
 
 
 class TestSound:
@@ -214,13 +213,13 @@ class TestSound:
         source = write_source(tmp_path / "in.mp4", seconds, ("aac",))
         sink = write_mp4(tmp_path / "out.mp4", grey_frames(25), sound_info(source))
         assert packets(tmp_path / "out.mp4") == packets(source)
-        assert "aac copied" in sink.written
+        assert "aac copied" in sink.summary
         assert len(decode(tmp_path / "out.mp4")) == 25
 
     def test_two_tracks(self, tmp_path: Path) -> None:
         source = write_source(tmp_path / "in.mp4", 1.5, ("aac", "libmp3lame"))
         sink = write_mp4(tmp_path / "out.mp4", grey_frames(25), sound_info(source))
-        assert "aac, mp3 copied" in sink.written
+        assert "aac, mp3 copied" in sink.summary
         for track in range(2):
             assert packets(tmp_path / "out.mp4", track) == packets(source, track)
 
@@ -239,16 +238,16 @@ class TestSound:
     def test_a_start_offset_keeps_sound_and_pictures_together(self, tmp_path: Path) -> None:
         start = Fraction(7, 5)
         source = write_source(tmp_path / "in.ts", 1.0, ("aac",), start)
-        frames = [Frame(f.index, f.time + start, f.pixels) for f in grey_frames(25)]
+        frames = [Frame(f.index, f.pts + start, f.pixels) for f in grey_frames(25)]
         write_mp4(tmp_path / "out.mp4", frames, VideoInfo(64, 48, Fraction(25), Fraction(1, 90000), None, source))
         found = decode(tmp_path / "out.mp4")
-        assert [frame.pts * frame.time_base for frame in found] == [frame.time for frame in frames]
+        assert [frame.pts * frame.time_base for frame in found] == [frame.pts for frame in frames]
         assert float(packets(tmp_path / "out.mp4")[0][0]) == pytest.approx(float(packets(source)[0][0]), abs=0.0001)
 
     def test_a_codec_that_mp4_cannot_hold_is_transcoded(self, tmp_path: Path) -> None:
         source = write_source(tmp_path / "in.mov", 1.0, ("pcm_mulaw", "aac"))
         sink = write_mp4(tmp_path / "out.mp4", grey_frames(25), sound_info(source))
-        assert "H.264, aac copied, pcm_mulaw to aac transcoded;" in sink.written
+        assert "H.264, aac copied, pcm_mulaw to aac transcoded;" in sink.summary
         assert len(decode(tmp_path / "out.mp4")) == 25
         assert packets(tmp_path / "out.mp4", 1) == packets(source, 1)
 
@@ -374,7 +373,7 @@ def _check_what_is_left(folder: Path, playable: bool) -> None:
 
 def _write_all(sink: VideoSink, frames: list[Frame]) -> None:
     for frame in frames:
-        sink.write(frame, Statistics())
+        sink.write(frame)
 
 
 class TestTheGpusEncoder:
@@ -398,18 +397,18 @@ class TestTheGpusEncoder:
     @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
     def test_pictures_at_the_standard_quality(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("streamseg.sink.encoder._opens", lambda *_: True)
-        chosen = choose_encoding(Path(f"x{suffix}"), "picture", OutputSettings())
+        chosen = choose_encoding(Path(f"x{suffix}"), "composite", OutputSettings())
         encoding = on_gpu(chosen, INFO)
         assert (encoding.codec, encoding.muxer, encoding.layout) == ("h264_nvenc", chosen.muxer, "yuv420p")
 
     @pytest.mark.parametrize(
         ("name", "kind", "output"),
         [
-            ("x.mp4", "picture", OutputSettings(quality="high")),
+            ("x.mp4", "composite", OutputSettings(quality="high")),
             ("x.mp4", "matte", OutputSettings()),
-            ("x.mp4", "cut-out", OutputSettings(alpha="stacked")),
-            ("x.webm", "picture", OutputSettings()),
-            ("x.mov", "cut-out", OutputSettings()),
+            ("x.mp4", "foreground", OutputSettings(alpha="stacked")),
+            ("x.webm", "composite", OutputSettings()),
+            ("x.mov", "foreground", OutputSettings()),
         ],
     )
     def test_what_is_measured_stays_with_its_encoder(
@@ -428,10 +427,10 @@ def test_the_gpus_encoder_writes_what_it_was_given(tmp_path: Path) -> None:
     frames = [Frame(n, Fraction(n, 25), picture(n, 256, 144)) for n in range(30)]
     with open_sink(str(tmp_path / "x.mp4"), info) as sink:
         for frame in frames:
-            sink.write(frame, Statistics())
+            sink.write(frame)
     with open_source(str(tmp_path / "x.mp4")) as source:
         for found, meant in zip(source, frames, strict=True):
-            assert found.time == meant.time
+            assert found.pts == meant.pts
             assert np.abs(found.pixels.astype(int) - meant.pixels).mean() < 3
 
 
@@ -503,14 +502,14 @@ class TestPictures:
     def test_names_follow_the_index(self, tmp_path: Path) -> None:
         with PictureSequence(tmp_path / "x_%03d.png") as sink:
             for index in (0, 2, 1000):
-                sink.write(Frame(index, Fraction(index), picture(index)), Statistics())
+                sink.write(Frame(index, Fraction(index), picture(index)))
         assert _names(tmp_path) == ["x_000.png", "x_002.png", "x_1000.png"]
-        assert sink.written == f"{tmp_path / 'x_%03d.png'}: 3 pictures, PNG"
+        assert sink.summary == f"{tmp_path / 'x_%03d.png'}: 3 pictures, PNG"
 
     @pytest.mark.parametrize("name", ["x_%d.png", "%05d.PNG", "café_%03d.png", "%1d.png"])
     def test_patterns(self, name: str, tmp_path: Path) -> None:
         with open_sink(str(tmp_path / name), INFO) as sink:
-            sink.write(Frame(7, Fraction(0), picture(0)), Statistics())
+            sink.write(Frame(7, Fraction(0), picture(0)))
         assert _names(tmp_path) == [name % 7]
 
     @pytest.mark.parametrize("name", ["new/deep", "50%", "old"])
@@ -518,7 +517,7 @@ class TestPictures:
         if name != "new/deep":
             (tmp_path / name).mkdir()
         with open_sink(f"{tmp_path / name}/", INFO) as sink:
-            sink.write(Frame(7, Fraction(0), picture(0)), Statistics())
+            sink.write(Frame(7, Fraction(0), picture(0)))
         assert _names(tmp_path / name) == ["00007.png"]
 
     def test_an_image_comes_back_exactly(self, tmp_path: Path) -> None:
@@ -563,8 +562,8 @@ class TestWindow:
 
     def test_it_shows_bgr_with_the_figures_on_top(self, shown: list[Pixels]) -> None:
         rgb = picture(0, 640, 96)
-        with PreviewWindow() as sink:
-            sink.write(Frame(0, Fraction(0), rgb), Statistics())
+        with PreviewWindow(lambda: "25.0 fps") as sink:
+            sink.write(Frame(0, Fraction(0), rgb))
         assert np.array_equal(shown[0][64:], rgb[64:, :, ::-1])
         assert not np.array_equal(shown[0][:40], rgb[:40, :, ::-1])
         assert not sink.closed
@@ -572,21 +571,21 @@ class TestWindow:
     @pytest.mark.parametrize("key", [ord("q"), 27, ord("q") + 0x100000])
     def test_keys_that_close_it(self, key: int, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: key)
-        with PreviewWindow() as sink:
-            sink.write(Frame(0, Fraction(0), picture(0)), Statistics())
+        with PreviewWindow(lambda: "25.0 fps") as sink:
+            sink.write(Frame(0, Fraction(0), picture(0)))
             assert sink.closed
 
     def test_other_keys_do_not(self, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: ord("x"))
-        with PreviewWindow() as sink:
-            sink.write(Frame(0, Fraction(0), picture(0)), Statistics())
+        with PreviewWindow(lambda: "25.0 fps") as sink:
+            sink.write(Frame(0, Fraction(0), picture(0)))
             assert not sink.closed
 
     @pytest.mark.parametrize("visible", [0.0, -1.0])
     def test_the_cross_closes_it(self, visible: float, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cv2, "getWindowProperty", lambda title, what: visible)
-        with PreviewWindow() as sink:
-            sink.write(Frame(0, Fraction(0), picture(0)), Statistics())
+        with PreviewWindow(lambda: "25.0 fps") as sink:
+            sink.write(Frame(0, Fraction(0), picture(0)))
             assert sink.closed
 
 
@@ -628,7 +627,7 @@ class TestVirtualCamera:
         sink = LoopbackCamera(INFO)
         sink._output = Failing(sink._output, gone, 0)  # type: ignore[assignment]
         with pytest.raises(OutputError, match=r"cannot write to the virtual camera .*: No such device"), sink:
-            sink.write(grey_frames(1)[0], Statistics())
+            sink.write(grey_frames(1)[0])
 
     @pytest.mark.parametrize(
         ("platform", "kind"), [("linux", "LoopbackCamera"), ("darwin", "PyVirtualCam"), ("win32", "PyVirtualCam")]

@@ -122,7 +122,7 @@ def test_a_noisy_moving_disc_flickers_less_and_stays_in_place(
     true = disc_mattes(50)
     noisy = np.clip(true + np.random.default_rng(0).normal(0, 0.08, true.shape), 0, 1).astype(np.float32)
 
-    def steadied(mattes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def smoother(mattes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
         temporal = opened(chosen)
         return np.stack([temporal.step(torch.from_numpy(m)[None], FRAME_SECONDS)[0].numpy() for m in mattes])
 
@@ -132,8 +132,8 @@ def test_a_noisy_moving_disc_flickers_less_and_stays_in_place(
     def centre_px(matte: np.ndarray) -> float:  # type: ignore[type-arg]
         return float((matte.sum(0) * np.arange(128)).sum() / matte.sum())
 
-    assert flicker(steadied(noisy)) < flicker_left * flicker(noisy)
-    assert 0 <= centre_px(true[40]) - centre_px(steadied(true)[40]) < lag_px
+    assert flicker(smoother(noisy)) < flicker_left * flicker(noisy)
+    assert 0 <= centre_px(true[40]) - centre_px(smoother(true)[40]) < lag_px
 
 
 @pytest.mark.parametrize("chosen", FILTERS)
@@ -163,7 +163,7 @@ def test_a_scene_cut_starts_afresh(chosen: SmoothSettings) -> None:
 @pytest.mark.parametrize("jump", [Fraction(-1), Fraction(0)])
 def test_time_that_stands_still_or_goes_back_starts_afresh(chosen: SmoothSettings, jump: Fraction) -> None:
     mattes, pictures = noise(6), frames(6)
-    start = pictures[2].time + jump
+    start = pictures[2].pts + jump
     late = [Frame(f.index, start + (f.index - 3) * Fraction(1, 25), f.pixels) for f in pictures[3:]]
     found = smoothed(mattes, chosen, pictures[:3] + late)
     assert torch.equal(found[3], mattes[3])

@@ -24,7 +24,6 @@ from streamseg.image import Pixels
 from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
 from streamseg.sink.sidecar import matte_path
-from streamseg.statistics import Statistics
 from tests.synthetic import picture, true_alpha
 
 WIDTH_PX, HEIGHT_PX, LONGEST = 48, 32, 60
@@ -53,7 +52,7 @@ class Form:
         return [path, matte_path(path)] if self.output.alpha == "sidecar" else [path]
 
 
-H264 = Form(".mp4", "picture", OutputSettings())
+H264 = Form(".mp4", "composite", OutputSettings())
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ class Played:
 
 
 def all_forms() -> list[Form]:
-    kinds: list[tuple[Kind, Alpha]] = [("picture", "embedded"), ("matte", "embedded")]
-    kinds += [("cut-out", alpha) for alpha in get_args(Alpha)]
+    kinds: list[tuple[Kind, Alpha]] = [("composite", "embedded"), ("matte", "embedded")]
+    kinds += [("foreground", alpha) for alpha in get_args(Alpha)]
     return [
         Form(suffix, kind, OutputSettings(alpha=alpha, quality=quality))
         for (kind, alpha), suffix, quality in itertools.product(kinds, SUFFIXES, get_args(Quality))
@@ -81,7 +80,7 @@ def durations(rate: str) -> list[Fraction]:
 
 def pixels(index: int, kind: Kind) -> Pixels:
     rgb, matte = picture(index, WIDTH_PX, HEIGHT_PX), true_alpha(index, WIDTH_PX, HEIGHT_PX)
-    return {"picture": rgb, "matte": matte, "cut-out": np.dstack((rgb, matte))}[kind]
+    return {"composite": rgb, "matte": matte, "foreground": np.dstack((rgb, matte))}[kind]
 
 
 def meant(rate: str, count: int) -> Played:
@@ -93,7 +92,7 @@ def write(path: Path, form: Form, rate: str, count: int) -> None:
     info = VideoInfo(WIDTH_PX, HEIGHT_PX, RATES.get(rate, Fraction(15)), TIME_BASE, count)
     with open_sink(str(path), info, form.kind, form.output) as sink:
         for index, (time, duration) in enumerate(zip(meant(rate, count).times, durations(rate), strict=False)):
-            sink.write(Frame(index, time, pixels(index, form.kind), duration=duration), Statistics())
+            sink.write(Frame(index, time, pixels(index, form.kind), duration=duration))
 
 
 def ours(path: Path) -> Played:

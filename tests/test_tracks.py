@@ -21,13 +21,12 @@ from av.video.stream import VideoStream
 from streamseg.frames import Frame, VideoInfo
 from streamseg.probe import describe
 from streamseg.sink import open_sink
-from streamseg.statistics import Statistics
 
 SECONDS = 0.5
 PICTURES = 13
 GREY = np.full((32, 32, 3), 90, np.uint8)
 INTO = (".mp4", ".mov", ".mkv", ".webm")
-FATES = {"c": "copied", "t": "transcoded", "-": "left out"}
+ACTIONS = {"c": "copied", "t": "transcoded", "-": "left out"}
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,12 @@ class Sound:
 
     Attributes:
         codec: FFmpeg's name of the encoder.
-        fates: what becomes of it in .mp4, .mov, .mkv and .webm, by the letters of `FATES`.
+        fates: what becomes of it in .mp4, .mov, .mkv and .webm, by the letters of `ACTIONS`.
         bits: a second, where the encoder wants to be told.
     """
 
     codec: str
-    fates: str = ""
+    actions: str = ""
     rate_hz: int = 48_000
     layout: str = "stereo"
     hertz: float = 440
@@ -95,12 +94,12 @@ def tone(sound: Sound) -> list[av.AudioFrame]:
     return pieces
 
 
-def carry(source: Path, out: Path) -> str:
+def warp(source: Path, out: Path) -> str:
     """Writes a few pictures with the source's tracks; what became of them."""
-    with open_sink(str(out), VideoInfo(32, 32, Fraction(25), Fraction(1, 25), PICTURES, source), "picture") as sink:
+    with open_sink(str(out), VideoInfo(32, 32, Fraction(25), Fraction(1, 25), PICTURES, source), "composite") as sink:
         for index in range(PICTURES):
-            sink.write(Frame(index, Fraction(index, 25), GREY), Statistics())
-    return sink.written.split(", ", 2)[2].partition(";")[0]
+            sink.write(Frame(index, Fraction(index, 25), GREY))
+    return sink.summary.split(", ", 2)[2].partition(";")[0]
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,8 @@ def probed(source: Path) -> list[dict[str, str]]:
     lines = [line.text.partition("; ")[2] for line in describe(str(source), 64) if line.name == "audio"]
     return [
         {
-            suffix: fate
-            for fate, _, into in (part.partition(" in ") for part in line.split(", "))
+            suffix: action
+            for action, _, into in (part.partition(" in ") for part in line.split(", "))
             for suffix in into.split()
         }
         for line in lines
@@ -195,18 +194,20 @@ SOURCES = {
 def test_every_codec_into_every_container(container: str, tmp_path: Path) -> None:
     sounds = [replace(sound, hertz=400 + 40 * number) for number, sound in enumerate(SOURCES[container])]
     source = write_source(tmp_path / f"in{container}", *sounds)
-    expected = [{suffix: FATES[fate] for suffix, fate in zip(INTO, sound.fates, strict=True)} for sound in sounds]
+    expected = [
+        {suffix: ACTIONS[action] for suffix, action in zip(INTO, sound.actions, strict=True)} for sound in sounds
+    ]
     assert probed(source) == expected
     before = [heard(source, number) for number in range(len(sounds))]
     for suffix in INTO:
-        said = carry(source, tmp_path / f"out{suffix}")
+        said = warp(source, tmp_path / f"out{suffix}")
         for number, sound in enumerate(sounds):
             # What is copied is the same bytes; a codec's own delay and the filling of its last packet may be heard.
             now, was = heard(tmp_path / f"out{suffix}", number), before[number]
             assert was.seconds - 0.001 <= now.seconds <= was.seconds + max(0.035, 1100 / now.rate_hz), (suffix, sound)
             assert now.pitch_hz == pytest.approx(sound.hertz, abs=4), (suffix, sound)
-        for fate in set(FATES.values()):
-            assert (fate in said) == any(each[suffix] == fate for each in expected), said
+        for action in set(ACTIONS.values()):
+            assert (action in said) == any(each[suffix] == action for each in expected), said
 
 
 PITCHES_HZ = {"FL": 300, "FR": 400, "FC": 500, "LFE": 90, "BL": 600, "BR": 700, "BC": 800, "SL": 600, "SR": 700}
@@ -248,7 +249,7 @@ class TestChannels:
         """Sides are as good as backs; Opus has no single loudspeaker at the back."""
         source = write_speakers(tmp_path / "in.mov", "pcm_s8", layout)
         for suffix in (".mp4", ".mkv", ".webm"):
-            assert "pcm_s8 to" in carry(source, tmp_path / f"out{suffix}")
+            assert "pcm_s8 to" in warp(source, tmp_path / f"out{suffix}")
             found = pitches_hz(tmp_path / f"out{suffix}")
             expected = PITCHES_HZ | ({"BL": 800, "BR": 800} if (layout, suffix) == ("4.0", ".webm") else {})
             assert found == {name: pytest.approx(expected[name], abs=4) for name in found}, suffix
@@ -256,7 +257,7 @@ class TestChannels:
 
     def test_more_than_the_codec_knows_are_mixed(self, tmp_path: Path) -> None:
         source = write_source(tmp_path / "in.mov", Sound("pcm_s8", layout="7.1"))
-        carry(source, tmp_path / "out.mp4")
+        warp(source, tmp_path / "out.mp4")
         with av.open(str(tmp_path / "out.mp4")) as file:
             assert file.streams.audio[0].layout.name == "5.1"
 
@@ -266,7 +267,7 @@ class TestChannels:
         assert next(line.text for line in describe(str(source), 64) if line.name == "audio").startswith(
             "pcm_s16le, 48,000 Hz, 6 channels; transcoded in .mp4 .webm"
         )
-        carry(source, tmp_path / "out.mp4")
+        warp(source, tmp_path / "out.mp4")
         found = pitches_hz(tmp_path / "out.mp4")
         assert found == {name: pytest.approx(PITCHES_HZ[name], abs=4) for name in found}
         assert len(found) == 6
@@ -275,7 +276,7 @@ class TestChannels:
         """They cannot be mixed, and are left out where they cannot be copied."""
         source = write_source(tmp_path / "in.mov", Sound("pcm_s16le", layout="9 channels"))
         assert probed(source) == [{".mp4": "left out", ".mov": "copied", ".mkv": "copied", ".webm": "left out"}]
-        assert carry(source, tmp_path / "out.webm") == "pcm_s16le left out"
+        assert warp(source, tmp_path / "out.webm") == "pcm_s16le left out"
 
     @pytest.mark.parametrize("order", ["FL+FC+FR+BL+BR+LFE", "FL+FL"])
     def test_an_order_of_its_own(self, order: str, tmp_path: Path) -> None:
@@ -285,7 +286,7 @@ class TestChannels:
         source = ffmpeg(tmp_path / "in.mov", "-f", "lavfi", "-i", f"aevalsrc={waves}:c={order}:d=0.5:s=48000")
         assert probed(source) == [{".mp4": "copied", ".mov": "copied", ".mkv": "transcoded", ".webm": "transcoded"}]
         for suffix in (".mkv", ".webm"):
-            carry(source, tmp_path / f"out{suffix}")
+            warp(source, tmp_path / f"out{suffix}")
             found = pitches_hz(tmp_path / f"out{suffix}")
             # Two of one name are two channels all the same.
             expected = {"FL": 300, "FR": 300} if order == "FL+FL" else {name: PITCHES_HZ[name] for name in names}
@@ -303,11 +304,11 @@ def ffmpeg(path: Path, *sound: str, codec: str = "pcm_s16le") -> Path:
 @pytest.mark.parametrize(
     ("codec", "fates"), [("truehd", "ttct"), ("mlp", "ttct"), ("dca", "ccct")], ids=["TrueHD", "MLP", "DTS"]
 )
-def test_what_discs_hold(codec: str, fates: str, tmp_path: Path) -> None:
+def test_what_discs_hold(codec: str, actions: str, tmp_path: Path) -> None:
     source = ffmpeg(tmp_path / "in.mkv", "-f", "lavfi", "-i", "sine=440:d=0.5:r=48000", codec=codec)
-    assert probed(source) == [{suffix: FATES[fate] for suffix, fate in zip(INTO, fates, strict=True)}]
+    assert probed(source) == [{suffix: ACTIONS[action] for suffix, action in zip(INTO, actions, strict=True)}]
     for suffix in INTO:
-        carry(source, tmp_path / f"out{suffix}")
+        warp(source, tmp_path / f"out{suffix}")
         now = heard(tmp_path / f"out{suffix}")
         assert 0.499 <= now.seconds <= 0.53
         assert now.pitch_hz == pytest.approx(440, abs=4)
@@ -323,7 +324,7 @@ class TestWhatIsNotSound:
         source.write_bytes(before + b"apac" + after.replace(b"esds", b"free", 1))
         assert probed(source)[0] == dict.fromkeys(INTO, "left out")
         for suffix in INTO:
-            said = carry(source, tmp_path / f"out{suffix}")
+            said = warp(source, tmp_path / f"out{suffix}")
             assert said.startswith("aac") and said.endswith("sound in an unknown codec left out")
             assert heard(tmp_path / f"out{suffix}").pitch_hz == pytest.approx(600, abs=4)
 
@@ -338,7 +339,7 @@ class TestWhatIsNotSound:
                 output.mux(full.encode(piece))
             output.mux(full.encode(None))
         for suffix in INTO:
-            said = carry(tmp_path / f"in{container}", tmp_path / f"out{suffix}")
+            said = warp(tmp_path / f"in{container}", tmp_path / f"out{suffix}")
             assert "aac without packets left out" in said or container == ".mp4"  # which drops it itself
             with av.open(str(tmp_path / f"out{suffix}")) as file:
                 assert len(file.streams.audio) == 1
@@ -346,10 +347,10 @@ class TestWhatIsNotSound:
 
     def test_sound_that_ends_before_the_stretch_begins(self, tmp_path: Path) -> None:
         source = write_source(tmp_path / "in.mkv", Sound("aac"))
-        info = VideoInfo(32, 32, Fraction(25), Fraction(1, 25), None, source, origin=Fraction(2))
+        info = VideoInfo(32, 32, Fraction(25), Fraction(1, 25), None, source, start_time=Fraction(2))
         with open_sink(str(tmp_path / "out.mp4"), info) as sink:
-            sink.write(Frame(0, Fraction(0), GREY), Statistics())
-        assert "aac without packets left out" in sink.written
+            sink.write(Frame(0, Fraction(0), GREY))
+        assert "aac without packets left out" in sink.summary
 
 
 def write_joined(path: Path, *parts: tuple[Sound, Fraction]) -> Path:
@@ -387,10 +388,10 @@ class TestChangesMidway:
         first = Sound(codec, layout="mono" if layout == "stereo" else "stereo")
         second = Sound(codec, rate_hz=rate_hz, layout=layout, hertz=660)
         source = write_joined(tmp_path / "in.ts", (first, Fraction(0)), (second, Fraction(6, 10)))
-        said = carry(source, tmp_path / f"out{suffix}")
-        fate = "copied" if codec == "ac3" and suffix != ".webm" else "transcoded"
-        assert fate in said
-        assert probed(source)[0][suffix] == fate
+        said = warp(source, tmp_path / f"out{suffix}")
+        action = "copied" if codec == "ac3" and suffix != ".webm" else "transcoded"
+        assert action in said
+        assert probed(source)[0][suffix] == action
         now = heard(tmp_path / f"out{suffix}")
         assert now.seconds == pytest.approx(1.05, abs=0.1)
         half = round(0.4 * now.rate_hz)
@@ -404,7 +405,7 @@ class TestChangesMidway:
         parts = [(Sound("aac"), Fraction(0)), (Sound("aac", hertz=660), begin)]
         source = tmp_path / "in.ts"
         source.write_bytes(b"".join(write_joined(tmp_path / "part.ts", part).read_bytes() for part in parts))
-        carry(source, tmp_path / f"out{suffix}")
+        warp(source, tmp_path / f"out{suffix}")
         assert heard(tmp_path / f"out{suffix}").seconds == pytest.approx(1.05, abs=0.05)
 
     @pytest.mark.parametrize("suffix", INTO)
@@ -421,7 +422,7 @@ class TestChangesMidway:
             assert whole in written
             written = written.replace(whole, broken, 1)
         source.write_bytes(written)
-        assert "left out" not in carry(source, tmp_path / f"out{suffix}")
+        assert "left out" not in warp(source, tmp_path / f"out{suffix}")
         for track in range(3):
             now = heard(tmp_path / f"out{suffix}", track)
             assert Heard(now.samples[-now.rate_hz // 4 :], now.rate_hz).pitch_hz == pytest.approx(440, abs=6)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from streamseg.errors import OutputError, WeightsError
 from streamseg.model import weights
-from streamseg.model.quantized import is_quantised
+from streamseg.model.quantized import is_quantized
 from streamseg.model.u2net import FULL, LITE, NANO, U2Net, U2NetConfig
 from streamseg.model.weights import import_weights, list_weights, load_weights, read_info, save_weights
 
@@ -272,8 +272,8 @@ def test_packaged_weights_load_and_match_their_hash() -> None:
         if not entry.url:
             assert entry.path == weights.MODELS / entry.file
             assert hashlib.sha256(entry.path.read_bytes()).hexdigest() == entry.sha256
-            assert read_info(entry.name).name == entry.file.partition(".")[0] + "-int8" * is_quantised(entry.path)
-            if not is_quantised(entry.path):
+            assert read_info(entry.name).name == entry.file.partition(".")[0] + "-int8" * is_quantized(entry.path)
+            if not is_quantized(entry.path):
                 assert same(load_weights(entry.name), load_weights(entry.path))
 
 

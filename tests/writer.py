@@ -26,14 +26,14 @@ def frame(index: int, kind: Kind) -> Frame:
     at = index % 60
     pixels[20:40, at : at + 30, 2:] = 255
     time = Fraction(index * 1001 + 200 * (index % 3), 30000)
-    return Frame(index, time, {"cut-out": pixels, "picture": _rgb(pixels), "matte": pixels[..., 3].copy()}[kind])
+    return Frame(index, time, {"foreground": pixels, "composite": _rgb(pixels), "matte": pixels[..., 3].copy()}[kind])
 
 
 def write(sink: Sink, kind: Kind) -> None:
     """All frames; nothing of a run's statistics is looked at here."""
     with sink:
         for index in range(COUNT):
-            sink.write(frame(index, kind), None)  # type: ignore[arg-type]
+            sink.write(frame(index, kind))
             print(index, flush=True)
     print("complete", flush=True)
 

@@ -122,7 +122,7 @@ def export_command(
 ) -> None:
     """Writes a run's network as a file that streamseg, ONNX Runtime or OpenVINO loads, with its model card.
 
-    Int8 is quantised after training, but for convolutions that do not bear it. What loses more than 0.005 of max F or
+    Int8 is quantized after training, but for convolutions that do not bear it. What loses more than 0.005 of max F or
     MAE on the images of --check is refused.
     """
     net, card = read_trained(source, metrics, sharpness)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from streamseg.errors import DataError, OutputError
-from streamseg.media.atomic import write_whole
+from streamseg.media.atomic import atomic_write
 from train.augment import resize
 from train.data import Pair, Pixels, refuse_faults
 
@@ -90,7 +90,7 @@ def _make(pairs: Sequence[Pair], file: Path, index: Path, short_side_px: int) ->
         with suppress(OSError):
             part.unlink()
     # Last, since it is what tells that the cache is whole.
-    write_whole(index, json.dumps(places).encode())
+    atomic_write(index, json.dumps(places).encode())
 
 
 def _fill(pairs: Sequence[Pair], part: Path, short_side_px: int) -> list[Place]:

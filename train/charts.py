@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamseg.errors import DataError, MissingExtraError
-from streamseg.media.atomic import write_whole
+from streamseg.media.atomic import atomic_write
 
 STEPS = "steps.jsonl"
 EVALUATIONS = "evaluations.jsonl"
@@ -107,4 +107,4 @@ def _plot(axes: Any, records: Sequence[dict[str, float]], **style: Any) -> None:
 def _save(figure: Any, path: Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix.removeprefix(".") or "png", dpi=110)
-    write_whole(path, picture.getvalue())
+    atomic_write(path, picture.getvalue())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from streamseg.hardware.cuda import in_order
 from streamseg.infer.engines.base import normalise
-from streamseg.infer.letterbox import Inset, network_input
+from streamseg.infer.letterbox import Letterbox, network_input
 from train.augment import resize
 from train.data import Pair, Pixels
 from train.metrics import ImageScores, Scores, score_image, summarise
@@ -46,7 +46,7 @@ def judged(
         pairs: images and masks with their places in the set.
         size_px: side of the square input if `squash`, else its long side.
         squash: plain bilinear resize to a square (the published protocol), or what streamseg does with frames
-            (`streamseg.infer.letterbox.Inset`).
+            (`streamseg.infer.letterbox.Letterbox`).
         device: where `matting` expects its input.
 
     Raises:
@@ -71,7 +71,7 @@ def predict(matting: Matting, image: Pixels, size_px: int, squash: bool, device:
         small = resize(image, (size_px, size_px), antialias=False)
         alpha = matting(normalise(torch.from_numpy(small.transpose(2, 0, 1)))[None].to(device))
     else:
-        inset = Inset.of(image.shape[0], image.shape[1], size_px)
-        alpha = inset.crop(matting(network_input([image], inset).to(device)))
+        letterbox = Letterbox.of(image.shape[0], image.shape[1], size_px)
+        alpha = letterbox.crop(matting(network_input([image], letterbox).to(device)))
     values = alpha.float().cpu()[0, 0].numpy()
     return cv2.resize(values, image.shape[1::-1]).astype(np.float32, copy=False)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from streamseg.errors import ConfigError, DataError, WeightsError
-from streamseg.media.atomic import write_whole
+from streamseg.media.atomic import atomic_write
 from streamseg.model.quantized import SUFFIX
 from streamseg.model.u2net import U2Net
 from streamseg.model.weights import load_weights, read_info, save_weights
@@ -78,12 +78,12 @@ def export(net: U2Net, card: Card, out: Path, half: bool, calibration: Sequence[
                 "int8 needs training images (--calibrate DATA) and others to be checked on (--check DATA)"
             )
         graph = int8_bytes(net, card, calibration, check)
-        write_openvino(graph, out) if name.endswith(".xml") else write_whole(out, graph)
+        write_openvino(graph, out) if name.endswith(".xml") else atomic_write(out, graph)
     elif name.endswith(".onnx"):
         graph = onnx_bytes(net, card)
         if check:
             graph_cost(net, graph, check)
-        write_whole(out, graph)
+        atomic_write(out, graph)
     elif name.endswith(".safetensors"):
         save_weights(out, _halved(net, check) if half else net, card)
     else:

@@ -1,4 +1,4 @@
-"""The network as an ONNX graph: float32, or int8 by post-training quantisation; checked before it is written."""
+"""The network as an ONNX graph: float32, or int8 by post-training quantization; checked before it is written."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import Tensor
 from streamseg.errors import DataError, MissingExtraError
 from streamseg.infer.engines import open_engine
 from streamseg.infer.engines.onnx_engine import onnx_graph
-from streamseg.infer.letterbox import Inset, network_input
-from streamseg.media.atomic import write_whole
-from streamseg.model.quantized import FORMAT, SUFFIX, QuantisedNet
+from streamseg.infer.letterbox import Letterbox, network_input
+from streamseg.media.atomic import atomic_write
+from streamseg.model.quantized import FORMAT, SUFFIX, QuantizedNet
 from streamseg.model.u2net import U2Net
 from streamseg.model.weights import net_facts
 from train.augment import resize
 from train.data import Pair
 from train.evaluate import evaluate
 from train.metrics import Scores
-from train.quantise import quantised
+from train.quantize import quantized
 
 SIZE_PX = 320
 CALIBRATION_IMAGES = 80
@@ -46,11 +46,11 @@ def onnx_bytes(net: U2Net, card: Mapping[str, str]) -> bytes:
 
 
 def int8_bytes(net: U2Net, card: Mapping[str, str], calibration: Sequence[Pair], check: Sequence[Pair]) -> bytes:
-    """The network quantised to int8, as ONNX with quantise and dequantise nodes; see `train.quantise.quantised`.
+    """The network quantized to int8, as ONNX with quantize and dequantize nodes; see `train.quantize.quantized`.
 
     Args:
         net: the trained network.
-        card: what the file's metadata shall tell; how it was quantised and what that cost is added.
+        card: what the file's metadata shall tell; how it was quantized and what that cost is added.
         calibration: training pairs, of which some are shown to the network as it sees frames, at `SIZE_PX`.
         check: pairs that were not trained on.
 
@@ -61,11 +61,11 @@ def int8_bytes(net: U2Net, card: Mapping[str, str], calibration: Sequence[Pair],
     frames = list(_calibration_frames(calibration))
     squares = frames[1::2] or frames  # of one size, for which an engine compiles once
     watched = squares[:: -(-len(squares) // WATCHED_IMAGES)]
-    graph, in_float = quantised(net, _package("onnx").load_from_string(onnx_bytes(net, {})), frames, watched)
+    graph, in_float = quantized(net, _package("onnx").load_from_string(onnx_bytes(net, {})), frames, watched)
     how = f"nncf {_package('nncf').__version__}, post-training, {len(frames)} images"
     left = f"; left in float: {', '.join(in_float)}" if in_float else ""
     cost = graph_cost(net, graph.SerializeToString(), check)
-    told = {"format": FORMAT, **net_facts(net), **card, "quantisation": how + left, "quantisation_check": cost}
+    told = {"format": FORMAT, **net_facts(net), **card, "quantization": how + left, "quantization_check": cost}
     if "name" in card:
         told["name"] = f"{card['name']}-int8"
     return _with_card(graph, told)
@@ -80,7 +80,7 @@ def graph_cost(net: U2Net, graph: bytes, check: Sequence[Pair]) -> str:
     with TemporaryDirectory() as folder:
         candidate = Path(folder, f"candidate{SUFFIX}")
         candidate.write_bytes(graph)
-        before, after = (_scores(one, check) for one in (net, QuantisedNet(candidate)))
+        before, after = (_scores(one, check) for one in (net, QuantizedNet(candidate)))
     cost = f"max F {after.max_f:.4f} ({before.max_f:.4f} in float32), MAE {after.mae:.4f} ({before.mae:.4f})"
     if max(before.max_f - after.max_f, after.mae - before.mae) > MAX_LOSS:
         raise DataError(
@@ -91,7 +91,7 @@ def graph_cost(net: U2Net, graph: bytes, check: Sequence[Pair]) -> str:
 
 
 def write_openvino(onnx_file: bytes, out: Path) -> None:
-    """Writes an ONNX graph as OpenVINO's `.xml` and `.bin`, with its quantisation as it is.
+    """Writes an ONNX graph as OpenVINO's `.xml` and `.bin`, with its quantization as it is.
 
     Raises:
         OutputError: the files cannot be written.
@@ -103,8 +103,8 @@ def write_openvino(onnx_file: bytes, out: Path) -> None:
         source.write_bytes(onnx_file)
         ov.save_model(ov.Core().read_model(source), target, compress_to_fp16=False)
         # The weights first, since a graph without them does not open.
-        write_whole(out.with_suffix(".bin"), target.with_suffix(".bin").read_bytes())
-        write_whole(out, target.read_bytes())
+        atomic_write(out.with_suffix(".bin"), target.with_suffix(".bin").read_bytes())
+        atomic_write(out, target.read_bytes())
 
 
 def _calibration_frames(pairs: Sequence[Pair]) -> Iterator[Tensor]:
@@ -114,10 +114,10 @@ def _calibration_frames(pairs: Sequence[Pair]) -> Iterator[Tensor]:
         image = pairs[place].load()[0]
         if count % 2:
             image = resize(image, (SIZE_PX, SIZE_PX), antialias=False)
-        yield network_input([image], Inset.of(image.shape[0], image.shape[1], SIZE_PX))
+        yield network_input([image], Letterbox.of(image.shape[0], image.shape[1], SIZE_PX))
 
 
-def _scores(net: U2Net | QuantisedNet, pairs: Sequence[Pair]) -> Scores:
+def _scores(net: U2Net | QuantizedNet, pairs: Sequence[Pair]) -> Scores:
     """As streamseg runs: proportions kept, on the CPU."""
     return evaluate(open_engine("openvino", net).alpha, pairs, SIZE_PX, squash=False, device=torch.device("cpu"))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from streamseg.errors import OutputError
-from streamseg.media.atomic import write_whole
+from streamseg.media.atomic import atomic_write
 from train.config import CONFIG_FILE, Config
 
 ENVIRONMENT_FILE = "environment.json"
@@ -34,9 +34,9 @@ def write_run_facts(run: Path, config: Config) -> None:
         raise OutputError(
             f"cannot use {run} as a run folder: {error.strerror}; choose another with --folder"
         ) from error
-    write_whole(run / CONFIG_FILE, (config.model_dump_json(indent=2) + "\n").encode())
+    atomic_write(run / CONFIG_FILE, (config.model_dump_json(indent=2) + "\n").encode())
     sittings = [*_sittings(run / ENVIRONMENT_FILE), _facts()]
-    write_whole(run / ENVIRONMENT_FILE, (json.dumps(sittings, indent=2) + "\n").encode())
+    atomic_write(run / ENVIRONMENT_FILE, (json.dumps(sittings, indent=2) + "\n").encode())
 
 
 def git_state() -> Facts:

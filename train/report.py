@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from streamseg.errors import OutputError
-from streamseg.media.atomic import write_whole
+from streamseg.media.atomic import atomic_write
 from train.metrics import ImageScores, Scores, by_prefix, four_digits, with_nulls
 from train.pictures import Tile, contact_sheet
 
@@ -107,8 +107,8 @@ def write_report(
         raise OutputError(f"cannot use {folder} for the report: {error.strerror}; choose another with --out") from error
     sets = {prefix: with_nulls(asdict(each)) for prefix, each in by_prefix(records).items()}
     told = {**settings, **with_nulls(asdict(scores)), "by_prefix": sets}
-    write_whole(folder / "scores.json", (json.dumps(told, indent=2, allow_nan=False) + "\n").encode())
-    write_whole(folder / "scores.csv", _csv(records).encode())
+    atomic_write(folder / "scores.json", (json.dumps(told, indent=2, allow_nan=False) + "\n").encode())
+    atomic_write(folder / "scores.csv", _csv(records).encode())
     contact_sheet(worst, folder / "worst.png")
 
 

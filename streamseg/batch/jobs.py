@@ -49,7 +49,7 @@ class Job:
     source: Path
     out: Path
 
-    def came_to(self, status: Status, frames: int = 0, seconds: float = 0.0, message: str = "") -> Outcome:
+    def outcome(self, status: Status, frames: int = 0, seconds: float = 0.0, message: str = "") -> Outcome:
         """What is told of it."""
         return Outcome(str(self.source), str(self.out), status, frames, seconds, message)
 
@@ -132,7 +132,7 @@ def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> I
 
     Args:
         jobs: the files; None says that there is no more for now.
-        settings: the knobs of the line, for all of them.
+        settings: the settings of the pipeline, for all of them.
         workers: processes; the cores are shared out between them.
 
     Raises:
@@ -143,7 +143,7 @@ def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> I
         busy: list[tuple[Worker[Task, Outcome], Job]] = []
         for job in jobs:
             if job and job.out.exists():
-                yield job.came_to("there", message="was there before")
+                yield job.outcome("there", message="was there before")
                 continue
             if job:
                 worker = idle.pop()
@@ -165,7 +165,7 @@ def _finished(
         try:
             outcome = worker.result()
         except Lost as lost:
-            outcome = job.came_to("failed", message=str(lost))
+            outcome = job.outcome("failed", message=str(lost))
         yield outcome
 
 
@@ -190,9 +190,9 @@ def _begin(cores: set[int]) -> None:
 @cache
 def _engine(settings: InferSettings) -> Engine:
     """The engine of a worker process."""
-    from streamseg.infer.engines import engine_of
+    from streamseg.infer.engines import load_engine
 
-    return engine_of(settings)
+    return load_engine(settings)
 
 
 def _matte(task: Task) -> Outcome:
@@ -202,11 +202,11 @@ def _matte(task: Task) -> Outcome:
     try:
         return _matted(job, engine, settings)
     except StreamsegError as error:
-        return job.came_to("failed", message=str(error))
+        return job.outcome("failed", message=str(error))
     except MemoryError:
-        return job.came_to("failed", message=OUT_OF_MEMORY)
+        return job.outcome("failed", message=OUT_OF_MEMORY)
     except Exception as error:
-        return job.came_to("failed", message=_as_bug(error))
+        return job.outcome("failed", message=_as_bug(error))
 
 
 def _matted(job: Job, engine: Engine, settings: Settings) -> Outcome:
@@ -221,10 +221,10 @@ def _matted(job: Job, engine: Engine, settings: Settings) -> Outcome:
         with sink:
             statistics = run(source, engine, sink, settings)
         frames, seconds = statistics.frames, statistics.elapsed_seconds
-        if source.damage:
-            message = f"{source.damage}; {job.out} holds what could be decoded"
-            return job.came_to("damaged", frames, seconds, message)
-        return job.came_to("done", frames, seconds, sink.written)
+        if source.decode_error:
+            message = f"{source.decode_error}; {job.out} holds what could be decoded"
+            return job.outcome("damaged", frames, seconds, message)
+        return job.outcome("done", frames, seconds, sink.summary)
 
 
 def _as_bug(error: Exception) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamseg.batch.jobs import Outcome
-from streamseg.media.atomic import write_whole
+from streamseg.media.atomic import atomic_write
 
 
 class BatchProgress:
@@ -68,4 +68,4 @@ def write_report(path: Path, outcomes: list[Outcome]) -> None:
         OutputError: it cannot be written.
     """
     rows = [asdict(outcome) | {"fps": round(outcome.fps, 2)} for outcome in outcomes]
-    write_whole(path, json.dumps(rows, indent=2).encode())
+    atomic_write(path, json.dumps(rows, indent=2).encode())

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 
-from streamseg.bench.benchmark import Work
+from streamseg.bench.benchmark import Workload
 from streamseg.composite.background import Background, chosen_background
 from streamseg.decode import open_source
 from streamseg.errors import ConfigError
@@ -26,7 +26,6 @@ from streamseg.image import Pixels, colours
 from streamseg.infer.engines.base import normalise
 from streamseg.model.u2net import U2Net
 from streamseg.sink import open_sink
-from streamseg.statistics import Statistics
 
 SIDE_PX = 320
 
@@ -34,31 +33,31 @@ SEEDS_MODEL = "lite"
 """The network of the seed's way, whichever one it is compared with."""
 
 
-def seeds_fps(work: Work, net: U2Net) -> float:
+def seeds_fps(workload: Workload, net: U2Net) -> float:
     """Frames a second over the first frames of a clip.
 
     Args:
-        work: what to do; of its settings the background alone counts, and it is never held back to a camera's pace.
+        workload: what to do; of its settings the background alone counts, and it is never held back to a camera's pace.
         net: in evaluation mode.
 
     Raises:
         ConfigError: the settings have no background; the seed's way knows no cut-outs.
     """
-    composite = work.settings.composite
-    if composite.kind != "picture":
+    composite = workload.settings.composite
+    if composite.kind != "composite":
         raise ConfigError("the seed's way needs a background: give --bg")
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_source(work.clip) as source,
+        open_source(workload.clip) as source,
         chosen_background(composite) as background,
-        open_sink(str(Path(folder) / "seed.mp4"), source.info) if work.encode else nullcontext() as sink,
+        open_sink(str(Path(folder) / "seed.mp4"), source.info) if workload.encode else nullcontext() as sink,
     ):
         started, count = time.perf_counter(), 0
-        for frame in islice(source, work.frames):
+        for frame in islice(source, workload.frames):
             assert background
             picture = _composite(frame, _matte(frame, net), background)
             if sink:
-                sink.write(replace(frame, picture=picture), Statistics())
+                sink.write(replace(frame, image=picture))
             count += 1
         return count / (time.perf_counter() - started)
 
@@ -73,6 +72,6 @@ def _matte(frame: Frame, net: U2Net) -> np.ndarray:
 
 
 def _composite(frame: Frame, alpha: np.ndarray, background: Background) -> Pixels:
-    front, back = (pixels.astype(np.float32) for pixels in (colours(frame.pixels), background.behind(frame)))
+    front, back = (pixels.astype(np.float32) for pixels in (colours(frame.pixels), background.frame_at(frame)))
     blended: Pixels = (front * alpha + back * (1 - alpha)).astype(np.uint8)
     return blended

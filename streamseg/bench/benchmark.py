@@ -1,4 +1,4 @@
-"""Measures the whole line, not its parts: what a user gets, and which station holds it up.
+"""Measures the whole pipeline, not its parts: what a user gets, and which stage holds it up.
 
 Speeds of a shared machine drift, so comparisons are made in turns within one run and reported as ratios.
 
@@ -25,14 +25,14 @@ import numpy as np
 from streamseg.bench.overlap import GpuWatch, Overlap
 from streamseg.decode import Source, open_camera, open_source
 from streamseg.frames import Frame
-from streamseg.infer.engines.base import Engine, call_seconds, matte_of
+from streamseg.infer.engines.base import Engine, call_seconds, predict_one
 from streamseg.infer.engines.torch_engine import StreamedEngine
 from streamseg.infer.letterbox import black_pictures
 from streamseg.pipeline import run
 from streamseg.settings import Settings
 from streamseg.sink import Sink, open_sink
 from streamseg.sink.base import CompletingSink
-from streamseg.statistics import StationTime, Statistics
+from streamseg.statistics import StageTime, Statistics
 
 FRAMES_BETWEEN_LOOKS = 10
 FRAMES_BEFORE_WATCHING = 10
@@ -42,16 +42,16 @@ PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6 if hasattr(os, "sysconf") else 0.0
 
 
 class Discarded(CompletingSink):
-    """Takes frames and keeps none: a webcam's line without an encoder."""
+    """Takes frames and keeps none: a webcam's pipeline without an encoder."""
 
-    written = "frames discarded"
+    summary = "frames discarded"
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         """See `Sink`."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class BenchmarkResult:
     """One run.
 
     Attributes:
@@ -59,9 +59,9 @@ class Measured:
         dropped: how many a live source lost.
         fps: from the first call to the last frame out.
         latencies_ms: from decoded to handed over, of the last frames.
-        stations: where the time went, in seconds.
-        bottleneck: the station that worked most.
-        share_of_bottleneck: fps as a share of what that station alone would give.
+        stages: where the time went, in seconds.
+        bottleneck: the stage that worked most.
+        share_of_bottleneck: fps as a share of what that stage alone would give.
         engine_ms: a call of the engine alone, on a batch.
         share_of_engine: fps as a share of what the engine alone would give; None live, where it runs when it is free.
         memory_mb: what the process held, every ten frames; empty where the system does not tell.
@@ -74,7 +74,7 @@ class Measured:
     dropped: int
     fps: float
     latencies_ms: list[float]
-    stations: dict[str, StationTime]
+    stages: dict[str, StageTime]
     bottleneck: str
     share_of_bottleneck: float
     engine_ms: float
@@ -115,7 +115,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Ratio:
+class Speedup:
     """How many times as fast the first of two is, turn by turn."""
 
     turns: list[float]
@@ -131,15 +131,15 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What the line is to do.
+class Workload:
+    """What the pipeline is to do.
 
     Attributes:
         clip: what `open_source` takes.
-        settings: the knobs of the line.
+        settings: the settings of the pipeline.
         frames: how many to take of it.
         encode: to H.264 in a file that is thrown away, instead of discarding the frames.
-        live: at the clip's own pace, as a camera: frames that the line has no time for are lost.
+        live: at the clip's own pace, as a camera: frames that the pipeline has no time for are lost.
     """
 
     clip: str
@@ -153,46 +153,46 @@ class Work:
         return (open_camera if self.live else open_source)(self.clip)
 
 
-def measure(work: Work, engine: Engine) -> Measured:
-    """Runs the line over a clip once.
+def measure(workload: Workload, engine: Engine) -> BenchmarkResult:
+    """Runs the pipeline over a clip once.
 
     Args:
-        work: what to do.
+        workload: what to do.
         engine: what `open_engine` returned.
 
     Raises:
         InputError: the clip cannot be read.
     """
     memory_mb: list[float] = []
-    infer = work.settings.infer
-    with work.open() as source:
-        batch = black_pictures(source.info, infer.input_size, 1 if work.live else infer.batch_size)
+    infer = workload.settings.infer
+    with workload.open() as source:
+        batch = black_pictures(source.info, infer.input_size, 1 if workload.live else infer.batch_size)
         engine_ms = call_seconds(engine, batch) * 1000
-    done = _run(work, engine, lambda so_far: _look(so_far, memory_mb))
-    name, slowest = max(done.stations.items(), key=lambda station: station[1].busy)
-    return Measured(
+    done = _run(workload, engine, lambda so_far: _look(so_far, memory_mb))
+    name, slowest = max(done.stages.items(), key=lambda stage: stage[1].busy)
+    return BenchmarkResult(
         frames=done.frames,
         dropped=done.dropped,
         fps=done.fps,
         latencies_ms=list(done.latencies_ms),
-        stations=done.stations,
+        stages=done.stages,
         bottleneck=name,
         share_of_bottleneck=slowest.busy / done.elapsed_seconds,
         engine_ms=engine_ms,
-        share_of_engine=None if work.live else done.fps * engine_ms / 1000 / infer.batch_size / infer.stride,
+        share_of_engine=None if workload.live else done.fps * engine_ms / 1000 / infer.batch_size / infer.stride,
         memory_mb=memory_mb,
-        matte_ages_ms=list(done.matte_ages_ms) if work.live else None,
-        fresh_share=done.fresh_share if work.live else None,
-        overlap=_overlap(work, engine) if isinstance(engine, StreamedEngine) and not work.live else None,
+        matte_ages_ms=list(done.matte_ages_ms) if workload.live else None,
+        fresh_share=done.fresh_share if workload.live else None,
+        overlap=_overlap(workload, engine) if isinstance(engine, StreamedEngine) and not workload.live else None,
     )
 
 
-def line_fps(work: Work, engine: Engine) -> float:
+def line_fps(workload: Workload, engine: Engine) -> float:
     """Frames a second alone, for a turn of a comparison; as `measure`."""
-    return _run(work, engine, lambda _: None).fps
+    return _run(workload, engine, lambda _: None).fps
 
 
-def in_turns(first: Callable[[], float], second: Callable[[], float], turns: int) -> Ratio:
+def in_turns(first: Callable[[], float], second: Callable[[], float], turns: int) -> Speedup:
     """Runs two ways of the same work one after the other, again and again.
 
     Args:
@@ -200,41 +200,41 @@ def in_turns(first: Callable[[], float], second: Callable[[], float], turns: int
         second: the same, the other way.
         turns: how often.
     """
-    return Ratio([first() / second() for _ in range(turns)])
+    return Speedup([first() / second() for _ in range(turns)])
 
 
-def _run(work: Work, engine: Engine, on_frame: Callable[[Statistics], None]) -> Statistics:
+def _run(workload: Workload, engine: Engine, on_frame: Callable[[Statistics], None]) -> Statistics:
     """The line over a clip once, with the engine warm."""
-    infer = work.settings.infer
-    with tempfile.TemporaryDirectory() as folder, work.open() as source:
-        if not work.live:  # `run` warms up for a live source itself
-            matte_of(engine, black_pictures(source.info, infer.input_size, infer.batch_size))
-        with _sink(work, source, Path(folder)) as sink:
-            return run(source, engine, sink, work.settings, work.frames, on_frame)
+    infer = workload.settings.infer
+    with tempfile.TemporaryDirectory() as folder, workload.open() as source:
+        if not workload.live:  # `run` warms up for a live source itself
+            predict_one(engine, black_pictures(source.info, infer.input_size, infer.batch_size))
+        with _sink(workload, source, Path(folder)) as sink:
+            return run(source, engine, sink, workload.settings, workload.frames, on_frame)
 
 
 def _at_shares(values: list[float]) -> dict[str, float]:
     return {f"p{percent}": float(np.percentile(values, percent)) for percent in (50, 95, 99)}
 
 
-def _overlap(work: Work, engine: Engine) -> Overlap | None:
-    """What the GPU does on some frames, once the line is full."""
+def _overlap(workload: Workload, engine: Engine) -> Overlap | None:
+    """What the GPU does on some frames, once the pipeline is full."""
     watch = GpuWatch()
 
     def on_frame(so_far: Statistics) -> None:
         if so_far.frames == FRAMES_BEFORE_WATCHING:
             watch.start()
 
-    _run(replace(work, frames=min(work.frames, FRAMES_BEFORE_WATCHING + FRAMES_WATCHED)), engine, on_frame)
+    _run(replace(workload, frames=min(workload.frames, FRAMES_BEFORE_WATCHING + FRAMES_WATCHED)), engine, on_frame)
     return watch.stop()
 
 
-def _sink(work: Work, source: Source, folder: Path) -> Sink:
-    if not work.encode:
+def _sink(workload: Workload, source: Source, folder: Path) -> Sink:
+    if not workload.encode:
         return Discarded()
-    kind = work.settings.composite.kind
-    suffix = ".mp4" if kind != "cut-out" else ".mov"
-    return open_sink(str(folder / f"bench{suffix}"), source.info, kind, work.settings.output)
+    kind = workload.settings.composite.kind
+    suffix = ".mp4" if kind != "foreground" else ".mov"
+    return open_sink(str(folder / f"bench{suffix}"), source.info, kind, workload.settings.output)
 
 
 def _look(so_far: Statistics, memory_mb: list[float]) -> None:

@@ -9,35 +9,35 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from streamseg.bench.benchmark import Measured, Ratio
+from streamseg.bench.benchmark import BenchmarkResult, Speedup
 from streamseg.bench.overlap import Overlap
 from streamseg.errors import MissingExtraError
-from streamseg.media.atomic import write_whole
+from streamseg.media.atomic import atomic_write
 
 
-def show(measured: Measured, console: Console) -> None:
-    """A table of the stations, and the line's own figures."""
-    table = Table("station", "busy, ms/frame", "starved", "blocked")
-    for name, station in measured.stations.items():
-        parts = (station.busy, station.starved, station.blocked)
-        table.add_row(name, *(f"{seconds / measured.frames * 1000:.1f}" for seconds in parts))
+def show(result: BenchmarkResult, console: Console) -> None:
+    """A table of the stages, and the pipeline's own figures."""
+    table = Table("stage", "busy, ms/frame", "starved", "blocked")
+    for name, stage in result.stages.items():
+        parts = (stage.busy, stage.starved, stage.blocked)
+        table.add_row(name, *(f"{seconds / result.frames * 1000:.1f}" for seconds in parts))
     console.print(table)
-    console.print(f"{measured.fps:.1f} fps over {measured.frames} frames, {measured.dropped} dropped", soft_wrap=True)
-    console.print(f"latency {_shares(measured.latency_ms)}", soft_wrap=True)
-    if measured.matte_age_ms:
-        ages = f"age of the mattes {_shares(measured.matte_age_ms)}"
-        console.print(f"{ages}; fresh ones for {measured.fresh_share:.1%} of the frames", soft_wrap=True)
-    share = f"{measured.share_of_bottleneck:.0%} of what it alone would give"
-    console.print(f"held up by {measured.bottleneck}; the line reaches {share}", soft_wrap=True)
-    share_of_engine = measured.share_of_engine
-    reached = "" if share_of_engine is None else f"; the line reaches {share_of_engine:.0%} of it"
-    console.print(f"engine alone {measured.engine_ms:.1f} ms a call{reached}", soft_wrap=True)
-    if measured.overlap:
-        console.print(_told(measured.overlap), soft_wrap=True)
-    if measured.memory_mb:
-        slope = measured.mb_per_1000_frames
+    console.print(f"{result.fps:.1f} fps over {result.frames} frames, {result.dropped} dropped", soft_wrap=True)
+    console.print(f"latency {_shares(result.latency_ms)}", soft_wrap=True)
+    if result.matte_age_ms:
+        ages = f"age of the mattes {_shares(result.matte_age_ms)}"
+        console.print(f"{ages}; fresh ones for {result.fresh_share:.1%} of the frames", soft_wrap=True)
+    share = f"{result.share_of_bottleneck:.0%} of what it alone would give"
+    console.print(f"held up by {result.bottleneck}; the pipeline reaches {share}", soft_wrap=True)
+    share_of_engine = result.share_of_engine
+    reached = "" if share_of_engine is None else f"; the pipeline reaches {share_of_engine:.0%} of it"
+    console.print(f"engine alone {result.engine_ms:.1f} ms a call{reached}", soft_wrap=True)
+    if result.overlap:
+        console.print(_told(result.overlap), soft_wrap=True)
+    if result.memory_mb:
+        slope = result.mb_per_1000_frames
         growth = "" if slope is None else f", {slope:+.1f} MB per 1,000 frames in the second half"
-        console.print(f"memory {measured.peak_memory_mb:.0f} MB at most{growth}", soft_wrap=True)
+        console.print(f"memory {result.peak_memory_mb:.0f} MB at most{growth}", soft_wrap=True)
 
 
 def _told(overlap: Overlap) -> str:
@@ -52,24 +52,24 @@ def _shares(values_ms: dict[str, float]) -> str:
     return ", ".join(f"{name} {milliseconds:.0f}" for name, milliseconds in values_ms.items()) + " ms"
 
 
-def show_ratio(ratio: Ratio, what: str, console: Console) -> None:
+def show_ratio(ratio: Speedup, what: str, console: Console) -> None:
     """One line."""
     turns = f"{min(ratio.turns):.2f} to {max(ratio.turns):.2f} in {len(ratio.turns)} turns"
     console.print(f"{what}: {ratio.median:.2f} times as fast ({turns})", soft_wrap=True)
 
 
-def write_json(path: Path, measured: Measured, ratio: Ratio | None, **about: Any) -> None:
+def write_json(path: Path, result: BenchmarkResult, ratio: Speedup | None, **about: Any) -> None:
     """Every figure, the ratio of a comparison under `ratio`.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    figures = about | measured.as_json() | ({"ratio": ratio.as_json()} if ratio else {})
-    write_whole(path, json.dumps(figures, indent=2).encode())
+    figures = about | result.as_json() | ({"ratio": ratio.as_json()} if ratio else {})
+    atomic_write(path, json.dumps(figures, indent=2).encode())
 
 
-def draw(path: Path, measured: Measured) -> None:
-    """The stations' time and a histogram of the latency.
+def draw(path: Path, result: BenchmarkResult) -> None:
+    """The stages' time and a histogram of the latency.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -80,16 +80,16 @@ def draw(path: Path, measured: Measured) -> None:
         raise MissingExtraError("drawing a benchmark", "matplotlib", "train") from error
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    names = list(measured.stations)
+    names = list(result.stages)
     start = [0.0] * len(names)
     for part, colour in (("busy", "tab:blue"), ("starved", "lightgrey"), ("blocked", "tab:orange")):
-        widths = [getattr(measured.stations[name], part) / measured.frames * 1000 for name in names]
+        widths = [getattr(result.stages[name], part) / result.frames * 1000 for name in names]
         left.barh(names, widths, left=start, color=colour, label=part)
         start = [sum(pair) for pair in zip(start, widths, strict=True)]
     left.invert_yaxis()
     left.set_xlabel("ms a frame")
     figure.legend(loc="outside upper left", ncols=3)
-    right.hist(measured.latencies_ms, bins=30)
+    right.hist(result.latencies_ms, bins=30)
     right.set_xlabel("latency, ms")
     right.set_ylabel("frames")
     figure.savefig(path)

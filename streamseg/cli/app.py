@@ -19,12 +19,12 @@ from streamseg.cli.options import (
     EngineName,
     Fit,
     InputSize,
+    KeyframeInterval,
     MatteOnly,
     Model,
     Precision,
     Quality,
     Smooth,
-    Stride,
     settings_of,
 )
 from streamseg.cli.weights import weights_app
@@ -77,7 +77,7 @@ def video(
     precision: Precision = None,
     input_size: InputSize = None,
     batch_size: BatchSize = None,
-    stride: Stride = None,
+    stride: KeyframeInterval = None,
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:
@@ -86,15 +86,15 @@ def video(
     Exit code 0: all is well; 2: it could not be done; 3: written, but the source was damaged.
     """
     with errors_reported():
-        from streamseg.decode import Stretch, open_source
+        from streamseg.decode import TimeRange, open_source
 
         settings = settings_of(context)
         _refuse_overwriting(_target(out), source, settings.composite.bg)
-        with open_source(source, Stretch.of(start, end)) as opened:
+        with open_source(source, TimeRange.of(start, end)) as opened:
             statistics = _run(opened, out, settings, resume=resume)
             print(_speed(statistics))
-            if opened.damage:
-                print(f"warning: {opened.damage}; {out} holds what could be decoded", file=sys.stderr)
+            if opened.decode_error:
+                print(f"warning: {opened.decode_error}; {out} holds what could be decoded", file=sys.stderr)
                 raise typer.Exit(DAMAGED)
 
 
@@ -119,7 +119,7 @@ def batch(
     precision: Precision = None,
     input_size: InputSize = None,
     batch_size: BatchSize = None,
-    stride: Stride = None,
+    stride: KeyframeInterval = None,
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:
@@ -179,15 +179,15 @@ def image(
 ) -> None:
     """Cuts the subject out of photos, each at its own size."""
     with errors_reported():
-        from streamseg.infer.engines import engine_of
+        from streamseg.infer.engines import load_engine
         from streamseg.photos import matte_photos, plan_photos
 
         _refuse_standard_output(out)
         settings = settings_of(context)
-        pairs = plan_photos(photos, out, transparent=settings.composite.kind == "cut-out")
+        pairs = plan_photos(photos, out, transparent=settings.composite.kind == "foreground")
         for _, target in pairs:
             _refuse_overwriting(target, settings.composite.bg)
-        engine_opened = engine_of(settings.infer)
+        engine_opened = load_engine(settings.infer)
         failed = 0
         raise_again()
         for done in matte_photos(pairs, engine_opened, settings):
@@ -236,7 +236,7 @@ def _batch_suffix(to: str | None, settings: Settings) -> str:
     from streamseg.sink.animation import ANIMATIONS
     from streamseg.sink.formats import choose_encoding
 
-    suffix = f".{to.lstrip('.')}" if to else ".mov" if settings.composite.kind == "cut-out" else ".mp4"
+    suffix = f".{to.lstrip('.')}" if to else ".mov" if settings.composite.kind == "foreground" else ".mp4"
     if suffix not in ANIMATIONS:
         choose_encoding(Path(f"x{suffix}"), settings.composite.kind, settings.output)
     return suffix
@@ -249,20 +249,22 @@ def _run(
     from streamseg.infer.select import engine_for
     from streamseg.pipeline import run
     from streamseg.sink import open_sink
+    from streamseg.statistics import Statistics
 
     chosen = engine_for(settings.infer, source.info)
     if chosen.reason:
         print(chosen.reason)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
     raise_again()
-    sink = open_sink(out, source.info, settings.composite.kind, settings.output, resume)
+    statistics = Statistics()
+    sink = open_sink(out, source.info, settings.composite.kind, settings.output, resume, statistics.live_text)
     try:
         with sink, RunProgress(total) as progress:
-            statistics = run(source, chosen.engine, sink, settings, frame_limit, progress.update)
+            run(source, chosen.engine, sink, settings, frame_limit, progress.update, statistics=statistics)
     except KeyboardInterrupt:
-        print(f"stopped by Ctrl-C; {sink.written}", file=sys.stderr)
+        print(f"stopped by Ctrl-C; {sink.summary}", file=sys.stderr)
         raise
-    print(sink.written)
+    print(sink.summary)
     return statistics
 
 

@@ -16,17 +16,17 @@ from streamseg.cli.options import (
     ConfigFile,
     EngineName,
     InputSize,
+    KeyframeInterval,
     Model,
     Precision,
     Smooth,
-    Stride,
     settings_of,
 )
 from streamseg.interrupt import raise_again
 from streamseg.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from streamseg.bench.benchmark import Ratio, Work
+    from streamseg.bench.benchmark import Speedup, Workload
     from streamseg.infer.engines.base import Engine
 
 TURN_FRAMES = 3
@@ -54,27 +54,27 @@ def bench(
     precision: Precision = None,
     input_size: InputSize = None,
     batch_size: BatchSize = None,
-    stride: Stride = None,
+    stride: KeyframeInterval = None,
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:
-    """Measures the whole line: frames a second, latency, where the time goes, memory; or two ways in turns."""
+    """Measures the whole pipeline: frames a second, latency, where the time goes, memory; or two ways in turns."""
     with errors_reported():
         from rich.console import Console
 
-        from streamseg.bench.benchmark import Work, measure
+        from streamseg.bench.benchmark import Workload, measure
         from streamseg.bench.report import draw, show, show_ratio, write_json
         from streamseg.model.precision import chosen_model
 
-        work, console = Work(clip, _with_background(settings_of(context)), frames, encode, live), Console()
+        workload, console = Workload(clip, _with_background(settings_of(context)), frames, encode, live), Console()
         compared = [_with_background(load_settings(path)) for path in compare or ()]
-        work, opened = _with_engine(work)
-        network = f"{chosen_model(work.settings.infer)} on {opened.name}, {opened.device}"
+        workload, opened = _with_engine(workload)
+        network = f"{chosen_model(workload.settings.infer)} on {opened.name}, {opened.device}"
         print(network)
         raise_again()
-        measured = measure(work, opened)
-        show(measured, console)
-        fewer, ratio, what = replace(work, frames=max(10, frames // TURN_FRAMES)), None, ""
+        result = measure(workload, opened)
+        show(result, console)
+        fewer, ratio, what = replace(workload, frames=max(10, frames // TURN_FRAMES)), None, ""
         if compare:
             ratio, what = _against(fewer, compared, turns), f"{compare[0]} against {compare[1]}"
         elif baseline:
@@ -86,12 +86,12 @@ def bench(
             "network": network,
             "encode": encode,
             "live": live,
-            "settings": work.settings.model_dump(),
+            "settings": workload.settings.model_dump(),
         }
-        write_json(json, measured, ratio, **about, compared=what)
+        write_json(json, result, ratio, **about, compared=what)
         print(f"all figures: {json}")
         if png:
-            draw(png, measured)
+            draw(png, result)
 
 
 def _with_background(settings: Settings) -> Settings:
@@ -100,27 +100,27 @@ def _with_background(settings: Settings) -> Settings:
     return settings.model_copy(update={"composite": composite})
 
 
-def _with_engine(work: Work) -> tuple[Work, Engine]:
+def _with_engine(workload: Workload) -> tuple[Workload, Engine]:
     """The work with its network by name, and the engine that runs it; says why that was chosen."""
     from streamseg.infer.select import engine_for
 
-    with work.open() as source:
-        chosen = engine_for(work.settings.infer, source.info)
+    with workload.open() as source:
+        chosen = engine_for(workload.settings.infer, source.info)
     if chosen.reason:
         print(chosen.reason)
-    return replace(work, settings=work.settings.model_copy(update={"infer": chosen.settings})), chosen.engine
+    return replace(workload, settings=workload.settings.model_copy(update={"infer": chosen.settings})), chosen.engine
 
 
-def _against(work: Work, pair: list[Settings], turns: int) -> Ratio:
+def _against(workload: Workload, pair: list[Settings], turns: int) -> Speedup:
     from streamseg.bench.benchmark import in_turns, line_fps
 
-    first, second = (partial(line_fps, *_with_engine(replace(work, settings=settings))) for settings in pair)
+    first, second = (partial(line_fps, *_with_engine(replace(workload, settings=settings))) for settings in pair)
     return in_turns(first, second, turns)
 
 
-def _against_seed(work: Work, engine: Engine, turns: int) -> Ratio:
+def _against_seed(workload: Workload, engine: Engine, turns: int) -> Speedup:
     from streamseg.bench.baseline import SEEDS_MODEL, seeds_fps
     from streamseg.bench.benchmark import in_turns, line_fps
     from streamseg.model.weights import load_weights
 
-    return in_turns(partial(line_fps, work, engine), partial(seeds_fps, work, load_weights(SEEDS_MODEL)), turns)
+    return in_turns(partial(line_fps, workload, engine), partial(seeds_fps, workload, load_weights(SEEDS_MODEL)), turns)

@@ -19,7 +19,7 @@ from streamseg.errors import InputError
 from streamseg.frames import Frame
 from streamseg.image import Pixels, colours
 from streamseg.settings import CompositeSettings
-from streamseg.yuv import Planes
+from streamseg.yuv import YuvImage
 
 Fit = Literal["cover", "contain"]
 
@@ -37,11 +37,11 @@ PLANE_SHARES = (1, 0.5, 0.5)
 class Background(Protocol):
     """Gives the picture behind a frame."""
 
-    def behind(self, frame: Frame) -> Pixels:
+    def frame_at(self, frame: Frame) -> Pixels:
         """RGB `(H, W, 3)` of the frame's own size; must not be written to."""
         ...
 
-    def planes_behind(self, frame: Frame) -> Planes:
+    def yuv_at(self, frame: Frame) -> YuvImage:
         """The same in planes."""
         ...
 
@@ -50,32 +50,32 @@ class Background(Protocol):
         ...
 
 
-class Still:
+class ImageBackground:
     """One picture, fitted once for every frame size."""
 
     def __init__(self, pixels: Pixels, fit: Fit) -> None:
         self._pixels, self._fit = _over_black(pixels), fit
         self._fitted: Pixels | None = None
-        self._planes: Planes | None = None
+        self._planes: YuvImage | None = None
 
-    def behind(self, frame: Frame) -> Pixels:
+    def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
-        height, width = frame.picture.shape[:2]
+        height, width = frame.image.shape[:2]
         if self._fitted is None or self._fitted.shape[:2] != (height, width):
             self._fitted, self._planes = fit_to(self._pixels, height, width, self._fit), None
         return self._fitted
 
-    def planes_behind(self, frame: Frame) -> Planes:
+    def yuv_at(self, frame: Frame) -> YuvImage:
         """See `Background`."""
-        fitted = self.behind(frame)
-        self._planes = self._planes or Planes.of(fitted)
+        fitted = self.frame_at(frame)
+        self._planes = self._planes or YuvImage.of(fitted)
         return self._planes
 
     def close(self) -> None:
         """See `Background`."""
 
 
-class Moving:
+class VideoBackground:
     """A video or an animation that plays at its own pace and starts over at its end."""
 
     def __init__(self, path: Path, fit: Fit) -> None:
@@ -85,25 +85,25 @@ class Moving:
         self._shown = next(self._frames)
         self._next = self._shown
         self._origin: Fraction | None = None  # The video's time when the frames' time is 0.
-        self._fitted = Still(self._shown.pixels, fit)
+        self._fitted = ImageBackground(self._shown.pixels, fit)
 
-    def behind(self, frame: Frame) -> Pixels:
+    def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
-        return self._at(frame).behind(frame)
+        return self._at(frame).frame_at(frame)
 
-    def planes_behind(self, frame: Frame) -> Planes:
+    def yuv_at(self, frame: Frame) -> YuvImage:
         """See `Background`."""
-        return self._at(frame).planes_behind(frame)
+        return self._at(frame).yuv_at(frame)
 
-    def _at(self, frame: Frame) -> Still:
+    def _at(self, frame: Frame) -> ImageBackground:
         shown = self._shown
         if self._origin is None:  # It starts with the first frame, whatever the clock of the frames says then.
-            self._origin = shown.time - frame.time
-        while self._next.time - self._origin <= frame.time:
+            self._origin = shown.pts - frame.pts
+        while self._next.pts - self._origin <= frame.pts:
             self._shown = self._next
-            self._next = next(self._frames, None) or self._restart(self._shown.time - self._origin)
+            self._next = next(self._frames, None) or self._restart(self._shown.pts - self._origin)
         if self._shown is not shown:
-            self._fitted = Still(self._shown.pixels, self._fit)
+            self._fitted = ImageBackground(self._shown.pixels, self._fit)
         return self._fitted
 
     def close(self) -> None:
@@ -116,25 +116,25 @@ class Moving:
         self._source = open_source(str(self._path))
         self._frames = iter(self._source)
         first = next(self._frames)
-        self._origin = first.time - (last_seconds + (self._shown.duration or 1 / self._source.info.rate))
+        self._origin = first.pts - (last_seconds + (self._shown.duration or 1 / self._source.info.rate))
         return first
 
 
-class Blurred:
+class BlurBackground:
     """The frame itself, out of focus."""
 
     def __init__(self) -> None:
-        self._planes: Planes | None = None
+        self._planes: YuvImage | None = None
 
-    def behind(self, frame: Frame) -> Pixels:
+    def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
         return blurred(colours(frame.pixels))
 
-    def planes_behind(self, frame: Frame) -> Planes:
+    def yuv_at(self, frame: Frame) -> YuvImage:
         """See `Background`."""
-        source = frame.picture if isinstance(frame.picture, Planes) else Planes.of(frame.picture)
+        source = frame.image if isinstance(frame.image, YuvImage) else YuvImage.of(frame.image)
         if self._planes is None or (self._planes.shape, self._planes.matrix) != (source.shape, source.matrix):
-            self._planes = Planes.empty(source.shape, source.matrix)
+            self._planes = YuvImage.empty(source.shape, source.matrix)
         height, width, deviation_px = blur_scale(*source.shape[:2])
         small = source.smaller(width, height)
         for target, values, share in zip(self._planes.values, small.values, PLANE_SHARES, strict=True):
@@ -154,15 +154,15 @@ def open_background(bg: str, fit: Fit) -> Background:
     """
     path = Path(bg)
     if bg == BLUR:
-        return Blurred()
+        return BlurBackground()
     check_seekable(path)
     if path.is_dir():
         raise InputError(f"background {bg!r} is a folder; give a picture, a video, a colour, or {BLUR}")
     if path.suffix.lower() in IMAGE_SUFFIXES and not animation_format(path):
-        return Still(read_image(path), fit)
+        return ImageBackground(read_image(path), fit)
     if path.exists():
-        return Moving(path, fit)
-    return Still(_colour(bg), "cover")
+        return VideoBackground(path, fit)
+    return ImageBackground(_colour(bg), "cover")
 
 
 @contextmanager

@@ -38,8 +38,8 @@ def foreground_colour(rgb: Pixels, matte: Pixels) -> Pixels:
     front, back = _spread(rgb, matte)
     filled = cv2.copyTo(front, cv2.inRange(matte, 0, 0), rgb.copy()).astype(np.uint8, copy=False)
     soft = _soft(matte)
-    seen, shares, fronts, backs = (np.take(_flat(pixels), soft, axis=0) for pixels in (rgb, matte, front, back))
-    _flat(filled)[soft] = _fused(seen, shares, fronts, backs)
+    seen, weights, fronts, backs = (np.take(_flat(pixels), soft, axis=0) for pixels in (rgb, matte, front, back))
+    _flat(filled)[soft] = _fused(seen, weights, fronts, backs)
     return filled
 
 
@@ -61,15 +61,15 @@ def _spread(rgb: Pixels, matte: Pixels) -> tuple[Pixels, Pixels]:
     size, small_size = matte.shape[::-1], tuple(max(1, side // REDUCTION) for side in matte.shape[::-1])
     small = cv2.resize(rgb, small_size, interpolation=cv2.INTER_AREA).astype(np.float32)
     alpha = cv2.resize(matte, small_size, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
-    front, back = (_local_mean(small, share**PURITY) for share in (alpha, 1 - alpha))
+    front, back = (_local_mean(small, weight**PURITY) for weight in (alpha, 1 - alpha))
     return _enlarged(front, size), _enlarged(back, size)
 
 
 def _fused(seen: Pixels, matte: Pixels, front: Pixels, back: Pixels) -> Pixels:
     """Colours `(N, 3)` of soft pixels: the local mean, moved by what it leaves unexplained."""
-    share = matte[:, None].astype(np.float32) / 255
-    unexplained = seen - share * front - (1 - share) * back
-    return np.clip(np.rint(front + share * unexplained), 0, 255).astype(np.uint8)
+    weight = matte[:, None].astype(np.float32) / 255
+    unexplained = seen - weight * front - (1 - weight) * back
+    return np.clip(np.rint(front + weight * unexplained), 0, 255).astype(np.uint8)
 
 
 def _local_mean(colours: Floats, weights: Floats) -> Floats:

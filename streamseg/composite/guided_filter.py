@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamseg.image import Pixels, colours
-from streamseg.workspace import scratch
-from streamseg.yuv import BLACK, WHITE, Planes
+from streamseg.workspace import workspace
+from streamseg.yuv import BLACK, WHITE, YuvImage
 
 Alpha = npt.NDArray[np.float32]
 
@@ -16,7 +16,7 @@ GUIDE_EPSILON = 1e-2
 """Variance of the guide, in [0, 1] squared, below which it is taken as flat."""
 
 
-def refine(picture: Pixels | Planes, alpha: Alpha, out: Pixels | None = None) -> Pixels:
+def refine(picture: Pixels | YuvImage, alpha: Alpha, out: Pixels | None = None) -> Pixels:
     """Enlarges a matte `(h, w)` in [0, 1] to the frame's, `(H, W)` in levels of 255, its edges along the frame's own.
 
     A local linear model of alpha over the frame's luma is fitted at the matte's size and applied at the frame's.
@@ -37,23 +37,23 @@ def refine(picture: Pixels | Planes, alpha: Alpha, out: Pixels | None = None) ->
     # What black stands for is taken off at the matte's size, not from every pixel of the frame.
     small_offset = alpha - small_slope * (small_guide + np.float32(black / (white - black)))
     slope, offset = (
-        cv2.resize(small, size, scratch(purpose, guide.shape, np.float32), interpolation=cv2.INTER_CUBIC)
+        cv2.resize(small, size, workspace(purpose, guide.shape, np.float32), interpolation=cv2.INTER_CUBIC)
         for purpose, small in (("slope", small_slope * (255 / (white - black))), ("offset", small_offset * 255))
     )
     cv2.multiply(slope, guide, slope, dtype=cv2.CV_32F)
     return cv2.add(slope, offset, out, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
 
 
-def guide_of(picture: Pixels | Planes) -> tuple[Pixels, int, int]:
+def guide_of(picture: Pixels | YuvImage) -> tuple[Pixels, int, int]:
     """The frame's luma `(H, W)`, and its levels of black and white."""
-    if isinstance(picture, Planes):
+    if isinstance(picture, YuvImage):
         return picture.values[0], BLACK, WHITE
     return cv2.cvtColor(colours(picture), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False), 0, 255
 
 
-def _reduced(picture: Pixels | Planes, guide: Pixels, size: tuple[int, ...]) -> Pixels:
+def _reduced(picture: Pixels | YuvImage, guide: Pixels, size: tuple[int, ...]) -> Pixels:
     """The guide averaged to width and height."""
-    if isinstance(picture, Planes):
+    if isinstance(picture, YuvImage):
         return picture.reduced_luma(*size)
     return cv2.resize(guide, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 

@@ -15,8 +15,8 @@ from streamseg.composite.guided_filter import Alpha, refine
 from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels, colours
 from streamseg.settings import CompositeSettings
-from streamseg.workspace import scratch
-from streamseg.yuv import Planes
+from streamseg.workspace import workspace
+from streamseg.yuv import YuvImage
 
 
 def composite(batches: Iterable[Batch], settings: CompositeSettings) -> Iterator[Frame]:
@@ -32,29 +32,29 @@ def composite(batches: Iterable[Batch], settings: CompositeSettings) -> Iterator
     with chosen_background(settings) as background:
         for batch in batches:
             for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
-                yield replace(frame, picture=finish(frame, alpha[0].numpy(), background, settings.matte_only))
+                yield replace(frame, image=finish(frame, alpha[0].numpy(), background, settings.matte_only))
 
 
-def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> Pixels | Planes:
+def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> Pixels | YuvImage:
     """One finished picture from a frame and its matte `(h, w)` in [0, 1] at any size; see `apply_matte`."""
     kept = matte_only or not background
-    matte = refine(frame.picture, alpha, None if kept else scratch("matte", frame.picture.shape[:2], np.uint8))
+    matte = refine(frame.image, alpha, None if kept else workspace("matte", frame.image.shape[:2], np.uint8))
     return apply_matte(frame, matte, background, matte_only)
 
 
-def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matte_only: bool) -> Pixels | Planes:
+def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matte_only: bool) -> Pixels | YuvImage:
     """One finished picture from a frame and its matte `(H, W)` in levels of 255; the frame's own alpha holds too.
 
     A frame in planes stays in planes before a background.
     """
-    if background and not matte_only and isinstance(frame.picture, Planes):
-        return blend_planes(frame.picture, background.planes_behind(frame), matte)
-    if frame.picture.shape[2] == 4:
+    if background and not matte_only and isinstance(frame.image, YuvImage):
+        return blend_planes(frame.image, background.yuv_at(frame), matte)
+    if frame.image.shape[2] == 4:
         matte = cv2.multiply(matte, frame.pixels[..., 3], scale=1 / 255).astype(np.uint8, copy=False)
     if matte_only:
         return matte
     if background:
-        return blend(colours(frame.pixels), background.behind(frame), matte)
+        return blend(colours(frame.pixels), background.frame_at(frame), matte)
     return _with_alpha(foreground_colour(colours(frame.pixels), matte), matte)
 
 

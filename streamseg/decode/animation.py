@@ -23,7 +23,7 @@ from PIL import Image
 from streamseg.decode.base import ClosingSource, check_size
 from streamseg.decode.images import as_seen, count_pictures, open_picture, pixels_of
 from streamseg.decode.pixels import has_alpha, matrix_of
-from streamseg.decode.time_range import WHOLE, Stretch
+from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
@@ -41,12 +41,12 @@ START = Fraction(0)
 class Animation(ClosingSource):
     """An animated WebP, PNG or AVIF."""
 
-    def __init__(self, path: Path, stretch: Stretch = WHOLE) -> None:
+    def __init__(self, path: Path, time_range: TimeRange = WHOLE) -> None:
         """Reads the first picture, and how long each is shown.
 
         Args:
             path: the file.
-            stretch: the part that is wanted; the frames' times count from its first picture.
+            time_range: the part that is wanted; the frames' times count from its first picture.
 
         Raises:
             InputError: it cannot be read, or holds no picture in that stretch.
@@ -56,20 +56,20 @@ class Animation(ClosingSource):
             format_name, count = str(picture.format), count_pictures(picture)
             stated = islice(DURATIONS[format_name](path), count)
             self._durations = [each if each > TOO_SHORT else SHOWN_INSTEAD for each in stated]
-        self._cut_off = count - len(self._durations) if stretch.end is None else 0
+        self._cut_off = count - len(self._durations) if time_range.end is None else 0
         *self._times, end = accumulate(self._durations, initial=START)
-        self._wanted = [number for number, moment in enumerate(self._times) if stretch.holds(moment)]
+        self._wanted = [number for number, moment in enumerate(self._times) if time_range.holds(moment)]
         if not self._wanted:
             raise InputError(f"{path} has no picture at that time: it lasts {float(end):g} s")
         self._frames = self._read(PICTURES[format_name])
         first = next(self._frames, None)
         if first is None:
-            raise InputError(self.damage or f"{path} holds no picture")
-        check_size(first.picture.shape, str(path))
+            raise InputError(self.decode_error or f"{path} holds no picture")
+        check_size(first.image.shape, str(path))
         self._first = first
         self.info = VideoInfo(
-            width_px=first.picture.shape[1],
-            height_px=first.picture.shape[0],
+            width_px=first.image.shape[1],
+            height_px=first.image.shape[0],
             rate=1 / median_low(self._durations),
             time_base=_clock(self._durations),
             frame_count=len(self._wanted),
@@ -94,10 +94,12 @@ class Animation(ClosingSource):
                         yield Frame(index, time_shown, pixels, time.monotonic(), duration=self._durations[number])
                         index += 1
         except InputError as error:
-            self.damage = str(error)
+            self.decode_error = str(error)
         missing = len(self._wanted) - index + self._cut_off
         if missing:
-            self.damage = f"{self._path} is cut short or damaged: the last {missing} of its pictures cannot be read"
+            self.decode_error = (
+                f"{self._path} is cut short or damaged: the last {missing} of its pictures cannot be read"
+            )
 
 
 def _clock(durations: list[Fraction]) -> Fraction:

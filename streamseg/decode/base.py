@@ -21,11 +21,11 @@ class Source(Protocol):
 
     Attributes:
         info: what is known before the first frame is used.
-        damage: after the last frame, one line on what could not be decoded, or None.
+        decode_error: after the last frame, one line on what could not be decoded, or None.
     """
 
     info: VideoInfo
-    damage: str | None
+    decode_error: str | None
 
     def __iter__(self) -> Iterator[Frame]:
         """Yields every frame once."""
@@ -49,7 +49,7 @@ class Source(Protocol):
 class ClosingSource:
     """A source that closes itself at the end of `with`."""
 
-    damage: str | None = None
+    decode_error: str | None = None
 
     def __enter__(self) -> Self:
         return self

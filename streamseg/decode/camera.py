@@ -72,10 +72,10 @@ class Paced(ClosingSource):
         started: float | None = None
         for frame in self._source:
             if started is None:
-                started = self._clock() - float(frame.time)
-            self._sleep(max(0.0, started + float(frame.time) - self._clock()))
+                started = self._clock() - float(frame.pts)
+            self._sleep(max(0.0, started + float(frame.pts) - self._clock()))
             yield replace(frame, captured_seconds=self._clock())
-        self.damage = self._source.damage
+        self.decode_error = self._source.decode_error
 
     def close(self) -> None:
         """Closes the source that is held back."""

@@ -26,7 +26,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from streamseg.decode.base import ClosingSource, check_size, size_text
 from streamseg.decode.profiles import in_srgb
-from streamseg.decode.time_range import WHOLE, Stretch
+from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
@@ -77,18 +77,18 @@ class ImageFiles(ClosingSource):
     A picture of a folder that cannot be read costs itself: the one before it is shown on in its place.
     """
 
-    def __init__(self, path: Path, stretch: Stretch = WHOLE) -> None:
+    def __init__(self, path: Path, time_range: TimeRange = WHOLE) -> None:
         """Reads the first picture.
 
         Args:
             path: a picture or a folder of pictures.
-            stretch: the part of the clip that is wanted; the frames' times count from its start.
+            time_range: the part of the clip that is wanted; the frames' times count from its start.
 
         Raises:
             InputError: no picture can be read, or there is none in that stretch.
         """
         paths = images_in(path) if path.is_dir() else [path]
-        self._paths = [each for index, each in enumerate(paths) if stretch.holds(index / FOLDER_RATE)]
+        self._paths = [each for index, each in enumerate(paths) if time_range.holds(index / FOLDER_RATE)]
         if not self._paths:
             raise InputError(f"{path} has no picture at that time: it lasts {float(len(paths) / FOLDER_RATE):g} s")
         self._problems: list[InputError] = []
@@ -96,22 +96,22 @@ class ImageFiles(ClosingSource):
         first = next(self._frames, None)
         if first is None:
             raise self._problems[0]
-        check_size(first.picture.shape, str(self._paths[first.index]))
+        check_size(first.image.shape, str(self._paths[first.index]))
         self._first = first
-        height, width = first.picture.shape[:2]
+        height, width = first.image.shape[:2]
         self.info = VideoInfo(width, height, FOLDER_RATE, 1 / FOLDER_RATE, len(self._paths))
 
     def __iter__(self) -> Iterator[Frame]:
         yield self._first
         for frame in self._frames:
-            if frame.picture.shape[:2] != self._first.picture.shape[:2]:
-                first = f"{self._paths[self._first.index].name} is {size_text(self._first.picture.shape)}"
-                here = f"{self._paths[frame.index]} is {size_text(frame.picture.shape)}"
+            if frame.image.shape[:2] != self._first.image.shape[:2]:
+                first = f"{self._paths[self._first.index].name} is {size_text(self._first.image.shape)}"
+                here = f"{self._paths[frame.index]} is {size_text(frame.image.shape)}"
                 raise InputError(f"{here} but {first}; all must be alike")
             yield frame
         if self._problems:
             count = f"{len(self._problems)} of {len(self._paths)} pictures are missing"
-            self.damage = f"{count}, of which the first: {self._problems[0]}"
+            self.decode_error = f"{count}, of which the first: {self._problems[0]}"
 
     def _readable(self) -> Iterator[Frame]:
         for index, path in enumerate(self._paths):

@@ -1,4 +1,4 @@
-"""Decoded frames to the pixels that the line works on: upright, of one size, RGB or RGBA."""
+"""Decoded frames to the pixels that the pipeline works on: upright, of one size, RGB or RGBA."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from streamseg.decode.orientation import Orientation
 from streamseg.image import Pixels
 from streamseg.media.stacked import unstack
-from streamseg.yuv import LAYOUT, Planes, to_rgb
+from streamseg.yuv import LAYOUT, YuvImage, to_rgb
 
 MATRICES = {
     1: Colorspace.ITU709,
@@ -63,7 +63,7 @@ class ToPixels:
         self._stacked = stacked
         self._is_first = True
 
-    def __call__(self, frame: av.VideoFrame, pixel_aspect: Fraction = SQUARE) -> Pixels | Planes:
+    def __call__(self, frame: av.VideoFrame, pixel_aspect: Fraction = SQUARE) -> Pixels | YuvImage:
         """One frame, in its planes if they can stay; one of another shape than the first is set between bars.
 
         Args:
@@ -74,7 +74,7 @@ class ToPixels:
             frame = frame.reformat(format=LAYOUT)
         orientation = Orientation.of(frame)
         if self._can_stay(frame, orientation, pixel_aspect):
-            return Planes(frame, matrix_of(frame))
+            return YuvImage(frame, matrix_of(frame))
         pixels = to_rgb(frame, matrix_of(frame), "rgba" if has_alpha(frame) else "rgb24")
         if self._stacked:
             pixels = unstack(pixels)

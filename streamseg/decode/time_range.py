@@ -1,4 +1,4 @@
-"""The stretch of a video that is wanted."""
+"""The part of a video that is wanted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class TimeRange:
     """From `start` to just before `end`, in seconds into the video; None is its own end."""
 
     start: Fraction = Fraction(0)
@@ -26,17 +26,17 @@ class Stretch:
         Raises:
             InputError: it is not a time, or `end` does not come after `start`.
         """
-        stretch = cls(_seconds(start) if start else Fraction(0), _seconds(end) if end else None)
-        if stretch.end is not None and stretch.end <= stretch.start:
+        time_range = cls(_seconds(start) if start else Fraction(0), _seconds(end) if end else None)
+        if time_range.end is not None and time_range.end <= time_range.start:
             raise InputError(f"the end {end} does not come after the start {start or 0}")
-        return stretch
+        return time_range
 
     def holds(self, time: Fraction) -> bool:
         """Whether a picture at `time` is in it."""
         return self.start <= time and (self.end is None or time < self.end)
 
 
-WHOLE = Stretch()
+WHOLE = TimeRange()
 
 
 def _seconds(clock: str) -> Fraction:

@@ -24,7 +24,7 @@ from streamseg.decode.filters import Filters
 from streamseg.decode.hevc_alpha import Decode, WithAlphaLayer, has_alpha_layer
 from streamseg.decode.pixels import SQUARE, ToPixels
 from streamseg.decode.reading import beginning, from_group_before, is_broadcast, read
-from streamseg.decode.time_range import WHOLE, Stretch
+from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.decode.times import InPacketOrder, at_their_places, in_order
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
@@ -57,13 +57,13 @@ class VideoFile(ClosingSource):
     _begin: Fraction | None = None
     _missing_end: str | None = None
 
-    def __init__(self, url: str, format_name: str | None = None, stretch: Stretch = WHOLE) -> None:
+    def __init__(self, url: str, format_name: str | None = None, time_range: TimeRange = WHOLE) -> None:
         """Opens the file and decodes its first frame.
 
         Args:
             url: the file, or what FFmpeg's input device `format_name` takes.
             format_name: FFmpeg's name of an input format.
-            stretch: the part that is wanted; the frames' times count from its start.
+            time_range: the part that is wanted; the frames' times count from its start.
 
         Raises:
             InputError: it cannot be read, or holds no picture in that stretch.
@@ -74,16 +74,18 @@ class VideoFile(ClosingSource):
             self._open_stream()
             self._to_pixels = ToPixels(stacked=is_stacked(self._container.metadata))
             self._zero = self._beginning()
-            self._origin = self._zero + stretch.start if stretch.start or is_broadcast(self._container) else ZERO
-            self._end = None if stretch.end is None else self._zero + stretch.end
-            if stretch.start:
-                self._seek(self._origin)
+            self._start_time = (
+                self._zero + time_range.start if time_range.start or is_broadcast(self._container) else ZERO
+            )
+            self._end = None if time_range.end is None else self._zero + time_range.end
+            if time_range.start:
+                self._seek(self._start_time)
             self._start_over()
         except BaseException:
             self._container.close()
             raise
-        check_size(self._first.picture.shape, url)
-        self.info = self._describe(self._first.picture.shape, is_file=format_name is None)
+        check_size(self._first.image.shape, url)
+        self.info = self._describe(self._first.image.shape, is_file=format_name is None)
 
     def __iter__(self) -> Iterator[Frame]:
         yield self._first
@@ -101,7 +103,7 @@ class VideoFile(ClosingSource):
             InputError: there is none.
         """
         self._frames.close()
-        self._seek(time + self._origin)
+        self._seek(time + self._start_time)
         self._start_over()
 
     def _open_stream(self) -> None:
@@ -120,7 +122,7 @@ class VideoFile(ClosingSource):
 
     def _forget(self) -> None:
         """What was found damaged before does not count."""
-        self.damage, self._missing_end = None, None
+        self.decode_error, self._missing_end = None, None
         self._damage = Damage(self._time_base, self._rate, is_broadcast(self._container))
         self._aspects = [(ZERO, self._stated_aspect)]
         self._groups: deque[int] = deque(maxlen=RECENT_GROUPS)
@@ -151,10 +153,10 @@ class VideoFile(ClosingSource):
         self._frames = self._decode()
         first = next(self._frames, None)
         if first is None:
-            raise InputError(self.damage or f"{self._url} holds no video frame" + self._stretch())
+            raise InputError(self.decode_error or f"{self._url} holds no video frame" + self._time_range_text())
         self._first = first
 
-    def _stretch(self) -> str:
+    def _time_range_text(self) -> str:
         if self._begin is None and self._end is None:
             return ""
         begin = ZERO if self._begin is None else self._begin - self._zero
@@ -176,14 +178,14 @@ class VideoFile(ClosingSource):
                     return
                 if self._begin is not None and moment < self._begin:
                     continue
-                if moment < self._origin:  # A file that begins before 0.
-                    self._origin = moment
+                if moment < self._start_time:  # A file that begins before 0.
+                    self._start_time = moment
                 duration = picture.duration * (picture.time_base or self._time_base) or None
                 pixels = self._to_pixels(picture, self._aspect_at(moment))
-                yield Frame(index, moment - self._origin, pixels, time.monotonic(), duration=duration)
+                yield Frame(index, moment - self._start_time, pixels, time.monotonic(), duration=duration)
                 index += 1
         finally:
-            self.damage = self._told()
+            self.decode_error = self._told()
 
     def _pictures(self) -> Iterator[av.VideoFrame]:
         """Every picture in its order, filtered."""
@@ -241,7 +243,7 @@ class VideoFile(ClosingSource):
                     end = max(end, (packet.pts + (packet.duration or 0)) * self._time_base)
                 yield packet
         except av.FFmpegError as error:
-            stopped = f"it cannot be read after {float(end - self._origin):.2f} s: {_reason(error)}"
+            stopped = f"it cannot be read after {float(end - self._start_time):.2f} s: {_reason(error)}"
         self._missing_end = self._cut_short(count, end) or stopped
 
     def _wanted_packets(self) -> Iterator[Packet[Any]]:
@@ -269,7 +271,7 @@ class VideoFile(ClosingSource):
 
     def _told(self) -> str | None:
         """One line on what is missing, or None."""
-        found = filter(None, (self._missing_end, self._damage.told(self._origin, self._begin, self._end)))
+        found = filter(None, (self._missing_end, self._damage.told(self._start_time, self._begin, self._end)))
         told = "; ".join(found)
         return f"{self._url} is damaged: {told}" if told else None
 
@@ -297,7 +299,7 @@ class VideoFile(ClosingSource):
             frame_count=self._count(),
             path=Path(self._url) if is_file else None,
             pixel_aspect=self._to_pixels.shape.pixel_aspect,
-            origin=self._origin,
+            start_time=self._start_time,
             end=self._end,
         )
 
@@ -306,8 +308,8 @@ class VideoFile(ClosingSource):
         if not self._stream.frames or (self._begin is None and self._end is None):
             return self._stream.frames or None
         length = Fraction(self._container.duration or 0, av.time_base)
-        stretch = (length if self._end is None else min(length, self._end)) - (self._begin or ZERO)
-        return max(1, min(self._stream.frames, round(stretch * self._rate)))
+        time_range = (length if self._end is None else min(length, self._end)) - (self._begin or ZERO)
+        return max(1, min(self._stream.frames, round(time_range * self._rate)))
 
     def _note_aspect(self, packet: Packet[Any] | None) -> None:
         """Remembers from which group of pictures on pixels have another shape than the container states.

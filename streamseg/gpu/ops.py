@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from streamseg.composite.background import PLANE_SHARES, blur_scale
 from streamseg.composite.guided_filter import GUIDE_EPSILON
-from streamseg.infer.letterbox import Inset
-from streamseg.yuv import BLACK, NO_COLOUR, RGB_OF_BT709, WHITE
+from streamseg.infer.letterbox import Letterbox
+from streamseg.yuv import BLACK, NEUTRAL_CHROMA, RGB_OF_BT709, WHITE
 
 
 def images(planes: Tensor) -> Tensor:
@@ -40,14 +40,14 @@ def _shares(length: int, shorter: int, device: torch.device) -> Tensor:
 
 def rgb_of(luma: Tensor, blue: Tensor, red: Tensor) -> Tensor:
     """Planes of one size `(N, 1, h, w)` in limited range -> RGB `(N, 3, h, w)` in levels of 255."""
-    luma, blue, red = luma - BLACK, blue - NO_COLOUR, red - NO_COLOUR
+    luma, blue, red = luma - BLACK, blue - NEUTRAL_CHROMA, red - NEUTRAL_CHROMA
     channels = [y * luma + b * blue + r * red for y, b, r in RGB_OF_BT709.T.tolist()]
     return torch.cat(channels, 1).clamp_(0, 255)
 
 
-def bordered(rgb: Tensor, inset: Inset) -> Tensor:
-    """What `Inset.fill` does: the frame's edges are repeated around it up to the network's size."""
-    return F.pad(rgb, (inset.left, inset.right, inset.top, inset.bottom), mode="replicate")
+def bordered(rgb: Tensor, letterbox: Letterbox) -> Tensor:
+    """What `Letterbox.fill` does: the frame's edges are repeated around it up to the network's size."""
+    return F.pad(rgb, (letterbox.left, letterbox.right, letterbox.top, letterbox.bottom), mode="replicate")
 
 
 def matte(luma: Tensor, alpha: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def _size(image: Tensor) -> tuple[int, int]:
 
 
 def _out_of_focus(planes: Sequence[Tensor]) -> list[Tensor]:
-    """What `Blurred.planes_behind` makes of pictures' planes, each `(N, 1, H, W)`."""
+    """What `BlurBackground.yuv_at` makes of pictures' planes, each `(N, 1, H, W)`."""
     height, width, deviation_px = blur_scale(*_size(planes[0]))
     sizes = [(ceil(height * share), ceil(width * share)) for share in PLANE_SHARES]
     deviations_px = [deviation_px * share for share in PLANE_SHARES]

@@ -51,7 +51,7 @@ Buffer = tuple[tuple[int, ...], torch.dtype]
 """Shape and type of what is kept."""
 
 
-class Lanes:
+class CudaStreams:
     """Upload, computation and download on streams of their own, so that a GPU does all three at a time."""
 
     def __init__(self, device: torch.device) -> None:
@@ -72,7 +72,7 @@ class Lanes:
             yield
             done.record(stream)
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Waits until the device has done all that it was given."""
         self._streams.synchronize()
 
@@ -82,20 +82,20 @@ class Lanes:
         return torch.empty(shape, dtype=dtype, pin_memory=self.device.type == "cuda")
 
 
-class Slot:
+class StagingBuffers:
     """What one item needs on its way to a device and back, kept for the items after it.
 
     Attributes:
         given: on the host, to be filled before `run`; the last result must have been taken.
     """
 
-    def __init__(self, lanes: Lanes, given: Sequence[Buffer], result: Buffer) -> None:
-        self._lanes = lanes
-        self.given = [lanes.host_buffer(buffer) for buffer in given]
-        self._placed = [tensor.to(lanes.device, copy=True) for tensor in self.given]
-        self._result = lanes.host_buffer(result)
-        self._computed = self._result.to(lanes.device, copy=True)
-        self._uploaded, self._ready, self._done = (lanes.event() for _ in range(3))
+    def __init__(self, streams: CudaStreams, given: Sequence[Buffer], result: Buffer) -> None:
+        self._streams = streams
+        self.inputs = [streams.host_buffer(buffer) for buffer in given]
+        self._placed = [tensor.to(streams.device, copy=True) for tensor in self.inputs]
+        self._result = streams.host_buffer(result)
+        self._computed = self._result.to(streams.device, copy=True)
+        self._uploaded, self._ready, self._done = (streams.event() for _ in range(3))
 
     def run(self, work: Callable[..., Tensor], changed: int | None = None) -> None:
         """Queues upload, computation and download; returns at once.
@@ -104,13 +104,13 @@ class Slot:
             work: from what was given, on the device, to the result.
             changed: how many of `given`, counted from the first, are other than at the last run; all if not said.
         """
-        lanes = self._lanes
-        with lanes.on(lanes.upload, after=None, done=self._uploaded):
-            for placed, given in zip(self._placed[:changed], self.given[:changed], strict=True):
+        streams = self._streams
+        with streams.on(streams.upload, after=None, done=self._uploaded):
+            for placed, given in zip(self._placed[:changed], self.inputs[:changed], strict=True):
                 placed.copy_(given, non_blocking=True)
-        with lanes.on(lanes.compute, after=self._uploaded, done=self._ready):
+        with streams.on(streams.compute, after=self._uploaded, done=self._ready):
             self._computed.copy_(work(*self._placed))
-        with lanes.on(lanes.download, after=self._ready, done=self._done):
+        with streams.on(streams.download, after=self._ready, done=self._done):
             self._result.copy_(self._computed, non_blocking=True)
 
     def result(self) -> Tensor:
@@ -135,15 +135,15 @@ def in_order(items: Iterable[Given], submit: Callable[[Given], Callable[[], Resu
     yield from (result() for result in waiting)
 
 
-def captured(lanes: Lanes, network: Network, example: Tensor) -> Network:
+def captured(streams: CudaStreams, network: Network, example: Tensor) -> Network:
     """The same network for inputs like `example`, as one CUDA graph: queued at once, not kernel by kernel.
 
     Its result is overwritten by the next call. On a CPU it is the network as it is. Waits for the device.
     """
-    lanes.settle()
-    with lanes.on(lanes.compute, after=None, done=lanes.event()):
+    streams.synchronize()
+    with streams.on(streams.compute, after=None, done=streams.event()):
         graph = _graph(network, example)
-    lanes.settle()
+    streams.synchronize()
     return graph
 
 

@@ -12,8 +12,8 @@ from streamseg.image import Pixels
 
 if TYPE_CHECKING:
     pass
-from streamseg.infer.engines.base import Engine, long_side, matte_of, mattes_of
-from streamseg.infer.letterbox import Inset, black_pictures, inset_of, small_pictures
+from streamseg.infer.engines.base import Engine, long_side, predict, predict_one
+from streamseg.infer.letterbox import Letterbox, black_pictures, letterbox_of, small_pictures
 
 
 def infer(frames: Iterable[Frame], engine: Engine, input_size: int, batch_size: int = 1) -> Iterator[Batch]:
@@ -22,20 +22,20 @@ def infer(frames: Iterable[Frame], engine: Engine, input_size: int, batch_size: 
     Args:
         frames: pictures of one size.
         engine: what `open_engine` returned.
-        input_size: long side of the network's input in pixels; see `Inset.of`.
+        input_size: long side of the network's input in pixels; see `Letterbox.of`.
         batch_size: frames in one call of the engine.
     """
     input_size = long_side(engine, input_size)
-    waiting: deque[tuple[tuple[Frame, ...], Inset]] = deque()
+    waiting: deque[tuple[tuple[Frame, ...], Letterbox]] = deque()
 
     def batches() -> Iterator[Pixels]:
         for taken in in_batches(frames, batch_size):
-            waiting.append((taken, inset_of(taken[0], input_size)))
-            yield small_pictures([frame.picture for frame in taken], waiting[-1][1])
+            waiting.append((taken, letterbox_of(taken[0], input_size)))
+            yield small_pictures([frame.image for frame in taken], waiting[-1][1])
 
-    for alpha in mattes_of(engine, batches()):
-        taken, inset = waiting.popleft()
-        yield Batch(taken, inset.crop(alpha))
+    for alpha in predict(engine, batches()):
+        taken, letterbox = waiting.popleft()
+        yield Batch(taken, letterbox.crop(alpha))
 
 
 def in_batches(frames: Iterable[Frame], batch_size: int) -> Iterator[tuple[Frame, ...]]:
@@ -46,4 +46,4 @@ def in_batches(frames: Iterable[Frame], batch_size: int) -> Iterator[tuple[Frame
 
 def warm_up(engine: Engine, info: VideoInfo, input_size: int) -> None:
     """Runs `engine` once on a black frame, so that a live source need not wait while it compiles."""
-    matte_of(engine, black_pictures(info, long_side(engine, input_size)))
+    predict_one(engine, black_pictures(info, long_side(engine, input_size)))

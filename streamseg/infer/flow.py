@@ -34,7 +34,7 @@ class Key:
     captured_seconds: float
 
 
-class Carrier:
+class FlowWarper:
     """Brings mattes from one picture to another of the same scene.
 
     Source: Kroeger, Timofte, Dai and Van Gool, "Fast Optical Flow using Dense Inverse Search", ECCV 2016, as in OpenCV.
@@ -45,7 +45,7 @@ class Carrier:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._places = self._came_from = np.empty((0, 0, 2), np.float32)
 
-    def carry(self, key: Key, grey: Pixels) -> Tensor:
+    def warp(self, key: Key, grey: Pixels) -> Tensor:
         """The matte of `key`, `(1, h, w)`, where its picture has moved to in `grey`."""
         height, width = grey.shape
         now, before = _searchable(grey), _searchable(key.grey)

@@ -15,7 +15,7 @@ from torch import Tensor
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels, colours
 from streamseg.model.u2net import STRIDE_PX
-from streamseg.yuv import Planes
+from streamseg.yuv import YuvImage
 
 if TYPE_CHECKING:
     pass
@@ -33,7 +33,7 @@ TALL_GROWTH = Fraction(13, 10)
 
 
 @dataclass(frozen=True, slots=True)
-class Inset:
+class Letterbox:
     """Where a frame lies in the network's input; its repeated edges fill the rest. All in pixels."""
 
     top: int
@@ -44,7 +44,7 @@ class Inset:
     input_width: int
 
     @classmethod
-    def of(cls, height: int, width: int, input_size: int) -> Inset:
+    def of(cls, height: int, width: int, input_size: int) -> Letterbox:
         """The frame in its own proportions amid sides that the network divides.
 
         With its margin it is `input_size` long; a tall frame grows towards `TALL_WIDTH`, by `TALL_GROWTH` at most.
@@ -73,12 +73,12 @@ class Inset:
         """The frame's part of `(N, 1, input_height, input_width)`, as a view `(N, 1, height, width)`."""
         return alpha[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
-    def fill(self, picture: Pixels | Planes, target: Pixels) -> None:
+    def fill(self, picture: Pixels | YuvImage, target: Pixels) -> None:
         """Resizes a picture into `target` in RGB, averaged over the pixels when shrunk, and repeats its edges."""
         small = self._resized(picture)
         cv2.copyMakeBorder(small, self.top, self.bottom, self.left, self.right, cv2.BORDER_REPLICATE, dst=target)
 
-    def _resized(self, picture: Pixels | Planes) -> Pixels:
+    def _resized(self, picture: Pixels | YuvImage) -> Pixels:
         shrinks = self.height <= picture.shape[0] and self.width <= picture.shape[1]
         if not isinstance(picture, np.ndarray):
             if shrinks:
@@ -89,28 +89,28 @@ class Inset:
         return resized.astype(np.uint8, copy=False)
 
 
-def inset_of(frame: Frame, input_size: int) -> Inset:
+def letterbox_of(frame: Frame, input_size: int) -> Letterbox:
     """Where the frame lies in the network's input."""
-    height, width, _ = frame.picture.shape
-    return Inset.of(height, width, input_size)
+    height, width, _ = frame.image.shape
+    return Letterbox.of(height, width, input_size)
 
 
 def black_pictures(info: VideoInfo, input_size: int, batch_size: int = 1) -> Pixels:
     """Black frames at the network's size: `(batch_size, input_height, input_width, 3)`."""
-    inset = Inset.of(info.height_px, info.width_px, input_size)
-    return np.zeros((batch_size, inset.input_height, inset.input_width, 3), np.uint8)
+    letterbox = Letterbox.of(info.height_px, info.width_px, input_size)
+    return np.zeros((batch_size, letterbox.input_height, letterbox.input_width, 3), np.uint8)
 
 
-def network_input(pictures: Sequence[Pixels | Planes], inset: Inset) -> Tensor:
-    """Pictures of the size that `inset` is for -> normalised `(N, 3, input_height, input_width)`."""
-    return network_tensor(small_pictures(pictures, inset))
+def network_input(pictures: Sequence[Pixels | YuvImage], letterbox: Letterbox) -> Tensor:
+    """Pictures of the size that `letterbox` is for -> normalised `(N, 3, input_height, input_width)`."""
+    return network_tensor(small_pictures(pictures, letterbox))
 
 
-def small_pictures(pictures: Sequence[Pixels | Planes], inset: Inset) -> Pixels:
-    """Pictures of the size that `inset` is for -> RGB `(N, input_height, input_width, 3)`."""
-    small = np.empty((len(pictures), inset.input_height, inset.input_width, 3), np.uint8)
+def small_pictures(pictures: Sequence[Pixels | YuvImage], letterbox: Letterbox) -> Pixels:
+    """Pictures of the size that `letterbox` is for -> RGB `(N, input_height, input_width, 3)`."""
+    small = np.empty((len(pictures), letterbox.input_height, letterbox.input_width, 3), np.uint8)
     for picture, target in zip(pictures, small, strict=True):
-        inset.fill(picture, target)
+        letterbox.fill(picture, target)
     return small
 
 

@@ -11,18 +11,18 @@ from statistics import median
 from typing import Self
 
 from streamseg.frames import Batch, Frame
-from streamseg.infer.engines.base import Engine, long_side, matte_of
-from streamseg.infer.flow import Carrier, Key
-from streamseg.infer.pending import _Shot, _shots
+from streamseg.infer.engines.base import Engine, long_side, predict_one
+from streamseg.infer.flow import FlowWarper, Key
+from streamseg.infer.pending import PendingFrame, prepare
 
-PATIENCE = 0.75
+LIVE_BUDGET = 0.75
 """Share of the time between two live frames for which one waits for its own matte."""
 
 CALLS_TO_JUDGE_BY = 5
 """The network keeps pace while the median of so many last calls does: one that was slow for once does not count."""
 
 
-def infer_newest(
+def infer_live(
     frames: Iterable[Frame],
     engine: Engine,
     input_size: int,
@@ -31,24 +31,24 @@ def infer_newest(
 ) -> Iterator[Batch]:
     """For live sources: `engine` runs on a thread of its own, whenever it is free, on the newest frame.
 
-    A frame waits for its own matte while the engine keeps the source's pace, and no longer than `PATIENCE` says:
+    A frame waits for its own matte while the engine keeps the source's pace, and no longer than `LIVE_BUDGET` says:
     otherwise the newest matte moves with the picture, and the frame says how old it is. The first matte of a scene is
     waited for in any case.
 
     Args:
         frames: pictures of one size, as they arrive.
         engine: what `open_engine` returned.
-        input_size: long side of the network's input in pixels; see `Inset.of`.
+        input_size: long side of the network's input in pixels; see `Letterbox.of`.
         frame_seconds: from one frame of the source to the next.
         clock: what the engine's calls are timed by, in seconds.
     """
-    carrier = Carrier()
-    with _Runner(engine, PATIENCE * frame_seconds, clock) as runner:
-        for shot in _shots(frames, long_side(engine, input_size)):
-            key = runner.newest(shot)
-            alpha = key.alpha if key.grey is shot.grey else carrier.carry(key, shot.grey)
-            age_seconds = shot.frame.captured_seconds - key.captured_seconds
-            yield Batch((replace(shot.frame, matte_age_seconds=age_seconds),), alpha[None])
+    warper = FlowWarper()
+    with _Runner(engine, LIVE_BUDGET * frame_seconds, clock) as runner:
+        for pending in prepare(frames, long_side(engine, input_size)):
+            key = runner.newest(pending)
+            alpha = key.alpha if key.grey is pending.grey else warper.warp(key, pending.grey)
+            age_seconds = pending.frame.captured_seconds - key.captured_seconds
+            yield Batch((replace(pending.frame, matte_age_seconds=age_seconds),), alpha[None])
 
 
 class _Runner:
@@ -67,13 +67,13 @@ class _Runner:
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown()
 
-    def newest(self, shot: _Shot) -> Key:
+    def newest(self, pending: PendingFrame) -> Key:
         """The newest matte that is there; starts the engine on this picture if it is free."""
         if self._running:
-            self._take(self._running, None if shot.is_cut else 0)
+            self._take(self._running, None if pending.is_cut else 0)
         if not self._running:
-            wait_seconds = None if shot.is_cut else self._worth_waiting_seconds()
-            self._running = self._pool.submit(self._run, shot)
+            wait_seconds = None if pending.is_cut else self._worth_waiting_seconds()
+            self._running = self._pool.submit(self._run, pending)
             self._take(self._running, wait_seconds)
         assert self._key
         return self._key
@@ -86,8 +86,8 @@ class _Runner:
         if wait([running], wait_seconds).done:
             self._key, self._running = running.result(), None
 
-    def _run(self, shot: _Shot) -> Key:
+    def _run(self, pending: PendingFrame) -> Key:
         started = self._clock()
-        key = shot.key_of(matte_of(self._engine, shot.small)[0])
+        key = pending.key_of(predict_one(self._engine, pending.small)[0])
         self._took_seconds.append(self._clock() - started)
         return key

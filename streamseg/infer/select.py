@@ -1,7 +1,7 @@
 """Which network a live source gets where none is named: the best that keeps the camera's pace on this machine.
 
 To keep pace is to give every frame a matte of its own. A slower network runs too, but then the newest of its mattes
-moves with the picture (`motion.infer_newest`).
+moves with the picture (`motion.infer_live`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streamseg.settings import AUTO, InferSettings
 
 ROOM = 0.6
 """Share of the time between two frames that a call may take to be chosen. The rest is for what else the machine does;
-it is less than `motion.PATIENCE`, so that a call that takes longer now and then is still waited for."""
+it is less than `motion.LIVE_BUDGET`, so that a call that takes longer now and then is still waited for."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def engine_for(settings: InferSettings, info: VideoInfo) -> Chosen:
         WeightsError: as `load_model` and `chosen_model`.
     """
     if not info.live or settings.model != AUTO:
-        return Chosen(named(settings), engines.engine_of(settings, info.live))
+        return Chosen(named(settings), engines.load_engine(settings, info.live))
     small = black_pictures(info, settings.input_size)
     best, reason = in_pace(
         live_models(settings.precision),
         float(1 / info.rate),
-        lambda model: engines.engine_of(named(settings, model), True),
+        lambda model: engines.load_engine(named(settings, model), True),
         lambda engine: call_seconds(engine, small),
     )
     return Chosen(named(settings, best.model), best.engine, reason)

@@ -9,14 +9,14 @@ from pathlib import Path
 from streamseg.errors import OutputError
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Writes a file in one move; an existing one is replaced, or kept when that fails.
 
     Raises:
         OutputError: the folder is missing, cannot be written to, or the disk is full.
     """
     try:
-        place_whole(followed(path), content)
+        replace_file(followed(path), content)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
@@ -39,8 +39,8 @@ def followed(path: Path) -> Path:
     return target
 
 
-def place_whole(path: Path, content: bytes) -> None:
-    """As `write_whole`; raises OSError instead."""
+def replace_file(path: Path, content: bytes) -> None:
+    """As `atomic_write`; raises OSError instead."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)

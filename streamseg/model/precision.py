@@ -6,7 +6,7 @@ from pathlib import Path
 
 from streamseg.errors import WeightsError
 from streamseg.hardware import cpu, cuda
-from streamseg.model.quantized import SUFFIX, is_quantised
+from streamseg.model.quantized import SUFFIX, is_quantized
 from streamseg.model.weights import list_weights
 from streamseg.settings import AUTO, InferSettings
 
@@ -36,7 +36,7 @@ def chosen_model(settings: InferSettings) -> str:
         WeightsError: they ask for a precision that these weights are not in.
     """
     model, wanted = named(settings).model, settings.precision
-    if model.endswith(INT8_NAME) or is_quantised(Path(model)):
+    if model.endswith(INT8_NAME) or is_quantized(Path(model)):
         if wanted == "fp32":
             raise WeightsError(f"{model} is int8; for --precision fp32 name float32 weights, such as lite")
         return model

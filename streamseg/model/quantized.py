@@ -1,4 +1,4 @@
-"""Int8 networks: ONNX graphs with quantised weights and activations, which `train` exports and OpenVINO runs."""
+"""Int8 networks: ONNX graphs with quantized weights and activations, which `train` exports and OpenVINO runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMAT = "streamseg-int8-1"
 
 
 @dataclass(frozen=True, slots=True)
-class QuantisedNet:
+class QuantizedNet:
     """An int8 network on disk; frames `(N, 3, h, w)` of any size in, alpha `(N, 1, h, w)` out."""
 
     path: Path
@@ -38,6 +38,6 @@ class QuantisedNet:
         return card
 
 
-def is_quantised(path: Path) -> bool:
+def is_quantized(path: Path) -> bool:
     """Whether a file is named as an int8 network."""
     return path.name.lower().endswith(SUFFIX)

@@ -289,19 +289,19 @@ class FusedU2Net(nn.Module):
 def _fused_sides(sides: Iterable[nn.Module], fuse: nn.Conv2d) -> list[nn.Conv2d]:
     """Each side convolution times its columns of the 1x1 fusion; the fusion's bias goes to the last one."""
     out = fuse.out_channels
-    shares = torch.split(fuse.weight.detach()[:, :, 0, 0], out, dim=1)
-    fused = [_scaled_side(side, share) for side, share in zip(sides, shares, strict=True)]
+    weights = torch.split(fuse.weight.detach()[:, :, 0, 0], out, dim=1)
+    fused = [_scaled_side(side, weight) for side, weight in zip(sides, weights, strict=True)]
     if fuse.bias is not None and fused[-1].bias is not None:
         fused[-1].bias.data += fuse.bias.detach()
     return fused
 
 
-def _scaled_side(side: nn.Module, share: Tensor) -> nn.Conv2d:
+def _scaled_side(side: nn.Module, weight: Tensor) -> nn.Conv2d:
     assert isinstance(side, nn.Conv2d)
     assert side.bias is not None
-    scaled = nn.Conv2d(side.in_channels, share.shape[0], 3, padding=1)
-    scaled.weight.data = torch.einsum("os,sihw->oihw", share, side.weight.detach())
-    scaled.bias = nn.Parameter(share @ side.bias.detach())
+    scaled = nn.Conv2d(side.in_channels, weight.shape[0], 3, padding=1)
+    scaled.weight.data = torch.einsum("os,sihw->oihw", weight, side.weight.detach())
+    scaled.bias = nn.Parameter(weight @ side.bias.detach())
     return scaled
 
 

@@ -20,10 +20,10 @@ from platformdirs import user_data_path
 from torch import Tensor
 
 from streamseg.errors import OutputError, WeightsError
-from streamseg.media.atomic import write_whole
+from streamseg.media.atomic import atomic_write
 from streamseg.model.foreign import ForeignNet, description_path, read_foreign
 from streamseg.model.official import State, official_names, own_state, read_onnx
-from streamseg.model.quantized import QuantisedNet, is_quantised
+from streamseg.model.quantized import QuantizedNet, is_quantized
 from streamseg.model.u2net import CONFIGS, Architecture, U2Net
 
 OFFICIAL: tuple[Architecture, ...] = ("lite", "full")
@@ -32,7 +32,7 @@ OFFICIAL: tuple[Architecture, ...] = ("lite", "full")
 FORMAT = "streamseg-1"
 """Value of the metadata key `format` in the files that `save_weights` writes."""
 
-Model = U2Net | QuantisedNet | ForeignNet
+Model = U2Net | QuantizedNet | ForeignNet
 """What an engine runs."""
 
 MODELS = Path(__file__).parent / "files"
@@ -104,7 +104,7 @@ def load_weights(name_or_path: str | Path) -> U2Net:
         WeightsError: the weights are missing, damaged, unsafe or do not fit the network.
     """
     path = _resolve(name_or_path)
-    if is_quantised(path):
+    if is_quantized(path):
         raise WeightsError(f"{path} holds an int8 network, which runs but has no weights to train or convert")
     return _load(path)[0]
 
@@ -116,8 +116,8 @@ def load_model(name_or_path: str | Path) -> Model:
         WeightsError: as `load_weights` and `read_foreign`; a damaged int8 network is found when an engine opens it.
     """
     path = _resolve(name_or_path)
-    if is_quantised(path):
-        return QuantisedNet(path)
+    if is_quantized(path):
+        return QuantizedNet(path)
     return _from_onnx(path) if path.suffix.lower() == ".onnx" else _load(path)[0]
 
 
@@ -132,7 +132,7 @@ def _from_onnx(path: Path) -> U2Net | ForeignNet:
 def read_info(name_or_path: str | Path) -> WeightsInfo:
     """Reads and checks weights as `load_weights` does and describes them; raises the same errors."""
     path = _resolve(name_or_path)
-    metadata = QuantisedNet(path).metadata() if is_quantised(path) else _card(path)
+    metadata = QuantizedNet(path).metadata() if is_quantized(path) else _card(path)
     own = ("format", "name", "architecture", "out_channels", "parameters")
     return WeightsInfo(
         name=metadata.get("name", path.stem),
@@ -178,7 +178,7 @@ def save_weights(path: Path, net: U2Net, metadata: Mapping[str, str]) -> None:
     facts = {"format": FORMAT, "architecture": net.config.name, "out_channels": str(net.config.out_channels)}
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in net.state_dict().items()}
     content = safetensors.torch.save(state, {"name": path.stem, **metadata, **facts})
-    write_whole(path, content)
+    atomic_write(path, content)
 
 
 def import_weights(source: Path, out: Path) -> WeightsInfo:

@@ -1,7 +1,8 @@
-"""Station 5: finished frames become a file, an animation, a picture sequence, a window or a virtual camera."""
+"""Stage 5: finished frames become a file, an animation, a picture sequence, a window or a virtual camera."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,7 +31,12 @@ VIRTUAL_CAMERA = "virtual"
 
 
 def open_sink(
-    out: str, info: VideoInfo, kind: Kind | None = None, output: OutputSettings = STANDARD, resume: bool = False
+    out: str,
+    info: VideoInfo,
+    kind: Kind | None = None,
+    output: OutputSettings = STANDARD,
+    resume: bool = False,
+    overlay: Callable[[], str] = str,
 ) -> Sink:
     """Opens what `out` names: a video, an animation, a sequence (`x_%05d.png` or a folder), `window` or `virtual`.
 
@@ -41,12 +47,13 @@ def open_sink(
             it is not said, and is refused where it is something else.
         output: where in a video file the alpha goes, and how good it is.
         resume: go on with what an interrupted run left of that video file, if it left something.
+        overlay: text that the window shows over the picture, such as `Statistics.live_text`; empty if not given.
 
     Raises:
         OutputError: there is no such output here, or it cannot hold the frames; the message says what can.
     """
     if out == WINDOW:
-        return PreviewWindow()
+        return PreviewWindow(overlay)
     if out == VIRTUAL_CAMERA:
         return open_virtual_camera(info)
     pattern = sequence_pattern(out)
@@ -74,19 +81,19 @@ def _open_animation(
     form = ANIMATIONS[path.suffix.lower()]
     if resume:
         raise OutputError(f"{path} is an animation and cannot be resumed; name a video file, or give --start")
-    if kind == "cut-out" and output.alpha != "embedded":
+    if kind == "foreground" and output.alpha != "embedded":
         raise OutputError(f"{path} holds alpha itself: leave out --alpha {output.alpha}, or name a video file")
     return AnimationSink(followed(path), info, form, output.quality == "high")
 
 
 def _open_video(path: Path, info: VideoInfo, kind: Kind | None, output: OutputSettings, resume: bool) -> FirstFrameSink:
-    choose_encoding(path, kind or "picture", output)
+    choose_encoding(path, kind or "composite", output)
     check_folder(path)
     resume_at = _resume_point(path, kind, output) if resume else BEGINNING
 
     def open_for(kind: Kind) -> VideoSink | SidecarSink:
-        if kind == "cut-out" and output.alpha == "sidecar":
-            colour, matte = (choose_encoding(path, part, output) for part in ("picture", "matte"))
+        if kind == "foreground" and output.alpha == "sidecar":
+            colour, matte = (choose_encoding(path, part, output) for part in ("composite", "matte"))
             return SidecarSink(followed(path), followed(matte_path(path)), info, colour, matte, resume_at)
         return VideoSink(followed(path), info, on_gpu(choose_encoding(path, kind, output), info), resume_at)
 
@@ -97,7 +104,7 @@ def _resume_point(path: Path, kind: Kind | None, output: OutputSettings) -> Frac
     """Where the file goes on; where there are two, both."""
     paths = [followed(path)]
     if output.alpha == "sidecar" and (
-        kind == "cut-out" or (not kind and left_over(followed(matte_path(path))).exists())
+        kind == "foreground" or (not kind and left_over(followed(matte_path(path))).exists())
     ):
         paths.append(followed(matte_path(path)))
     return resume_point([left_over(one) for one in paths])

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import av
 import cv2
@@ -24,9 +24,6 @@ from streamseg.sink.gif import GifFile
 from streamseg.sink.resume import BEGINNING, part_of
 from streamseg.sink.video import check_folder
 from streamseg.sink.webp import WebpFile
-
-if TYPE_CHECKING:
-    from streamseg.statistics import Statistics
 
 FINEST_DENOMINATOR = 0xFFFF
 COMMON_CLOCK = Fraction(1, 30_000)
@@ -137,7 +134,7 @@ class AnimationSink(CompletingSink):
         self._count, self._left_out, self._end = 0, 0, 0
 
     @property
-    def written(self) -> str:
+    def summary(self) -> str:
         """See `Sink`."""
         if not self._count:
             return "nothing was written"
@@ -147,15 +144,15 @@ class AnimationSink(CompletingSink):
         left_out = f"; {self._left_out} left out: it shows {most} a second at most" if self._left_out else ""
         return f"{self._path}: {self._count} pictures, {label}, no sound{left_out}; plays in any browser"
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         """Takes a picture, and writes the one before it.
 
         Raises:
             OutputError: the disk is full, or the picture is not like the one before it.
         """
         if self._waiting is None:
-            self._began = frame.time
-        time = frame.time - self._began
+            self._began = frame.pts
+        time = frame.pts - self._began
         start = round(time / self._clock)
         self._end = max(self._end, round((time + (frame.duration or 1 / self._info.rate)) / self._clock))
         if self._waiting and start - self._waiting.start < self._shortest:

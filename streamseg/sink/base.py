@@ -10,7 +10,6 @@ from streamseg.frames import Frame
 
 if TYPE_CHECKING:
     from streamseg.sink.lock import Claim
-    from streamseg.statistics import Statistics
 
 
 class Sink(Protocol):
@@ -18,7 +17,7 @@ class Sink(Protocol):
 
     Attributes:
         closed: the viewer closed the window; nobody wants more frames.
-        written: one line on what was written, for the user.
+        summary: one line on what was written, for the user.
         resume_at: frames before this time, in seconds, are there already and will be passed over.
     """
 
@@ -26,12 +25,12 @@ class Sink(Protocol):
     resume_at: Fraction
 
     @property
-    def written(self) -> str:
+    def summary(self) -> str:
         """One line on where the frames went."""
         ...
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
-        """Takes one frame; `statistics` is what the run did before it.
+    def write(self, frame: Frame) -> None:
+        """Take one frame.
 
         Raises:
             OutputError: it cannot be written.

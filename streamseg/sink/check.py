@@ -33,7 +33,7 @@ class Meant:
     def of(cls, frame: Frame) -> Self:
         """Of a cut-out or a grey matte, which comes back as grey in RGB; borrows its memory."""
         pixels = frame.pixels
-        return cls(frame.time, pixels, 1) if pixels.ndim == 2 else cls(frame.time, pixels[..., 3], 3)
+        return cls(frame.pts, pixels, 1) if pixels.ndim == 2 else cls(frame.pts, pixels[..., 3], 3)
 
     def kept(self) -> Self:
         """With memory of its own, a quarter of the cut-out's."""
@@ -50,7 +50,7 @@ class AlphaCheck:
 
     def note(self, frame: Frame) -> None:
         """Takes a frame that was written; one without alpha is passed over."""
-        if frame.kind == "picture":
+        if frame.kind == "composite":
             return
         meant, count = Meant.of(frame), self._count
         if not count:

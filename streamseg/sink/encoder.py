@@ -51,7 +51,7 @@ class FrameEncoder:
 
     def encode(self, frame: Frame, pts: int, duration: int) -> list[Packet[Any]]:
         """See `Encoder`; takes any kind of picture."""
-        picture = self._to_planes(frame.picture)
+        picture = self._to_planes(frame.image)
         picture.pts, picture.duration, picture.time_base = pts, duration, self.stream.codec_context.time_base
         return list(self.stream.encode(picture))
 
@@ -65,7 +65,7 @@ class StackedEncoder(FrameEncoder):
 
     def encode(self, frame: Frame, pts: int, duration: int) -> list[Packet[Any]]:
         """See `Encoder`; takes RGBA."""
-        return super().encode(replace(frame, picture=stack(pad_to_even(frame.pixels))), pts, duration)
+        return super().encode(replace(frame, image=stack(pad_to_even(frame.pixels))), pts, duration)
 
 
 def on_gpu(encoding: Encoding, info: VideoInfo) -> Encoding:

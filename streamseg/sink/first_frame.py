@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, Kind
 from streamseg.sink.base import CompletingSink
 from streamseg.sink.sidecar import SidecarSink
 from streamseg.sink.video import VideoSink
-
-if TYPE_CHECKING:
-    from streamseg.statistics import Statistics
 
 
 class FirstFrameSink(CompletingSink):
@@ -38,11 +34,11 @@ class FirstFrameSink(CompletingSink):
         self._file = open_for(kind) if kind else None
 
     @property
-    def written(self) -> str:
+    def summary(self) -> str:
         """See `Sink`."""
-        return self._file.written if self._file else "nothing was written"
+        return self._file.summary if self._file else "nothing was written"
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         """See `Sink`."""
         self._kind = self._kind or frame.kind
         if frame.kind != self._kind:
@@ -51,7 +47,7 @@ class FirstFrameSink(CompletingSink):
                 f'open the sink with kind="{frame.kind}", or without a kind'
             )
         self._file = self._file or self._open_for(self._kind)
-        self._file.write(frame, statistics)
+        self._file.write(frame)
 
     def complete(self) -> None:
         """See `CompletingSink`."""

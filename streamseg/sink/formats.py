@@ -98,7 +98,7 @@ def choose_encoding(path: Path, kind: Kind, output: OutputSettings) -> Encoding:
             f"cannot write {path}: give a name that ends in {known}, .webp, .gif or .apng, a pattern such as "
             "x_%05d.png, or a folder for PNGs"
         )
-    if kind != "cut-out":
+    if kind != "foreground":
         return _at_quality(_for_matte(OPAQUE[suffix]) if kind == "matte" else OPAQUE[suffix], output.quality)
     if output.alpha == "stacked":
         return _at_quality(_stacked(OPAQUE[suffix]), output.quality)

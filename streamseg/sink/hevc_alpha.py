@@ -61,7 +61,7 @@ class LayeredEncoder:
         padded = pad_to_even(frame.pixels)
         matte = self._as_luma(padded[..., 3])
         matte.pts, matte.time_base = pts, self._mattes.time_base
-        colours = self._colours.encode(replace(frame, picture=padded[..., :3]), pts, duration)
+        colours = self._colours.encode(replace(frame, image=padded[..., :3]), pts, duration)
         return self._joined(colours, self._mattes.encode(matte))
 
     def flush(self) -> list[Packet[Any]]:

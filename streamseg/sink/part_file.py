@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from streamseg.media.atomic import place_whole
+from streamseg.media.atomic import replace_file
 from streamseg.sink.resume import is_playable
 
 
@@ -25,10 +25,10 @@ class PartFile:
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether pictures were complete at the last `settle`, and the file is there."""
+        """Whether pictures were complete at the last `synchronize`, and the file is there."""
         return self._memory is None
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Moves what was written to the disk if that plays by now.
 
         Raises:
@@ -46,7 +46,7 @@ class PartFile:
         if self._memory is None:
             return
         # In one move: it is not there half.
-        place_whole(self._path, self._memory.getvalue())
+        replace_file(self._path, self._memory.getvalue())
         self._file = self._path.open("r+b")
         self._file.seek(self._memory.tell())
         self._memory = None
@@ -68,5 +68,5 @@ class PartFile:
     def close(self) -> None:
         """As a file's; a short video is complete only now."""
         if not self._file.closed:
-            self.settle()
+            self.synchronize()
             self._file.close()

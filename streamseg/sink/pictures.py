@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,16 +12,13 @@ import numpy as np
 from streamseg.errors import OutputError
 from streamseg.frames import Frame
 from streamseg.image import Pixels
-from streamseg.media.atomic import write_whole
+from streamseg.media.atomic import atomic_write
 from streamseg.sink.base import CompletingSink
 from streamseg.sink.exr import encode_exr
 from streamseg.sink.formats import OPAQUE as VIDEOS
 from streamseg.sink.gif import encode_gif
 from streamseg.sink.lock import Claim
 from streamseg.sink.webp import encode_webp
-
-if TYPE_CHECKING:
-    from streamseg.statistics import Statistics
 
 PATTERN = re.compile(r"(?:[^%]|%%)*%0?[0-9]?d(?:[^%]|%%)*")
 """One number, whole and at most nine digits wide; %% stands for a percent sign."""
@@ -57,11 +53,11 @@ class PictureSequence(CompletingSink):
         self.claim = Claim(pattern)
 
     @property
-    def written(self) -> str:
+    def summary(self) -> str:
         """See `Sink`."""
         return f"{self._pattern}: {self._count} pictures, {self._format}"
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         """See `Sink`."""
         write_image(self._pattern.with_name(self._pattern.name % frame.index), frame.pixels)
         self._count += 1
@@ -92,7 +88,7 @@ def write_image(path: Path, pixels: Pixels) -> None:
         OutputError: the format is unknown or the file cannot be written.
     """
     own = {".exr": encode_exr, ".webp": encode_webp, ".gif": encode_gif}.get(path.suffix.lower())
-    write_whole(path, own(pixels) if own else _encoded(path, pixels))
+    atomic_write(path, own(pixels) if own else _encoded(path, pixels))
 
 
 def _encoded(path: Path, pixels: Pixels) -> bytes:

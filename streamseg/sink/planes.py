@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from streamseg.image import Pixels
-from streamseg.yuv import LAYOUT, Planes, to_layout
+from streamseg.yuv import LAYOUT, YuvImage, to_layout
 
 
 class ToPlanes:
@@ -16,7 +16,7 @@ class ToPlanes:
     def __init__(self, layout: str) -> None:
         self._layout = layout
 
-    def __call__(self, picture: Pixels | Planes) -> av.VideoFrame:
+    def __call__(self, picture: Pixels | YuvImage) -> av.VideoFrame:
         """RGB `(H, W, 3)`, RGBA `(H, W, 4)` or grey `(H, W)`, padded where the layout needs it -> a tagged frame.
 
         A picture in planes passes as it is where it can.

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from streamseg.errors import StreamsegError
 from streamseg.frames import Frame, VideoInfo
@@ -15,9 +14,6 @@ from streamseg.sink.base import CompletingSink
 from streamseg.sink.formats import Encoding
 from streamseg.sink.resume import BEGINNING, part_of
 from streamseg.sink.video import VideoSink
-
-if TYPE_CHECKING:
-    from streamseg.statistics import Statistics
 
 
 class SidecarSink(CompletingSink):
@@ -42,14 +38,14 @@ class SidecarSink(CompletingSink):
             raise
 
     @property
-    def written(self) -> str:
+    def summary(self) -> str:
         """See `Sink`."""
-        return f"{self._colour.written}; luma matte in {self._matte_path}"
+        return f"{self._colour.summary}; luma matte in {self._matte_path}"
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         """See `Sink`; takes cut-outs `(H, W, 4)`."""
-        self._colour.write(replace(frame, picture=frame.pixels[..., :3]), statistics)
-        self._matte.write(replace(frame, picture=frame.pixels[..., 3]), statistics)
+        self._colour.write(replace(frame, image=frame.pixels[..., :3]))
+        self._matte.write(replace(frame, image=frame.pixels[..., 3]))
 
     def complete(self) -> None:
         """See `CompletingSink`; there are both new files or neither."""

@@ -49,7 +49,7 @@ class Copied:
         self._unwrap = BitStreamFilterContext("aac_adtstoasc", source) if states_its_setup(source) else None
         self._setup: bytes | None = None
 
-    def carry(self, packet: Packet[Any]) -> list[Packet[Any]]:
+    def warp(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """See `Track`."""
         packets = self._unwrapped(packet, self._unwrap) if self._unwrap else [packet]
         for one in packets:
@@ -100,7 +100,7 @@ class Transcoded:
         self._shape: Shape | None = None
         self._end = Fraction(0)
 
-    def carry(self, packet: Packet[Any]) -> list[Packet[Any]]:
+    def warp(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """See `Track`."""
         return [made for sound in self._decoded(packet) for made in self._encode(sound)]
 

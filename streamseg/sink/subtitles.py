@@ -34,7 +34,7 @@ class Converted:
         self._silence = SILENCES.get(codec)
         self._end: int | None = None
 
-    def carry(self, packet: Packet[Any]) -> list[Packet[Any]]:
+    def warp(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """See `Track`."""
         text = self._source.codec_context.decode2(packet)
         if not text:

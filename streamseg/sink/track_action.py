@@ -34,7 +34,7 @@ KEEP_ORDER = {"mp4", "mov"}
 
 KINDS = {"audio": "sound", "subtitle": "subtitles"}
 
-Fate = Literal["copied", "transcoded", "converted", "left out"]
+TrackAction = Literal["copied", "transcoded", "converted", "left out"]
 
 ZERO = Fraction(0)
 FEW_PACKETS = 4
@@ -50,7 +50,7 @@ class Track(Protocol):
 
     stream: Any
 
-    def carry(self, packet: Packet[Any]) -> list[Packet[Any]]:
+    def warp(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """Packets for the output from one of the source's.
 
         Raises:
@@ -74,7 +74,7 @@ class Plan:
         make: begins it in an output, given the source's track.
     """
 
-    fate: Fate
+    action: TrackAction
     what: str
     make: Callable[[OutputContainer, Any], Track] | None = None
 
@@ -183,7 +183,7 @@ def _works(way: Plan, source: Any, beginning: Sequence[Packet[Any]], muxer: str)
         with av.open(written, "w", format=muxer) as output:
             track = way.make(output, source)
             output.start_encoding()
-            for packets in (*(track.carry(_copy(packet)) for packet in beginning), track.flush()):
+            for packets in (*(track.warp(_copy(packet)) for packet in beginning), track.flush()):
                 output.mux([onward(packet) for packet in packets])
                 count += len(packets)
         if count:

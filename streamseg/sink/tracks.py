@@ -18,7 +18,16 @@ from streamseg.decode.reading import read_from
 from streamseg.decode.video import picture_stream
 from streamseg.sink.metadata import choose_default, inherit_attachments, inherit_chapters, inherit_file
 from streamseg.sink.monotonic import Onward
-from streamseg.sink.track_action import ZERO, Fate, Track, beginnings, is_whole, is_within, open_source_file, plan
+from streamseg.sink.track_action import (
+    ZERO,
+    Track,
+    TrackAction,
+    beginnings,
+    is_whole,
+    is_within,
+    open_source_file,
+    plan,
+)
 
 LONGEST_WAIT_US = "250000"
 """Microseconds of sound and pictures that wait for a subtitle, which may be minutes away."""
@@ -44,7 +53,7 @@ class SourceTracks:
         self._origin, self._end = origin, end
         self._tracks: dict[int, Track] = {}
         self._onward: dict[int, Onward] = {}
-        self._done: dict[Fate, list[str]] = {"copied": [], "transcoded": [], "converted": [], "left out": []}
+        self._done: dict[TrackAction, list[str]] = {"copied": [], "transcoded": [], "converted": [], "left out": []}
         first = beginnings(path, origin, end)
         self._source = open_source_file(path)
         for stream in (*self._source.streams.audio, *self._source.streams.subtitles):
@@ -77,7 +86,7 @@ class SourceTracks:
                 return
             self._waiting = None
             index = packet.stream.index
-            yield from self._in_order(index, partial(self._tracks[index].carry, packet))
+            yield from self._in_order(index, partial(self._tracks[index].warp, packet))
 
     def flush(self) -> Iterator[Packet[Any]]:
         """The last packets of sound that is transcoded."""
@@ -90,7 +99,7 @@ class SourceTracks:
 
     def _add(self, output: OutputContainer, stream: Stream, beginning: Sequence[Packet[Any]]) -> None:
         planned = plan(stream, beginning, output.format.name)
-        self._done[planned.fate].append(planned.what)
+        self._done[planned.action].append(planned.what)
         if planned.make:
             self._tracks[stream.index] = planned.make(output, stream)
             self._onward[stream.index] = Onward()

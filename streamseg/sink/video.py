@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 from av.container import OutputContainer
@@ -27,9 +27,6 @@ from streamseg.sink.part_file import PartFile
 from streamseg.sink.resume import BEGINNING, HALF_A_TICK, is_playable, kept_packets, left_over, part_of
 from streamseg.sink.times import PictureTimes
 from streamseg.sink.tracks import SourceTracks
-
-if TYPE_CHECKING:
-    from streamseg.statistics import Statistics
 
 BUFFER_BYTES = 1 << 20
 """What FFmpeg hands over at once, unless a piece is complete before."""
@@ -61,7 +58,7 @@ class VideoSink(CompletingSink):
         try:
             self._output = _open_output(self._file, encoding, info)
             self._encoder = _open_encoder(self._output, encoding, info)
-            self._tracks = SourceTracks(self._output, info.path, info.origin, info.end) if info.path else None
+            self._tracks = SourceTracks(self._output, info.path, info.start_time, info.end) if info.path else None
             if encoding.stacked:
                 self._output.metadata["comment"] = STACKED_TAG
             if resume_at:
@@ -70,7 +67,7 @@ class VideoSink(CompletingSink):
             raise OutputError(self._message(error)) from error
 
     @property
-    def written(self) -> str:
+    def summary(self) -> str:
         """One line on what the file holds and what plays it."""
         if not self._frames:
             return "nothing was written"
@@ -78,23 +75,23 @@ class VideoSink(CompletingSink):
         encoding = self._encoding
         return f"{self._path}: {self._frames} frames, {encoding.label}, {sound}; plays in {encoding.plays_in}"
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         """Encodes one frame and the sound up to it.
 
         Raises:
             OutputError: the disk is full or the encoder failed.
         """
-        if frame.time < self.resume_at - HALF_A_TICK:
+        if frame.pts < self.resume_at - HALF_A_TICK:
             return
-        pts = max(round(frame.time / self._info.time_base), self._last_pts + 1)
+        pts = max(round(frame.pts / self._info.time_base), self._last_pts + 1)
         duration = round((frame.duration or 1 / self._info.rate) / self._info.time_base)
         try:
             self._mux_pictures(self._encoder.encode(frame, pts, duration))
-            self._mux_tracks(frame.time)
+            self._mux_tracks(frame.pts)
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error
         self._last_pts, self._frames = pts, self._frames + 1
-        self._alpha.note(replace(frame, time=pts * self._info.time_base))
+        self._alpha.note(replace(frame, pts=pts * self._info.time_base))
 
     def complete(self) -> None:
         """Flushes the encoder, writes the rest of the sound, reads the file again and gives it its name.
@@ -192,7 +189,7 @@ class VideoSink(CompletingSink):
         if are_last and packets and self._encoding.muxer in mp4.MUXERS:
             self._times.fill(packets[-1])
         self._output.mux(packets)
-        self._file.settle()
+        self._file.synchronize()
 
     def _mux_tracks(self, until: Fraction | None) -> None:
         if self._tracks:

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 
@@ -16,10 +16,7 @@ from streamseg.frames import Frame, VideoInfo
 from streamseg.sink.base import CompletingSink, Sink
 from streamseg.sink.pictures import opaque
 from streamseg.sink.planes import ToPlanes, even
-from streamseg.yuv import Planes
-
-if TYPE_CHECKING:
-    from streamseg.statistics import Statistics
+from streamseg.yuv import YuvImage
 
 SYSTEM_DEVICES = Path("/sys/devices/virtual/video4linux")
 HOW_TO_GET_ONE = (
@@ -57,13 +54,13 @@ class LoopbackCamera(CompletingSink):
         self._to_planes, self._count = ToPlanes("yuv420p"), 0
 
     @property
-    def written(self) -> str:
+    def summary(self) -> str:
         """See `Sink`."""
         return f"{self._count} frames to the virtual camera {self._device}"
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         """See `Sink`."""
-        kept = frame.picture if isinstance(frame.picture, Planes) else opaque(frame.picture)
+        kept = frame.image if isinstance(frame.image, YuvImage) else opaque(frame.image)
         picture = self._to_planes(kept)
         picture.pts = self._count
         try:
@@ -99,11 +96,11 @@ class PyVirtualCam(CompletingSink):
             raise OutputError(f"no virtual camera opens ({error}); {hint}") from error
 
     @property
-    def written(self) -> str:
+    def summary(self) -> str:
         """See `Sink`."""
         return f"virtual camera {self._camera.device} closed"
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         """See `Sink`."""
         self._camera.send(opaque(frame.pixels))
 

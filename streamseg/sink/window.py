@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import cv2
 
@@ -13,30 +13,35 @@ from streamseg.frames import Frame
 from streamseg.sink.base import CompletingSink
 from streamseg.sink.pictures import opaque, to_bgr
 
-if TYPE_CHECKING:
-    from streamseg.statistics import Statistics
-
 WINDOW_TITLE = "streamseg (q or Esc to end)"
 QUIT_KEYS = (ord("q"), 27)
 
 
 class PreviewWindow(CompletingSink):
-    """A window on the screen with frames a second and latency."""
+    """A window on the screen, with a line of text over the picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, overlay: Callable[[], str]) -> None:
+        """Open the window.
+
+        Args:
+            overlay: gives the text, frame by frame.
+
+        Raises:
+            OutputError: there is no display.
+        """
+        self._overlay = overlay
         check_display()
         cv2.namedWindow(WINDOW_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
 
     @property
-    def written(self) -> str:
+    def summary(self) -> str:
         """See `Sink`."""
         return "window closed"
 
-    def write(self, frame: Frame, statistics: Statistics) -> None:
+    def write(self, frame: Frame) -> None:
         """See `Sink`."""
         shown = to_bgr(opaque(frame.pixels))
-        text = f"{statistics.fps:.1f} fps  {statistics.latency_ms():.0f} ms"
-        cv2.putText(shown, text, (12, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
+        cv2.putText(shown, self._overlay(), (12, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
         cv2.imshow(WINDOW_TITLE, shown)
         gone = cv2.waitKey(1) & 0xFF in QUIT_KEYS or cv2.getWindowProperty(WINDOW_TITLE, cv2.WND_PROP_VISIBLE) < 1
         self.closed = bool(gone)

@@ -12,7 +12,7 @@ from streamseg.settings import SmoothSettings
 
 Hertz = TypeVar("Hertz", float, Tensor)
 
-SETTLED_SECONDS = 3
+FILTER_WARMUP_SECONDS = 3
 """After this, a filter does not show where it began: less than a level of 255 is left of it at our settings."""
 
 
@@ -66,10 +66,10 @@ class OneEuroFilter:
             self._last, self._speed = alpha, torch.zeros_like(alpha)
             return alpha
         speed = (alpha - self._last) / elapsed_seconds
-        share = _share(self.DERIVATIVE_CUTOFF_HZ, elapsed_seconds)
-        self._speed = torch.lerp(self._speed, speed, share)
+        weight = _weight(self.DERIVATIVE_CUTOFF_HZ, elapsed_seconds)
+        self._speed = torch.lerp(self._speed, speed, weight)
         cutoff_hz = self._min_cutoff_hz + self._beta * self._speed.abs()
-        self._last = torch.lerp(self._last, alpha, _share(cutoff_hz, elapsed_seconds))
+        self._last = torch.lerp(self._last, alpha, _weight(cutoff_hz, elapsed_seconds))
         return self._last
 
     def reset(self) -> None:
@@ -86,6 +86,6 @@ def open_filter(settings: SmoothSettings) -> Filter | None:
     return None
 
 
-def _share(cutoff_hz: Hertz, elapsed_seconds: float) -> Hertz:
+def _weight(cutoff_hz: Hertz, elapsed_seconds: float) -> Hertz:
     """Weight of the new value in a first-order low-pass filter (equation 5 of the 1 € paper's appendix)."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff_hz * elapsed_seconds))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from streamseg.image import Pixels
-from streamseg.yuv import RGB_OF_BT709, Planes
+from streamseg.yuv import RGB_OF_BT709, YuvImage
 
 CUT_THRESHOLD = 30.0
 """Mean absolute change of the thumbnail, in levels of 255, from which on it is another scene."""
@@ -24,14 +24,14 @@ class CutDetector:
     def __init__(self) -> None:
         self._last: cv2.typing.MatLike | None = None
 
-    def is_cut(self, picture: Pixels | Planes) -> bool:
+    def is_cut(self, picture: Pixels | YuvImage) -> bool:
         """Whether it shows another scene than the picture before."""
         thumbnail = _thumbnail(picture)
         last, self._last = self._last, thumbnail
         return last is None or float(cv2.absdiff(thumbnail, last).mean()) > CUT_THRESHOLD
 
 
-def _thumbnail(picture: Pixels | Planes) -> cv2.typing.MatLike:
+def _thumbnail(picture: Pixels | YuvImage) -> cv2.typing.MatLike:
     """RGB of a few coarse squares, up to a constant."""
     if isinstance(picture, np.ndarray):
         return _coarse(picture)

@@ -14,7 +14,7 @@ from streamseg.smooth.filters import open_filter
 from streamseg.smooth.scene_cuts import CutDetector
 
 
-class Steadied:
+class MatteSmoother:
     """Steadies the mattes of one stream, wherever they lie; without a filter they stay as they are."""
 
     def __init__(self, settings: SmoothSettings) -> None:
@@ -25,8 +25,8 @@ class Steadied:
         """The matte `(1, h, w)` of the next frame -> the same, steadied."""
         if self._temporal is None:
             return alpha
-        elapsed_seconds = float(frame.time - self._last.time) if self._last else 0.0
-        if self._cuts.is_cut(frame.picture) or elapsed_seconds <= 0:
+        elapsed_seconds = float(frame.pts - self._last.pts) if self._last else 0.0
+        if self._cuts.is_cut(frame.image) or elapsed_seconds <= 0:
             self._temporal.reset()
         self._last = frame
         return self._temporal.step(alpha, elapsed_seconds)
@@ -34,7 +34,7 @@ class Steadied:
 
 def smooth(batches: Iterable[Batch], settings: SmoothSettings) -> Iterator[Batch]:
     """Steadies the mattes in the order of the frames; the result does not depend on the batches' size."""
-    steadied = Steadied(settings)
+    smoother = MatteSmoother(settings)
     for batch in batches:
         pairs = zip(batch.frames, batch.alpha, strict=True)
-        yield replace(batch, alpha=torch.stack([steadied.step(frame, alpha) for frame, alpha in pairs]))
+        yield replace(batch, alpha=torch.stack([smoother.step(frame, alpha) for frame, alpha in pairs]))

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from streamseg.hardware import cuda
-from streamseg.infer.engines import ENGINES, UNASKED, open_engine
+from streamseg.infer.engines import AUTO_ENGINES, ENGINES, open_engine
 from streamseg.infer.engines.base import Engine
-from streamseg.infer.letterbox import Inset, network_input
+from streamseg.infer.letterbox import Letterbox, network_input
 from streamseg.model.quantized import SUFFIX
 from streamseg.model.u2net import U2Net
 from streamseg.model.weights import list_weights, load_model
@@ -32,7 +32,7 @@ def net() -> U2Net:
     return randomised()
 
 
-@pytest.fixture(scope="module", params=UNASKED)
+@pytest.fixture(scope="module", params=AUTO_ENGINES)
 def engine(request: pytest.FixtureRequest, net: U2Net) -> Engine:
     """Each engine that is installed, on the CPU."""
     if request.param == "torch":
@@ -102,7 +102,7 @@ def test_the_layout_of_the_input_does_not_matter(engine: Engine) -> None:
 
 def test_a_temporary_input_stays_readable_while_the_engine_runs(engine: Engine, net: U2Net) -> None:
     """What the line hands over is permuted: an engine that borrows a contiguous copy must keep it until it is done."""
-    frames = network_input([picture(0), picture(9), picture(18)], Inset.of(96, 128, 96))
+    frames = network_input([picture(0), picture(9), picture(18)], Letterbox.of(96, 128, 96))
     assert not frames.is_contiguous()
     for _ in range(3):
         torch.testing.assert_close(engine.alpha(frames + 0), expected(net, frames), atol=1e-4, rtol=0)
@@ -201,9 +201,9 @@ def test_torch_on_a_gpu(net: U2Net) -> None:
 @pytest.mark.parametrize("name", [entry.name for entry in list_weights() if entry.file.endswith(SUFFIX)])
 def test_packaged_int8_gives_the_mattes_of_its_float_weights(name: str) -> None:
     photo = cv2.cvtColor(cv2.imread(str(SAMPLES / "portrait.jpg")), cv2.COLOR_BGR2RGB)
-    frames = network_input([photo], Inset.of(photo.shape[0], photo.shape[1], 320))
-    exact, quantised = (
+    frames = network_input([photo], Letterbox.of(photo.shape[0], photo.shape[1], 320))
+    exact, quantized = (
         open_engine("openvino", load_model(each)).alpha(frames) for each in (name.removesuffix("-int8"), name)
     )
     assert exact.max() > 0.9
-    assert (exact - quantised).abs().mean() < 0.02
+    assert (exact - quantized).abs().mean() < 0.02

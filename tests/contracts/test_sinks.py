@@ -22,7 +22,6 @@ from streamseg.settings import OutputSettings
 from streamseg.sink import Sink, open_sink
 from streamseg.sink.pictures import opaque
 from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam
-from streamseg.statistics import Statistics
 from tests.synthetic import picture, true_alpha
 
 COUNT = 3
@@ -62,12 +61,12 @@ def mp4_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
 
 
 def pattern_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    return Case(lambda info: open_sink(str(folder / "x_%03d.png"), info, "cut-out"), lambda: _read_all(folder))
+    return Case(lambda info: open_sink(str(folder / "x_%03d.png"), info, "foreground"), lambda: _read_all(folder))
 
 
 def folder_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     out = folder / "new" / "pictures"
-    return Case(lambda info: open_sink(f"{out}/", info, "cut-out"), lambda: _read_all(out))
+    return Case(lambda info: open_sink(f"{out}/", info, "foreground"), lambda: _read_all(out))
 
 
 def animation_case(name: str, level: int = 0) -> Callable[..., Case]:
@@ -103,7 +102,7 @@ def window_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: -1)
     monkeypatch.setattr(cv2, "getWindowProperty", lambda title, what: 1.0)
     monkeypatch.setattr(cv2, "destroyAllWindows", windows.clear)
-    return Case(lambda info: open_sink("window", info, "cut-out"), lambda: shown, lambda: not windows)
+    return Case(lambda info: open_sink("window", info, "foreground"), lambda: shown, lambda: not windows)
 
 
 def loopback_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
@@ -199,7 +198,7 @@ def write_all(case: Case, frames: list[Frame], error: BaseException | None = Non
     sink = case.open(info_of(frames))
     with sink:
         for frame in frames[:count]:
-            sink.write(frame, Statistics())
+            sink.write(frame)
         if error:
             raise error
     return sink
@@ -226,8 +225,8 @@ def test_every_kind_of_picture_comes_out(case: Case, kind: str, size: tuple[int,
 def test_completing_releases_and_says_what_was_written(case: Case) -> None:
     sink = write_all(case, frames_of("rgb"))
     assert case.released()
-    assert sink.written
-    assert "\n" not in sink.written
+    assert sink.summary
+    assert "\n" not in sink.summary
     assert not sink.closed
 
 

@@ -139,8 +139,8 @@ def test_indices_and_times(case: Case) -> None:
     with case.open() as source:
         frames = list(islice(source, case.count or ENOUGH))
     assert [frame.index for frame in frames] == list(range(case.count or ENOUGH))
-    assert all(type(frame.time) is Fraction and frame.time >= 0 for frame in frames)
-    assert all(before.time < after.time for before, after in pairwise(frames))
+    assert all(type(frame.pts) is Fraction and frame.pts >= 0 for frame in frames)
+    assert all(before.pts < after.pts for before, after in pairwise(frames))
 
 
 def test_pixels(case: Case) -> None:
@@ -173,7 +173,7 @@ def test_a_source_with_an_end_ends_there_undamaged(case: Case) -> None:
         pytest.skip("has no end")
     with case.open() as source:
         assert len(list(source)) == case.count
-        assert source.damage is None
+        assert source.decode_error is None
 
 
 def test_times_fit_the_time_base(case: Case) -> None:
@@ -181,7 +181,7 @@ def test_times_fit_the_time_base(case: Case) -> None:
         if source.info.live:
             pytest.skip("times are the moments of arrival")
         for frame in islice(source, ENOUGH):
-            assert (frame.time / source.info.time_base).denominator == 1
+            assert (frame.pts / source.info.time_base).denominator == 1
 
 
 def test_closing_twice_is_fine(case: Case) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from typer.testing import CliRunner
 
-from streamseg.cli.app import app as cli
+from streamseg.cli import app as cli
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import Seed
 from tests.synthetic import DiscEngine
@@ -85,7 +85,7 @@ def prepare(whole: list[Seed]) -> None:
     """In a new process: imports all that a case needs, by doing `whole` files, and limits what it may take."""
     from streamseg.infer import engines
 
-    engines.engine_of = lambda *_: DiscEngine()  # The network is none of what is tried here, and takes its time.
+    engines.load_engine = lambda *_: DiscEngine()  # The network is none of what is tried here, and takes its time.
     for seed in whole:
         for number in range(len(VIDEO_OUTPUTS)):
             try_case(Damaged(number, seed, "", seed.data))

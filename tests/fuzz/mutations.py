@@ -73,19 +73,19 @@ def cut_the_beginning(data: bytearray, random: Random, other: bytes) -> None:
 
 def cut_the_middle(data: bytearray, random: Random, other: bytes) -> None:
     """What comes after it moves up."""
-    first, last = _stretch(len(data), random)
+    first, last = _span(len(data), random)
     del data[first:last]
 
 
 def blank(data: bytearray, random: Random, other: bytes) -> None:
     """As a block that a disk lost."""
-    first, last = _stretch(len(data), random)
+    first, last = _span(len(data), random)
     data[first:last] = bytes(last - first)
 
 
 def repeat(data: bytearray, random: Random, other: bytes) -> None:
     """A stretch comes twice."""
-    first, last = _stretch(len(data), random)
+    first, last = _span(len(data), random)
     data[last:last] = data[first:last]
 
 
@@ -96,7 +96,7 @@ def splice(data: bytearray, random: Random, other: bytes) -> None:
 
 def insert(data: bytearray, random: Random, other: bytes) -> None:
     """A stretch of another file."""
-    first, last = _stretch(len(other), random)
+    first, last = _span(len(other), random)
     at = random.randrange(len(data))
     data[at:at] = other[first:last]
 
@@ -154,7 +154,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 )
 
 
-def _stretch(length: int, random: Random) -> tuple[int, int]:
+def _span(length: int, random: Random) -> tuple[int, int]:
     first = random.randrange(length)
     return first, min(length, first + random.choice((1, 4, 16, 64, 256, 1024, 4096)))
 

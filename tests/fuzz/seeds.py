@@ -100,11 +100,11 @@ class Ours:
 
 
 OWN = (
-    Ours("layered hevc.mp4", "cut-out"),
-    Ours("prores 4444.mov", "cut-out"),
-    Ours("vp9 with alpha.webm", "cut-out"),
-    Ours("ffv1 with alpha.mkv", "cut-out"),
-    Ours("stacked.mp4", "cut-out", OutputSettings(alpha="stacked")),
+    Ours("layered hevc.mp4", "foreground"),
+    Ours("prores 4444.mov", "foreground"),
+    Ours("vp9 with alpha.webm", "foreground"),
+    Ours("ffv1 with alpha.mkv", "foreground"),
+    Ours("stacked.mp4", "foreground", OutputSettings(alpha="stacked")),
 )
 
 
@@ -172,7 +172,7 @@ def _write_ours(path: Path, ours: Ours) -> None:
     with open_sink(str(path), info, ours.kind, ours.output) as sink:
         for index in range(COUNT):
             pixels = np.dstack((picture(index, WIDTH_PX, HEIGHT_PX), true_alpha(index, WIDTH_PX, HEIGHT_PX)))
-            sink.write(Frame(index, Fraction(index, 25), pixels), None)
+            sink.write(Frame(index, Fraction(index, 25), pixels))
 
 
 def _pictures() -> Iterator[Seed]:

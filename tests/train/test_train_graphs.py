@@ -14,7 +14,7 @@ import torch
 from streamseg.errors import DataError, EngineError, MissingExtraError, WeightsError
 from streamseg.infer.engines import open_engine
 from streamseg.model.foreign import ForeignNet
-from streamseg.model.quantized import QuantisedNet
+from streamseg.model.quantized import QuantizedNet
 from streamseg.model.u2net import LITE, U2Net
 from streamseg.model.weights import load_model, load_weights, read_info, save_weights
 from train import graphs
@@ -92,7 +92,7 @@ def test_int8_runs_on_both_runtimes_and_tells_what_it_cost(
     with torch.no_grad():
         expected = net(frames)
     model = load_model(out)
-    assert isinstance(model, QuantisedNet)
+    assert isinstance(model, QuantizedNet)
     engine = open_engine("auto", model)
     assert engine.name == "openvino"
     difference = (engine.alpha(frames) - expected).abs()
@@ -101,9 +101,9 @@ def test_int8_runs_on_both_runtimes_and_tells_what_it_cost(
     info = read_info(out)
     assert (info.name, info.architecture, info.out_channels) == ("little-int8", "lite", 1)
     assert info.parameters == sum(parameter.numel() for parameter in net.parameters())
-    assert "post-training, 4 images" in info.metadata["quantisation"]
+    assert "post-training, 4 images" in info.metadata["quantization"]
     after = evaluate(engine.alpha, pairs, 64, False, CPU)
-    assert info.metadata["quantisation_check"].startswith(f"max F {after.max_f:.4f}")
+    assert info.metadata["quantization_check"].startswith(f"max F {after.max_f:.4f}")
     with pytest.raises(EngineError, match=r"torch: little\.int8\.onnx is an int8 network"):
         open_engine("torch", model)
     with pytest.raises(WeightsError, match="has no weights to train or convert"):
@@ -149,7 +149,7 @@ def test_what_loses_too_much_is_refused(
     before = replace(scores, max_f=0.93, mae=0.05)
     found = iter((before, replace(before, **after)))
     monkeypatch.setattr(graphs, "_scores", lambda *_: next(found))
-    monkeypatch.setattr(graphs, "quantised", lambda net, graph, *_: (graph, []))
+    monkeypatch.setattr(graphs, "quantized", lambda net, graph, *_: (graph, []))
     with pytest.raises(DataError, match=f"loses too much: {told}"):
         export(net, CARD, tmp_path / name, name.endswith(".safetensors"), pairs, pairs)
     assert not list(tmp_path.glob("little*"))

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from streamseg.errors import MissingExtraError
 from streamseg.infer.engines import open_engine
-from streamseg.model.quantized import QuantisedNet
+from streamseg.model.quantized import QuantizedNet
 from streamseg.model.u2net import LITE, FusedU2Net, Stage, U2Net
-from train import quantise
+from train import quantize
 from train.graphs import onnx_bytes
-from train.quantise import quantised, sensitivities
+from train.quantize import quantized, sensitivities
 
 CULPRIT = "body.decoder.3.decoder.0.conv"
 NODE = "/body/decoder.3/decoder.0/conv/Conv"
@@ -62,7 +62,7 @@ def graph_of(net: U2Net) -> Any:
 
 
 def float_convolutions(graph: Any) -> list[str]:
-    """The convolutions whose weights are no quantised ones."""
+    """The convolutions whose weights are no quantized ones."""
     made_by = {output: node.op_type for node in graph.graph.node for output in node.output}
     convs = [node for node in graph.graph.node if node.op_type == "Conv"]
     return [node.name for node in convs if made_by.get(node.input[1]) != "DequantizeLinear"]
@@ -70,7 +70,7 @@ def float_convolutions(graph: Any) -> list[str]:
 
 def drift(net: U2Net, graph: Any, frames: Sequence[Tensor], folder: Path) -> float:
     (folder / "x.int8.onnx").write_bytes(graph.SerializeToString())
-    int8 = open_engine("openvino", QuantisedNet(folder / "x.int8.onnx"))
+    int8 = open_engine("openvino", QuantizedNet(folder / "x.int8.onnx"))
     with torch.no_grad():
         return float(torch.stack([(int8.alpha(each) - net(each)).abs().mean() for each in frames]).mean())
 
@@ -80,19 +80,19 @@ def test_the_convolution_that_does_not_bear_int8_stays_in_float(
 ) -> None:
     with torch.no_grad():
         torch.testing.assert_close(spoiled(frames[0]), net(frames[0]), atol=1e-4, rtol=0)
-    graph, in_float = quantised(spoiled, graph_of(spoiled), frames, frames)
+    graph, in_float = quantized(spoiled, graph_of(spoiled), frames, frames)
     assert in_float == [CULPRIT]
     assert float_convolutions(graph) == [NODE]
-    assert drift(spoiled, graph, frames, tmp_path) <= quantise.MAX_DRIFT
-    monkeypatch.setattr(quantise, "COUNTS_IN_FLOAT", (0,))
-    graph, in_float = quantised(spoiled, graph_of(spoiled), frames, frames)
-    assert in_float == [] and drift(spoiled, graph, frames, tmp_path) > quantise.MAX_DRIFT
+    assert drift(spoiled, graph, frames, tmp_path) <= quantize.MAX_DRIFT
+    monkeypatch.setattr(quantize, "COUNTS_IN_FLOAT", (0,))
+    graph, in_float = quantized(spoiled, graph_of(spoiled), frames, frames)
+    assert in_float == [] and drift(spoiled, graph, frames, tmp_path) > quantize.MAX_DRIFT
 
 
-def test_a_network_that_bears_int8_is_quantised_whole(net: U2Net, frames: list[Tensor], tmp_path: Path) -> None:
-    graph, in_float = quantised(net, graph_of(net), frames, frames)
+def test_a_network_that_bears_int8_is_quantized_whole(net: U2Net, frames: list[Tensor], tmp_path: Path) -> None:
+    graph, in_float = quantized(net, graph_of(net), frames, frames)
     assert in_float == float_convolutions(graph) == []
-    assert 0 < drift(net, graph, frames, tmp_path) <= quantise.MAX_DRIFT
+    assert 0 < drift(net, graph, frames, tmp_path) <= quantize.MAX_DRIFT
 
 
 def test_each_convolution_is_judged_alone(net: U2Net, spoiled: U2Net, frames: list[Tensor]) -> None:
@@ -108,4 +108,4 @@ def test_each_convolution_is_judged_alone(net: U2Net, spoiled: U2Net, frames: li
 def test_a_missing_package_is_named(net: U2Net, frames: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(MissingExtraError, match=r"needs the package nncf: pip install 'streamseg\[train\]'"):
-        quantised(net, graph_of(net), frames, frames)
+        quantized(net, graph_of(net), frames, frames)

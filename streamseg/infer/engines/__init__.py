@@ -10,7 +10,7 @@ from streamseg.hardware import cpu, cuda
 from streamseg.infer.engines.base import Engine
 from streamseg.model.foreign import ForeignNet
 from streamseg.model.precision import chosen_model
-from streamseg.model.quantized import QuantisedNet
+from streamseg.model.quantized import QuantizedNet
 from streamseg.model.weights import load_model
 from streamseg.settings import InferSettings
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def open_engine(name: str, net: Model, threads: int | None = None) -> Engine:
-    """Opens an engine by name; `auto` takes CUDA where there is one, else the first of `UNASKED` that opens.
+    """Opens an engine by name; `auto` takes CUDA where there is one, else the first of `AUTO_ENGINES` that opens.
 
     PyTorch does not run int8 networks, nor those from elsewhere.
 
@@ -34,8 +34,8 @@ def open_engine(name: str, net: Model, threads: int | None = None) -> Engine:
     Raises:
         EngineError: the engine does not open, with the reason; for `auto`, none does, with each one's reason.
     """
-    names = list(UNASKED) if name == "auto" else [name]
-    if name == "auto" and cuda.best_device().type == "cuda" and not isinstance(net, QuantisedNet | ForeignNet):
+    names = list(AUTO_ENGINES) if name == "auto" else [name]
+    if name == "auto" and cuda.best_device().type == "cuda" and not isinstance(net, QuantizedNet | ForeignNet):
         names = ["torch"]
     reasons: list[str] = []
     for candidate in names:
@@ -49,12 +49,12 @@ def open_engine(name: str, net: Model, threads: int | None = None) -> Engine:
     raise EngineError("no inference engine opens: " + "; ".join(reasons))
 
 
-def engine_of(settings: InferSettings, live: bool = False) -> Engine:
+def load_engine(settings: InferSettings, live: bool = False) -> Engine:
     """Opens the engine that the settings name, with their weights; raises as `open_engine` and `load_model`.
 
     The model `auto` is that of files and photos; `select.engine_for` chooses one for a live source.
 
-    For a live source it leaves a core to the other stations, which have to keep the camera's pace. On two cores that
+    For a live source it leaves a core to the other stages, which have to keep the camera's pace. On two cores that
     are busy anyway it is hardly slower for it.
     """
     return open_engine(settings.engine, load_model(chosen_model(settings)), max(1, cpu.cores() - 1) if live else None)
@@ -95,7 +95,7 @@ def _torch_compile(net: Model, threads: int | None) -> Engine:
     return engine
 
 
-UNASKED = ("openvino", "onnx", "torch")
+AUTO_ENGINES = ("openvino", "onnx", "torch")
 """What `auto` tries on a CPU, in this order."""
 
 ENGINES: dict[str, Callable[[Model, int | None], Engine]] = {

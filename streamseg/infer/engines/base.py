@@ -67,16 +67,16 @@ def long_side(engine: Engine, input_size: int) -> int:
     return (engine.long_side_px if isinstance(engine, SizedEngine) else None) or input_size
 
 
-def mattes_of(engine: Engine, batches: Iterable[Pixels]) -> Iterator[Tensor]:
+def predict(engine: Engine, batches: Iterable[Pixels]) -> Iterator[Tensor]:
     """What `small_pictures` made -> alpha `(N, 1, h, w)`, batch for batch; ahead of them where the engine can be."""
     if isinstance(engine, StreamedEngine):
         return cuda.in_order(batches, engine.submit, engine.in_flight)
     return (engine.alpha(network_tensor(small)) for small in batches)
 
 
-def matte_of(engine: Engine, small: Pixels) -> Tensor:
+def predict_one(engine: Engine, small: Pixels) -> Tensor:
     """The same for one batch."""
-    return next(mattes_of(engine, [small]))
+    return next(predict(engine, [small]))
 
 
 def call_seconds(engine: Engine, small: Pixels, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -87,11 +87,11 @@ def call_seconds(engine: Engine, small: Pixels, clock: Callable[[], float] = tim
         small: its batch.
         clock: tells the time in seconds.
     """
-    matte_of(engine, small)
+    predict_one(engine, small)
     calls = []
     for _ in range(TIMED_CALLS):
         started = clock()
-        matte_of(engine, small)
+        predict_one(engine, small)
         calls.append(clock() - started)
     return median(calls)
 

@@ -32,7 +32,7 @@ class OnnxEngine:
     def __init__(self, net: Model, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
-        # The threads would spin between two calls, on cores that other stations are waiting for.
+        # The threads would spin between two calls, on cores that other stages are waiting for.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = SILENT
         onnxruntime.disable_telemetry_events()

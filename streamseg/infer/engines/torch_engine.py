@@ -12,7 +12,7 @@ from streamseg.hardware import cuda
 from streamseg.image import Pixels
 from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD
 from streamseg.model.foreign import ForeignNet
-from streamseg.model.quantized import QuantisedNet
+from streamseg.model.quantized import QuantizedNet
 from streamseg.model.u2net import FusedU2Net
 from streamseg.model.weights import Model
 
@@ -23,7 +23,7 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, net: Model, device: torch.device | None = None, threads: int | None = None) -> None:
-        if isinstance(net, QuantisedNet):
+        if isinstance(net, QuantizedNet):
             raise RuntimeError(f"{net.path.name} is an int8 network, which PyTorch does not run: name float32 weights")
         if isinstance(net, ForeignNet):
             raise RuntimeError(f"{net.path.name} is an ONNX graph, which PyTorch does not run: take openvino or onnx")
@@ -54,8 +54,8 @@ class StreamedEngine(TorchEngine):
 
     def __init__(self, net: Model, device: torch.device | None = None) -> None:
         super().__init__(net, device)
-        self._lanes = cuda.Lanes(self.place)
-        self._slots: deque[cuda.Slot] = deque()
+        self._streams = cuda.CudaStreams(self.place)
+        self._slots: deque[cuda.StagingBuffers] = deque()
         self._network: cuda.Network = self._matte
         self._mean, self._std = (
             torch.tensor(values, device=self.place).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD)
@@ -79,14 +79,14 @@ class StreamedEngine(TorchEngine):
             batches were queued after it.
         """
         slot, count = self._next_slot(small.shape), len(small)
-        slot.given[0][:count].copy_(torch.from_numpy(small))
+        slot.inputs[0][:count].copy_(torch.from_numpy(small))
         slot.run(self._network)
         return lambda: slot.result()[:count].clone()
 
-    def _next_slot(self, shape: tuple[int, ...]) -> cuda.Slot:
+    def _next_slot(self, shape: tuple[int, ...]) -> cuda.StagingBuffers:
         """The one that was used longest ago."""
         count, *size = shape
-        kept = self._slots[0].given[0].shape if self._slots else torch.Size((0, *size))
+        kept = self._slots[0].inputs[0].shape if self._slots else torch.Size((0, *size))
         if list(kept[1:]) != size or kept[0] < count:
             self._prepare(shape)
         self._slots.rotate(-1)
@@ -94,11 +94,11 @@ class StreamedEngine(TorchEngine):
 
     def _prepare(self, shape: tuple[int, ...]) -> None:
         """New slots and a captured network for batches of `(N, h, w, 3)`."""
-        lanes, matte = self._lanes, (shape[0], 1, *shape[1:3])
+        streams, matte = self._streams, (shape[0], 1, *shape[1:3])
         given, alpha = (shape, torch.uint8), (matte, torch.float32)
-        self._slots = deque(cuda.Slot(lanes, [given], alpha) for _ in range(cuda.SLOTS))
+        self._slots = deque(cuda.StagingBuffers(streams, [given], alpha) for _ in range(cuda.SLOTS))
         example = torch.zeros(shape, dtype=torch.uint8, device=self.place)
-        self._network = cuda.captured(lanes, self._matte, example)
+        self._network = cuda.captured(streams, self._matte, example)
 
     def _matte(self, pixels: Tensor) -> Tensor:
         """RGB uint8 `(N, h, w, 3)` -> alpha `(N, 1, h, w)`, both on the device."""

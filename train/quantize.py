@@ -1,4 +1,4 @@
-"""Int8 by post-training quantisation, with the few convolutions that do not bear it left in float."""
+"""Int8 by post-training quantization, with the few convolutions that do not bear it left in float."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from streamseg.errors import MissingExtraError
 from streamseg.infer.engines import open_engine
 from streamseg.infer.engines.onnx_engine import INPUT
-from streamseg.model.quantized import SUFFIX, QuantisedNet
+from streamseg.model.quantized import SUFFIX, QuantizedNet
 from streamseg.model.u2net import FusedU2Net, U2Net
 
 COUNTS_IN_FLOAT = (0, 1, 2, 4, 8)
@@ -29,8 +29,8 @@ moves up and down by more than scores do: what may be lost of those is decided o
 LEVELS = 255
 
 
-def quantised(net: U2Net, graph: Any, frames: Sequence[Tensor], watched: Sequence[Tensor]) -> tuple[Any, list[str]]:
-    """Quantises a graph, as little of it left in float as keeps alpha within `MAX_DRIFT`, if any does.
+def quantized(net: U2Net, graph: Any, frames: Sequence[Tensor], watched: Sequence[Tensor]) -> tuple[Any, list[str]]:
+    """Quantizes a graph, as little of it left in float as keeps alpha within `MAX_DRIFT`, if any does.
 
     Args:
         net: the network.
@@ -59,7 +59,7 @@ def quantised(net: U2Net, graph: Any, frames: Sequence[Tensor], watched: Sequenc
 
 @torch.no_grad()
 def sensitivities(net: FusedU2Net, frames: Sequence[Tensor]) -> dict[str, float]:
-    """How far alpha moves when one convolution alone is quantised, for each of them.
+    """How far alpha moves when one convolution alone is quantized, for each of them.
 
     It moves far where a channel of the input is far beyond the others, whose range is then a few levels.
 
@@ -102,7 +102,7 @@ def _drift(graph: Any, frames: Sequence[Tensor], wanted: Sequence[Tensor]) -> fl
     with TemporaryDirectory() as folder:
         file = Path(folder, f"candidate{SUFFIX}")
         file.write_bytes(graph.SerializeToString())
-        engine = open_engine("openvino", QuantisedNet(file))
+        engine = open_engine("openvino", QuantizedNet(file))
         moved = [(engine.alpha(each) - alpha).abs().mean() for each, alpha in zip(frames, wanted, strict=True)]
     return float(torch.stack(moved).mean())
 
@@ -113,7 +113,7 @@ def _nncf() -> Any:
     try:
         import nncf
     except ImportError as error:
-        raise MissingExtraError("quantising a network", "nncf", "train") from error
+        raise MissingExtraError("quantizing a network", "nncf", "train") from error
     nncf.set_log_level(logging.ERROR)
     return nncf
 
