@@ -338,7 +338,7 @@ def test_matte_only_is_grey_and_needs_no_background() -> None:
         assert np.abs(frame.pixels.astype(int) - true_alpha(index)).mean() < 1
 
 
-@pytest.mark.parametrize("knobs", [{}, {"bg": "blur"}, {"bg": "red"}, {"matte_only": True}])
+@pytest.mark.parametrize("overrides", [{}, {"bg": "blur"}, {"bg": "red"}, {"matte_only": True}])
 def test_frames_have_four_three_or_no_channels(overrides: dict[str, object]) -> None:
     for frame in finished(**overrides):
         assert frame.pixels.shape[2:] == ((4,) if not overrides else () if "matte_only" in overrides else (3,))

@@ -77,7 +77,7 @@ def test_every_setting_can_be_overridden_by_its_name() -> None:
         ("[smooth]\nbeta = inf\n", r"smooth\.beta: .*finite"),
         ("[smooth]\nmin_cutoff_hz = nan\n", r"smooth\.min_cutoff_hz: .*finite"),
         ("[smooth]\nema_seconds = inf\n", r"smooth\.ema_seconds: .*finite"),
-        ('[composite]\nfit = "stretch"\n', r"composite\.fit: .*'cover' or 'contain'"),
+        ('[composite]\nfit = "time_range"\n', r"composite\.fit: .*'cover' or 'contain'"),
         ("[infer]\nsize = 3\n", r"unknown setting infer\.size; known are model, engine, precision, input_size"),
         ("[infer]\nbeta = 3\n", r"unknown setting infer\.beta; it belongs under \[smooth\]"),
         ("[encode]\ncrf = 3\n", r"unknown setting encode; known are"),

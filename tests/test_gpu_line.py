@@ -102,7 +102,7 @@ def test_the_same_picture_as_on_a_cpu(kind: str, batch_size: int, backgrounds: d
     assert_alike(done(given, chosen, batch_size), meant(given, chosen))
 
 
-@pytest.mark.parametrize("knobs", [{}, {"matte_only": True}, {"bg": "green", "matte_only": True}])
+@pytest.mark.parametrize("overrides", [{}, {"matte_only": True}, {"bg": "green", "matte_only": True}])
 @pytest.mark.parametrize("smoothing", ["one-euro", "ema", "none"])
 def test_mattes_and_cut_outs(overrides: dict[str, Any], smoothing: str) -> None:
     given, chosen = [frame(n) for n in range(7)], settings(smooth=smoothing, **overrides)

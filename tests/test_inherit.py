@@ -154,7 +154,7 @@ SUBTITLES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "codec", "fates"), SUBTITLES, ids=[codec for _, codec, _ in SUBTITLES])
+@pytest.mark.parametrize(("name", "codec", "actions"), SUBTITLES, ids=[codec for _, codec, _ in SUBTITLES])
 def test_subtitles_in_every_container(name: str, codec: str, actions: tuple[str, ...], tmp_path: Path) -> None:
     """The text with its times; `probe` says the same."""
     source = write_source(tmp_path / name.replace(".webm", ".mkv"), subtitles=codec)

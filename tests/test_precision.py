@@ -22,7 +22,7 @@ def made_for_int8(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("knobs", "chosen"),
+    ("overrides", "chosen"),
     [
         ({}, "lite-int8"),
         ({"model": "auto"}, "lite-int8"),
@@ -75,7 +75,7 @@ def test_an_older_pytorch_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("knobs", "problem"),
+    ("overrides", "problem"),
     [
         ({"model": "lite-int8", "precision": "fp32"}, "lite-int8 is int8; .* float32 weights, such as lite"),
         ({"model": "mine.INT8.onnx", "precision": "fp32"}, "mine.INT8.onnx is int8"),

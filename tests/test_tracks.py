@@ -302,7 +302,7 @@ def ffmpeg(path: Path, *sound: str, codec: str = "pcm_s16le") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("codec", "fates"), [("truehd", "ttct"), ("mlp", "ttct"), ("dca", "ccct")], ids=["TrueHD", "MLP", "DTS"]
+    ("codec", "actions"), [("truehd", "ttct"), ("mlp", "ttct"), ("dca", "ccct")], ids=["TrueHD", "MLP", "DTS"]
 )
 def test_what_discs_hold(codec: str, actions: str, tmp_path: Path) -> None:
     source = ffmpeg(tmp_path / "in.mkv", "-f", "lavfi", "-i", "sine=440:d=0.5:r=48000", codec=codec)
