@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -14,8 +14,9 @@ from typing import Any, Generic, Self, TypeVar
 import cv2
 import torch
 
+from streamseg.composite.background import Background
 from streamseg.composite.stage import composite
-from streamseg.decode import Source
+from streamseg.decode import SeekableSource, Source
 from streamseg.frames import Batch, Frame, VideoInfo
 from streamseg.gpu.line import on_gpu
 from streamseg.hardware.cuda import SLOTS
@@ -25,7 +26,7 @@ from streamseg.infer.every_frame import infer, warm_up
 from streamseg.infer.keyframes import KeyframeInterval, infer_keyframes
 from streamseg.infer.live import LIVE_BUDGET, infer_live
 from streamseg.settings import InferSettings, Settings
-from streamseg.sink import Sink
+from streamseg.sink import BaseSink, Sink, SinkClosed
 from streamseg.smooth.filters import FILTER_WARMUP_SECONDS
 from streamseg.smooth.stage import smooth
 from streamseg.statistics import StageTime, Statistics
@@ -132,18 +133,20 @@ def run(
     on_frame: Callable[[Statistics], None] = lambda _: None,
     run_ahead: int = RUN_AHEAD,
     statistics: Statistics | None = None,
+    background: Background | None = None,
 ) -> Statistics:
-    """Sends every frame of `source` down the pipeline into `sink`, in the calling thread.
+    """Send every frame of `source` down the pipeline into `sink`, in the calling thread.
 
     Args:
         source: where frames come from; a live one makes the pipeline keep only the newest frame.
         engine: runs the network.
-        sink: takes the finished frames; the run ends when it says that it is closed.
+        sink: takes the finished frames; the run ends when it raises SinkClosed.
         settings: the settings of the stages.
         frame_limit: number of frames to take from the source.
         on_frame: called after every finished frame.
         run_ahead: items between two stages, offline; the output does not depend on it.
         statistics: counts the frames, for a caller that shows them meanwhile; a new one if none is given.
+        background: what the person is set before, in the place of the one that the settings name; stays open.
 
     Raises:
         StreamsegError: a stage failed; all threads have ended.
@@ -154,41 +157,37 @@ def run(
     statistics = statistics or Statistics()
     if live:
         warm_up(engine, source.info, settings.infer.input_size)
-    if sink.resume_at > FILTER_WARMUP_SECONDS:
+    if isinstance(sink, BaseSink) and isinstance(source, SeekableSource) and sink.resume_at > FILTER_WARMUP_SECONDS:
         source.skip_to(sink.resume_at - FILTER_WARMUP_SECONDS)
-    with ExitStack() as stack:
-        stack.enter_context(_one_thread_in_libraries(engine))
-        frames = Prefetch(islice(source, frame_limit), depth * taken, live, "decode")
-        stages = (frames, *_work(frames, engine, settings, source.info, depth))
-        finished = stages[-1]
-        for stage in stages:
-            stack.enter_context(stage)
-        # All are told before the first is waited for: a stage may be waiting for its neighbour.
-        for stage in stages:
-            stack.callback(stage.stop)
-        sink_seconds = 0.0
+    frames = Prefetch(islice(source, frame_limit), depth * taken, live, "decode")
+    stages = (frames, *_work(frames, engine, settings, source.info, depth, background))
+    finished, sink_seconds = stages[-1], 0.0
+    with _running(stages, engine), suppress(SinkClosed):
         for frame in finished:
             started = time.perf_counter()
             sink.write(frame)
             sink_seconds += time.perf_counter() - started
             statistics.count(frame, frames.dropped)
             on_frame(statistics)
-            if sink.closed:
-                break
-        statistics.dropped = frames.dropped
+    statistics.dropped = frames.dropped
     statistics.stages = _stage_times(stages) | {"sink": StageTime(sink_seconds, finished.starving_seconds)}
     return statistics
 
 
 def _work(
-    frames: Iterable[Frame], engine: Engine, settings: Settings, info: VideoInfo, depth: int
+    frames: Iterable[Frame],
+    engine: Engine,
+    settings: Settings,
+    info: VideoInfo,
+    depth: int,
+    background: Background | None,
 ) -> tuple[Prefetch[Any], ...]:
     """The stages between the decoder and the sink; on a GPU one, if the network is to run on every frame."""
     if isinstance(engine, StreamedEngine) and _on_every_frame(engine, settings.infer, info):
         batch_size, ahead = (1, 0) if info.live else (settings.infer.batch_size, SLOTS - 1)
-        return (Prefetch(on_gpu(frames, engine, settings, batch_size, ahead), depth, name="gpu"),)
+        return (Prefetch(on_gpu(frames, engine, settings, batch_size, ahead, background), depth, name="gpu"),)
     batches = Prefetch(_inferred(frames, engine, settings.infer, info), depth, name="infer")
-    pictures = composite(smooth(batches, settings.smooth), settings.composite)
+    pictures = composite(smooth(batches, settings.smooth), settings.composite, background)
     return batches, Prefetch(pictures, depth, name="composite")
 
 
@@ -209,6 +208,42 @@ def _inferred(frames: Iterable[Frame], engine: Engine, settings: InferSettings, 
     if settings.stride > 1:
         return infer_keyframes(frames, engine, size, KeyframeInterval(settings.stride, info.rate), settings.batch_size)
     return infer(frames, engine, size, settings.batch_size)
+
+
+def mattes(source: Source, engine: Engine, settings: Settings, run_ahead: int = RUN_AHEAD) -> Generator[Batch]:
+    """Yield the frames of `source` with their steadied mattes, while decoder and network run ahead on threads.
+
+    Closing the iterator ends the threads.
+
+    Args:
+        source: where frames come from; of a live one, only the newest frame is kept.
+        engine: runs the network.
+        settings: the settings of the stages.
+        run_ahead: items between two stages, offline.
+
+    Raises:
+        StreamsegError: a stage failed; all threads have ended.
+    """
+    live = source.info.live
+    depth = 1 if live else run_ahead
+    taken = 1 if live else settings.infer.batch_size * settings.infer.stride
+    frames = Prefetch(source, depth * taken, live, "decode")
+    batches = Prefetch(_inferred(frames, engine, settings.infer, source.info), depth, name="infer")
+    with _running((frames, batches), engine):
+        yield from smooth(batches, settings.smooth)
+
+
+@contextmanager
+def _running(stages: tuple[Prefetch[Any], ...], engine: Engine) -> Iterator[None]:
+    """Each stage has its thread inside."""
+    with ExitStack() as stack:
+        stack.enter_context(_one_thread_in_libraries(engine))
+        for stage in stages:
+            stack.enter_context(stage)
+        # All are told before the first is waited for: a stage may be waiting for its neighbour.
+        for stage in stages:
+            stack.callback(stage.stop)
+        yield
 
 
 @contextmanager

@@ -39,9 +39,11 @@ class InferSettings(Section):
     """Packaged weights (`streamseg weights list`), a weights file, an ONNX graph from elsewhere, which a TOML file
     beside it may describe (see `foreign.py`), or `auto`: `lite` for files and photos, and for live sources the best
     that has a matte of its own for every frame on this machine, which is measured at the start."""
-    engine: Literal["auto", "openvino", "onnx", "torch", "torch-compile"] = "auto"
-    """What runs the network; auto takes CUDA where there is one, else OpenVINO, else ONNX Runtime, else PyTorch.
-    `torch-compile` is PyTorch after a minute of compilation."""
+    engine: str = "auto"
+    """What runs the network: `openvino`, `onnx`, `torch`, `torch-compile` (PyTorch after a minute of compilation), or
+    what `register_engine` added; auto takes PyTorch on a GPU, else OpenVINO, else ONNX Runtime, else PyTorch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network runs; auto is the GPU where PyTorch finds one."""
     precision: Literal["auto", "int8", "fp32"] = "auto"
     """Of packaged weights; auto takes int8 where the processor has instructions for it (VNNI) and OpenVINO runs."""
     input_size: int = Field(320, ge=64, le=2048)

@@ -32,7 +32,7 @@ def main(out: Path) -> None:
     size = AT_WORK
     if device.type != "cuda":
         print("no CUDA device: a rehearsal on the CPU, whose figures say nothing")
-        ENGINES["torch"] = lambda net, threads: StreamedEngine(net, device)
+        ENGINES["torch"] = lambda net, threads, _: StreamedEngine(net, device)
         size = REHEARSAL
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
 from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD
 from streamseg.model.u2net import LITE, U2Net, U2NetConfig
-from streamseg.sink.base import CompletingSink
+from streamseg.sink.base import BaseSink
 
 RATE = Fraction(24000, 1001)
 WALL = (96, 96, 96)
@@ -83,7 +83,7 @@ class DiscEngine:
         return ((rgb[:, 1:2] - rgb[:, 0:1]) * 255 / (DISC[1] - DISC[0])).clamp(0, 1)
 
 
-class Collector(CompletingSink):
+class Collector(BaseSink):
     """Keeps what it is given."""
 
     summary = "collected"
@@ -118,6 +118,9 @@ class ListSource:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         pass
 
 

@@ -17,7 +17,7 @@ from streamseg import yuv as planes
 from streamseg.frames import Frame, VideoInfo
 from streamseg.pipeline import run
 from streamseg.settings import Settings, load_settings
-from streamseg.sink.base import CompletingSink
+from streamseg.sink.base import BaseSink
 from streamseg.workspace import workspace
 from streamseg.yuv import YuvImage
 from tests.synthetic import DiscEngine, ListSource, frames, picture
@@ -26,7 +26,7 @@ WIDTH_PX, HEIGHT_PX = 320, 180
 FRAME_BYTES = WIDTH_PX * HEIGHT_PX * 3
 
 
-class Discarding(CompletingSink):
+class Discarding(BaseSink):
     summary = "discarded"
 
     def write(self, frame: Frame) -> None:

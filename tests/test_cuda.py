@@ -139,8 +139,8 @@ def test_a_frame_keeps_its_matte_when_the_engine_runs_ahead(net: U2Net) -> None:
 def test_a_gpu_gets_the_streams(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[U2Net] = []
     monkeypatch.setattr("streamseg.hardware.cuda.best_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr("streamseg.infer.engines.torch_engine.StreamedEngine", opened.append)
-    ENGINES["torch"](net, None)
+    monkeypatch.setattr("streamseg.infer.engines.torch_engine.StreamedEngine", lambda net, device: opened.append(net))
+    ENGINES["torch"](net, None, torch.device("cuda"))
     assert opened == [net]
 
 

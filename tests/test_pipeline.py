@@ -22,6 +22,7 @@ from streamseg.infer.engines.base import Engine
 from streamseg.infer.engines.torch_engine import TorchEngine
 from streamseg.pipeline import Prefetch, run
 from streamseg.settings import Settings, load_settings
+from streamseg.sink import SinkClosed
 from tests.synthetic import Collector, DiscEngine, ListSource, frames, randomised, true_alpha
 
 MATTE = load_settings(overrides={"matte_only": True, "smooth": "none", "input_size": 128})
@@ -150,8 +151,9 @@ def test_ctrl_c_completes_the_output_and_ends_the_threads() -> None:
 def test_a_closed_window_ends_the_run() -> None:
     class Window(Collector):
         def write(self, frame: Frame) -> None:
+            if len(self.frames) == 3:
+                raise SinkClosed
             super().write(frame)
-            self.closed = len(self.frames) == 3
 
     with Window() as sink:
         run(ListSource(frames(30)), DiscEngine(), sink, MATTE)

@@ -209,7 +209,7 @@ class Killed:
 
     def __init__(self, sink: Sink, part: Path, after: int) -> None:
         self._sink, self._part, self._left = sink, part, after
-        self.closed, self.resume_at, self.summary = False, sink.resume_at, ""
+        self.resume_at, self.summary = sink.resume_at, ""
 
     def write(self, frame: Frame) -> None:
         self._left -= 1

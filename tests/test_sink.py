@@ -23,7 +23,7 @@ from streamseg.errors import MissingExtraError, OutputError
 from streamseg.frames import Frame, Kind, VideoInfo
 from streamseg.image import Pixels
 from streamseg.settings import OutputSettings
-from streamseg.sink import open_sink
+from streamseg.sink import SinkClosed, open_sink
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.formats import OPAQUE, choose_encoding
 from streamseg.sink.pictures import PictureSequence, make_folder, opaque, write_image
@@ -566,27 +566,28 @@ class TestWindow:
             sink.write(Frame(0, Fraction(0), rgb))
         assert np.array_equal(shown[0][64:], rgb[64:, :, ::-1])
         assert not np.array_equal(shown[0][:40], rgb[:40, :, ::-1])
-        assert not sink.closed
 
     @pytest.mark.parametrize("key", [ord("q"), 27, ord("q") + 0x100000])
     def test_keys_that_close_it(self, key: int, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: key)
         with PreviewWindow(lambda: "25.0 fps") as sink:
             sink.write(Frame(0, Fraction(0), picture(0)))
-            assert sink.closed
+            with pytest.raises(SinkClosed):
+                sink.write(Frame(1, Fraction(1), picture(1)))
 
     def test_other_keys_do_not(self, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: ord("x"))
         with PreviewWindow(lambda: "25.0 fps") as sink:
-            sink.write(Frame(0, Fraction(0), picture(0)))
-            assert not sink.closed
+            for index in range(2):
+                sink.write(Frame(index, Fraction(index), picture(index)))
 
     @pytest.mark.parametrize("visible", [0.0, -1.0])
     def test_the_cross_closes_it(self, visible: float, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cv2, "getWindowProperty", lambda title, what: visible)
         with PreviewWindow(lambda: "25.0 fps") as sink:
             sink.write(Frame(0, Fraction(0), picture(0)))
-            assert sink.closed
+            with pytest.raises(SinkClosed):
+                sink.write(Frame(1, Fraction(1), picture(1)))
 
 
 class TestVirtualCamera:

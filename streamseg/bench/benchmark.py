@@ -23,15 +23,14 @@ from typing import Any
 import numpy as np
 
 from streamseg.bench.overlap import GpuWatch, Overlap
-from streamseg.decode import Source, open_camera, open_source
+from streamseg.decode import BaseSource, open_camera, open_source
 from streamseg.frames import Frame
 from streamseg.infer.engines.base import Engine, call_seconds, predict_one
 from streamseg.infer.engines.torch_engine import StreamedEngine
 from streamseg.infer.letterbox import black_pictures
 from streamseg.pipeline import run
 from streamseg.settings import Settings
-from streamseg.sink import Sink, open_sink
-from streamseg.sink.base import CompletingSink
+from streamseg.sink import BaseSink, open_sink
 from streamseg.statistics import StageTime, Statistics
 
 FRAMES_BETWEEN_LOOKS = 10
@@ -41,7 +40,7 @@ LOOKS_FOR_A_SLOPE = 20
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6 if hasattr(os, "sysconf") else 0.0
 
 
-class Discarded(CompletingSink):
+class Discarded(BaseSink):
     """Takes frames and keeps none: a webcam's pipeline without an encoder."""
 
     summary = "frames discarded"
@@ -148,7 +147,7 @@ class Workload:
     encode: bool = False
     live: bool = False
 
-    def open(self) -> Source:
+    def open(self) -> BaseSource:
         """Opens the clip; raises InputError where it cannot be read."""
         return (open_camera if self.live else open_source)(self.clip)
 
@@ -229,7 +228,7 @@ def _overlap(workload: Workload, engine: Engine) -> Overlap | None:
     return watch.stop()
 
 
-def _sink(workload: Workload, source: Source, folder: Path) -> Sink:
+def _sink(workload: Workload, source: BaseSource, folder: Path) -> BaseSink:
     if not workload.encode:
         return Discarded()
     kind = workload.settings.composite.kind

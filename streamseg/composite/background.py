@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -48,6 +48,10 @@ class Background(Protocol):
     def close(self) -> None:
         """Releases what the background holds open."""
         ...
+
+
+BackgroundSpec = str | Path | Pixels | Callable[[Pixels], Pixels]
+"""What `open_background` takes."""
 
 
 class ImageBackground:
@@ -146,13 +150,48 @@ class BlurBackground:
         """See `Background`."""
 
 
-def open_background(bg: str, fit: Fit) -> Background:
-    """Opens a picture, a video, a colour (name or #rrggbb) or `blur`.
+class ComputedBackground:
+    """What a function makes of each frame."""
+
+    def __init__(self, compute: Callable[[Pixels], Pixels]) -> None:
+        self._compute = compute
+
+    def frame_at(self, frame: Frame) -> Pixels:
+        """See `Background`.
+
+        Raises:
+            InputError: the function returned something else than RGB of the frame's size.
+        """
+        rgb = colours(frame.pixels)
+        found = _checked(self._compute(rgb))
+        if found.shape != rgb.shape:
+            raise InputError(f"the background function returned {found.shape} for a frame of {rgb.shape}")
+        return found
+
+    def yuv_at(self, frame: Frame) -> YuvImage:
+        """See `Background`."""
+        return YuvImage.of(self.frame_at(frame))
+
+    def close(self) -> None:
+        """See `Background`."""
+
+
+def open_background(bg: BackgroundSpec, fit: Fit = "cover") -> Background:
+    """Open a background.
+
+    Args:
+        bg: a picture, a video, a colour (name or #rrggbb), `blur`; an RGB or RGBA array `(H, W, 3 or 4)` uint8; a
+            function from a frame's RGB `(H, W, 3)` to what stands behind it, of the same shape.
+        fit: how a picture or a video fills the frame.
 
     Raises:
         InputError: `bg` is none of them, or the file cannot be read.
     """
-    path = Path(bg)
+    if isinstance(bg, np.ndarray):
+        return ImageBackground(_checked(bg), fit)
+    if callable(bg):
+        return ComputedBackground(bg)
+    path, bg = Path(bg), str(bg)
     if bg == BLUR:
         return BlurBackground()
     check_seekable(path)
@@ -166,10 +205,15 @@ def open_background(bg: str, fit: Fit) -> Background:
 
 
 @contextmanager
-def chosen_background(settings: CompositeSettings) -> Iterator[Background | None]:
-    """The background that the settings ask for, closed at the end; None for a cut-out or a matte."""
-    if not settings.bg or settings.matte_only:
-        yield None
+def chosen_background(settings: CompositeSettings, given: Background | None = None) -> Iterator[Background | None]:
+    """The background that the settings ask for, closed at the end; None for a cut-out or a matte.
+
+    Args:
+        settings: name one, or none.
+        given: one that is open, in its place; stays open.
+    """
+    if settings.matte_only or given or not settings.bg:
+        yield None if settings.matte_only else given
         return
     with closing(open_background(settings.bg, settings.fit)) as background:
         yield background
@@ -220,6 +264,13 @@ def _over_black(pixels: Pixels) -> Pixels:
     if pixels.shape[2] == 3:
         return pixels
     return np.rint(pixels[..., :3] * (pixels[..., 3:] / np.float32(255))).astype(np.uint8)
+
+
+def _checked(pixels: Pixels) -> Pixels:
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] not in {(3,), (4,)}:
+        found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise InputError(f"a background array is uint8 (H, W, 3) in RGB, or (H, W, 4) with alpha; got {found}")
+    return pixels
 
 
 def _colour(text: str) -> Pixels:

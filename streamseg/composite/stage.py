@@ -19,7 +19,9 @@ from streamseg.workspace import workspace
 from streamseg.yuv import YuvImage
 
 
-def composite(batches: Iterable[Batch], settings: CompositeSettings) -> Iterator[Frame]:
+def composite(
+    batches: Iterable[Batch], settings: CompositeSettings, given: Background | None = None
+) -> Iterator[Frame]:
     """Finished frames, one for each that came in.
 
     Their pixels are a picture before the background, `(H, W, 4)` with straight alpha when there is none, or the
@@ -28,8 +30,9 @@ def composite(batches: Iterable[Batch], settings: CompositeSettings) -> Iterator
     Args:
         batches: frames and their mattes.
         settings: what stands behind the person.
+        given: a background that is open, in the place of the one that the settings name; stays open.
     """
-    with chosen_background(settings) as background:
+    with chosen_background(settings, given) as background:
         for batch in batches:
             for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
                 yield replace(frame, image=finish(frame, alpha[0].numpy(), background, settings.matte_only))

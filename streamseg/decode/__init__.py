@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from streamseg.decode.animation import READ_HERE, Animation
-from streamseg.decode.base import Source, check_seekable
+from streamseg.decode.base import BaseSource, SeekableSource, Source, check_seekable
 from streamseg.decode.camera import Camera, Paced
 from streamseg.decode.images import IMAGE_SUFFIXES, ImageFiles, animation_format
 from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.decode.video import VideoFile, is_test_pattern, open_test_pattern
 from streamseg.errors import InputError
 
-__all__ = ["IMAGE_SUFFIXES", "Source", "TimeRange", "open_camera", "open_source"]
+__all__ = ["IMAGE_SUFFIXES", "BaseSource", "SeekableSource", "Source", "TimeRange", "open_camera", "open_source"]
 
 
-def open_source(spec: str, time_range: TimeRange = WHOLE) -> Source:
+def open_source(spec: str, time_range: TimeRange = WHOLE) -> BaseSource:
     """Opens a video file, animation, photo, folder of photos, or the test pattern (`testsrc` or `testsrc=1280x720`).
 
     Args:
@@ -43,7 +43,7 @@ def open_source(spec: str, time_range: TimeRange = WHOLE) -> Source:
     return VideoFile(spec, time_range=time_range)
 
 
-def open_camera(spec: str) -> Source:
+def open_camera(spec: str) -> BaseSource:
     """Opens a camera by number or device path; a file or the test pattern stands in for one, at its own pace.
 
     Raises:

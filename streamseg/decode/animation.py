@@ -20,7 +20,7 @@ from statistics import median_low
 import av
 from PIL import Image
 
-from streamseg.decode.base import ClosingSource, check_size
+from streamseg.decode.base import BaseSource, check_size
 from streamseg.decode.images import as_seen, count_pictures, open_picture, pixels_of
 from streamseg.decode.pixels import has_alpha, matrix_of
 from streamseg.decode.time_range import WHOLE, TimeRange
@@ -38,7 +38,7 @@ FINEST_CLOCK = 1_000_000
 START = Fraction(0)
 
 
-class Animation(ClosingSource):
+class Animation(BaseSource):
     """An animated WebP, PNG or AVIF."""
 
     def __init__(self, path: Path, time_range: TimeRange = WHOLE) -> None:

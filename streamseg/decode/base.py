@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
@@ -17,7 +18,34 @@ MIN_SIDE_PX = 16
 
 
 class Source(Protocol):
-    """A stream of frames: iterate once, inside `with`.
+    """A stream of frames.
+
+    Attributes:
+        info: what is known before the first frame is used.
+    """
+
+    info: VideoInfo
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield every frame once."""
+        ...
+
+    def close(self) -> None:
+        """Release what the source holds open."""
+        ...
+
+
+@runtime_checkable
+class SeekableSource(Protocol):
+    """A source that reaches a later frame sooner than by decoding all before it."""
+
+    def skip_to(self, pts: Fraction) -> None:
+        """Leave out frames before `pts`, in seconds."""
+        ...
+
+
+class BaseSource(ABC):
+    """What every source of ours is: closed at the end of `with`.
 
     Attributes:
         info: what is known before the first frame is used.
@@ -25,31 +53,11 @@ class Source(Protocol):
     """
 
     info: VideoInfo
-    decode_error: str | None
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Yields every frame once."""
-        ...
-
-    def skip_to(self, time: Fraction) -> None:
-        """Leaves out frames before `time`, in seconds, where that is quicker than to pass them over."""
-        ...
-
-    def __enter__(self) -> Self:
-        """Returns the source itself."""
-        ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes what the source holds open."""
-        ...
-
-
-class ClosingSource:
-    """A source that closes itself at the end of `with`."""
-
     decode_error: str | None = None
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield every frame once."""
 
     def __enter__(self) -> Self:
         return self
@@ -59,11 +67,8 @@ class ClosingSource:
     ) -> None:
         self.close()
 
-    def skip_to(self, time: Fraction) -> None:
-        """Nothing is quicker by default."""
-
     def close(self) -> None:
-        """Nothing to close by default."""
+        """See `Source`; here nothing is open."""
 
 
 def check_seekable(path: Path) -> None:

@@ -15,14 +15,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from streamseg.decode.base import ClosingSource, Source
+from streamseg.decode.base import BaseSource
 from streamseg.errors import CameraError
 from streamseg.frames import Frame, VideoInfo
 
 DEFAULT_RATE = Fraction(30)
 
 
-class Camera(ClosingSource):
+class Camera(BaseSource):
     """A camera through OpenCV; frames carry the moment that they arrived."""
 
     def __init__(self, spec: str) -> None:
@@ -55,12 +55,12 @@ class Camera(ClosingSource):
         self._capture.release()
 
 
-class Paced(ClosingSource):
+class Paced(BaseSource):
     """A source held back to its own timestamps, as a camera would deliver it."""
 
     def __init__(
         self,
-        source: Source,
+        source: BaseSource,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -79,7 +79,7 @@ class Paced(ClosingSource):
 
     def close(self) -> None:
         """Closes the source that is held back."""
-        self._source.__exit__(None, None, None)
+        self._source.close()
 
 
 def _rate(fps: float) -> Fraction:

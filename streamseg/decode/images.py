@@ -24,7 +24,7 @@ from PIL.Image import Transpose
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from streamseg.decode.base import ClosingSource, check_size, size_text
+from streamseg.decode.base import BaseSource, check_size, size_text
 from streamseg.decode.profiles import in_srgb
 from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
@@ -71,7 +71,7 @@ PREMULTIPLIED = 1
 """What TIFF's tag of extra samples says where alpha has been multiplied into the colours."""
 
 
-class ImageFiles(ClosingSource):
+class ImageFiles(BaseSource):
     """One photo, or a folder of photos of one size as a clip of 25 frames a second.
 
     A picture of a folder that cannot be read costs itself: the one before it is shown on in its place.

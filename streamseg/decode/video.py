@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from streamseg.decode.base import ClosingSource, check_size
+from streamseg.decode.base import BaseSource, check_size
 from streamseg.decode.damage import Damage
 from streamseg.decode.filters import Filters
 from streamseg.decode.hevc_alpha import Decode, WithAlphaLayer, has_alpha_layer
@@ -51,7 +51,7 @@ RECENT_GROUPS = 64
 """More than decoders hold back pictures of."""
 
 
-class VideoFile(ClosingSource):
+class VideoFile(BaseSource):
     """Whatever FFmpeg demuxes and decodes: a file, or its test pattern through `lavfi`."""
 
     _begin: Fraction | None = None

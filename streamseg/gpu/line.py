@@ -28,7 +28,12 @@ from streamseg.yuv import BLACK, WHITE, YuvImage
 
 
 def on_gpu(
-    frames: Iterable[Frame], engine: StreamedEngine, settings: Settings, batch_size: int, ahead: int
+    frames: Iterable[Frame],
+    engine: StreamedEngine,
+    settings: Settings,
+    batch_size: int,
+    ahead: int,
+    given: Background | None = None,
 ) -> Iterator[Frame]:
     """Finished frames, as `composite` gives them.
 
@@ -38,8 +43,9 @@ def on_gpu(
         settings: the settings of the stages.
         batch_size: frames that go up together.
         ahead: batches that may be on their way behind one that is waited for.
+        given: a background that is open, in the place of the one that the settings name; stays open.
     """
-    with chosen_background(settings.composite) as background:
+    with chosen_background(settings.composite, given) as background:
         line = GpuLine(engine, settings, background, batch_size)
         yield from chain.from_iterable(cuda.in_order(in_batches(frames, batch_size), line.submit, ahead))
 

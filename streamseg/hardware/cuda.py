@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from streamseg.errors import EngineError
+
 Network = Callable[[Tensor], Tensor]
 Given = TypeVar("Given")
 Result = TypeVar("Result")
@@ -29,6 +31,17 @@ RUNS_BEFORE_CAPTURE = 3
 def best_device() -> torch.device:
     """The GPU where there is one that this build of PyTorch can use, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def chosen_device(setting: str) -> torch.device:
+    """The device that a setting names: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        EngineError: there is no GPU that this build of PyTorch can use.
+    """
+    if setting == "cuda" and best_device().type != "cuda":
+        raise EngineError("no GPU that PyTorch can use: leave --device cuda out, or install PyTorch's build for CUDA")
+    return best_device() if setting == "auto" else torch.device(setting)
 
 
 def told(device: torch.device) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from streamseg.errors import WeightsError
@@ -9,6 +10,8 @@ from streamseg.hardware import cpu, cuda
 from streamseg.model.quantized import SUFFIX, is_quantized
 from streamseg.model.weights import list_weights
 from streamseg.settings import AUTO, InferSettings
+
+logger = logging.getLogger(__name__)
 
 INT8_NAME = "-int8"
 """What the name of packaged int8 weights ends in; before it stands that of the float32 ones."""
@@ -48,7 +51,12 @@ def chosen_model(settings: InferSettings) -> str:
             f"{model} is not packaged in int8; make it: python -m train export {model} -o x{SUFFIX} --calibrate IMAGES "
             f"--check OTHERS, then --model x{SUFFIX}"
         )
-    return form if form and (wanted == "int8" or (wanted == "auto" and _is_faster_in_int8(settings.engine))) else model
+    if not form or wanted == "fp32":
+        return model
+    if wanted == "int8" or _is_faster_in_int8(settings):
+        return form
+    logger.info("%s runs in float32: no engine here is faster for its int8 form", model)
+    return model
 
 
 def _packaged_int8(model: str) -> str | None:
@@ -56,7 +64,7 @@ def _packaged_int8(model: str) -> str | None:
     return next((name for name in names if name == model + INT8_NAME), None)
 
 
-def _is_faster_in_int8(engine: str) -> bool:
+def _is_faster_in_int8(settings: InferSettings) -> bool:
     """OpenVINO alone makes use of it: ONNX Runtime is no faster for it, and PyTorch does not take it."""
-    on_cpu = engine == "openvino" or (engine == "auto" and cuda.best_device().type == "cpu")
-    return on_cpu and cpu.multiplies_int8()
+    on_cpu = cuda.chosen_device(settings.device).type == "cpu"
+    return cpu.multiplies_int8() and (settings.engine == "openvino" or (settings.engine == "auto" and on_cpu))

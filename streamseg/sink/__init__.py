@@ -11,7 +11,7 @@ from streamseg.frames import Kind, VideoInfo
 from streamseg.media.atomic import followed
 from streamseg.settings import OutputSettings
 from streamseg.sink.animation import ANIMATIONS, AnimationSink
-from streamseg.sink.base import Sink
+from streamseg.sink.base import BaseSink, Sink, SinkClosed
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.first_frame import FirstFrameSink
 from streamseg.sink.formats import choose_encoding
@@ -23,7 +23,7 @@ from streamseg.sink.video import VideoSink, check_folder
 from streamseg.sink.virtual import open_virtual_camera
 from streamseg.sink.window import PreviewWindow
 
-__all__ = ["VIRTUAL_CAMERA", "WINDOW", "Sink", "open_sink"]
+__all__ = ["VIRTUAL_CAMERA", "WINDOW", "BaseSink", "Sink", "SinkClosed", "open_sink"]
 
 STANDARD = OutputSettings()
 WINDOW = "window"
@@ -37,7 +37,7 @@ def open_sink(
     output: OutputSettings = STANDARD,
     resume: bool = False,
     overlay: Callable[[], str] = str,
-) -> Sink:
+) -> BaseSink:
     """Opens what `out` names: a video, an animation, a sequence (`x_%05d.png` or a folder), `window` or `virtual`.
 
     Args:

@@ -19,7 +19,7 @@ from streamseg.errors import OutputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
 from streamseg.sink.apng import ApngFile
-from streamseg.sink.base import CompletingSink
+from streamseg.sink.base import BaseSink
 from streamseg.sink.gif import GifFile
 from streamseg.sink.resume import BEGINNING, part_of
 from streamseg.sink.video import check_folder
@@ -104,7 +104,7 @@ class Waiting:
     start: int
 
 
-class AnimationSink(CompletingSink):
+class AnimationSink(BaseSink):
     """One animated file, written as NAME.part and renamed by `complete`; what a killed run leaves of it plays."""
 
     def __init__(self, path: Path, info: VideoInfo, form: AnimationFormat, high_quality: bool = False) -> None:
@@ -181,7 +181,7 @@ class AnimationSink(CompletingSink):
             raise
 
     def discard(self) -> None:
-        """See `CompletingSink`."""
+        """See `BaseSink`."""
         if self._file:
             with suppress(OSError):
                 self._file.close()

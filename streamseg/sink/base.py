@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -12,52 +13,50 @@ if TYPE_CHECKING:
     from streamseg.sink.lock import Claim
 
 
+class SinkClosed(Exception):
+    """The viewer closed the window: nobody wants more frames, and nothing is wrong."""
+
+
 class Sink(Protocol):
-    """Takes finished frames, inside `with`; leaving it without an error completes the output.
-
-    Attributes:
-        closed: the viewer closed the window; nobody wants more frames.
-        summary: one line on what was written, for the user.
-        resume_at: frames before this time, in seconds, are there already and will be passed over.
-    """
-
-    closed: bool
-    resume_at: Fraction
-
-    @property
-    def summary(self) -> str:
-        """One line on where the frames went."""
-        ...
+    """Takes finished frames."""
 
     def write(self, frame: Frame) -> None:
         """Take one frame.
 
         Raises:
             OutputError: it cannot be written.
+            SinkClosed: it was the last one that is wanted.
         """
         ...
 
-    def __enter__(self) -> Self:
-        """Returns the sink itself."""
+    def complete(self) -> None:
+        """Make the output final."""
         ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Completes the output; after an error other than Ctrl-C, leaves only what can be gone on with."""
+    def discard(self) -> None:
+        """Remove what is half written and what --resume cannot continue from."""
         ...
 
 
-class CompletingSink:
-    """A sink that completes on success and Ctrl-C, and cleans up after any other error.
+class BaseSink(ABC):
+    """What every sink of ours is: completed at the end of `with` and on Ctrl-C, cleaned up after any other error.
 
     Attributes:
-        claim: of what it writes; given back at the end.
+        claim: of what it writes; released at the end.
+        resume_at: frames before this pts, in seconds, are there already and will be passed over.
     """
 
     claim: Claim | None = None
-    closed = False
     resume_at = Fraction(0)
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """One line on what was written and where, for the user."""
+
+    @abstractmethod
+    def write(self, frame: Frame) -> None:
+        """See `Sink`."""
 
     def __enter__(self) -> Self:
         return self

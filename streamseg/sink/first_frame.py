@@ -8,12 +8,12 @@ from pathlib import Path
 
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, Kind
-from streamseg.sink.base import CompletingSink
+from streamseg.sink.base import BaseSink
 from streamseg.sink.sidecar import SidecarSink
 from streamseg.sink.video import VideoSink
 
 
-class FirstFrameSink(CompletingSink):
+class FirstFrameSink(BaseSink):
     """A video file that is opened for the kind of its first frame, and refuses frames of another kind."""
 
     def __init__(
@@ -50,16 +50,16 @@ class FirstFrameSink(CompletingSink):
         self._file.write(frame)
 
     def complete(self) -> None:
-        """See `CompletingSink`."""
+        """See `BaseSink`."""
         if self._file:
             self._file.complete()
 
     def cut_short(self) -> None:
-        """See `CompletingSink`."""
+        """See `BaseSink`."""
         if self._file:
             self._file.cut_short()
 
     def discard(self) -> None:
-        """See `CompletingSink`."""
+        """See `BaseSink`."""
         if self._file:
             self._file.discard()

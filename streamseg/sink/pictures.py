@@ -13,7 +13,7 @@ from streamseg.errors import OutputError
 from streamseg.frames import Frame
 from streamseg.image import Pixels
 from streamseg.media.atomic import atomic_write
-from streamseg.sink.base import CompletingSink
+from streamseg.sink.base import BaseSink
 from streamseg.sink.exr import encode_exr
 from streamseg.sink.formats import OPAQUE as VIDEOS
 from streamseg.sink.gif import encode_gif
@@ -37,7 +37,7 @@ SEQUENCES = {
 """Pictures that keep every level and the transparency, and what to know of them."""
 
 
-class PictureSequence(CompletingSink):
+class PictureSequence(BaseSink):
     """Numbered pictures, each complete or not there."""
 
     def __init__(self, pattern: Path) -> None:

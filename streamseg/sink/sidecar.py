@@ -10,13 +10,13 @@ from pathlib import Path
 
 from streamseg.errors import StreamsegError
 from streamseg.frames import Frame, VideoInfo
-from streamseg.sink.base import CompletingSink
+from streamseg.sink.base import BaseSink
 from streamseg.sink.formats import Encoding
 from streamseg.sink.resume import BEGINNING, part_of
 from streamseg.sink.video import VideoSink
 
 
-class SidecarSink(CompletingSink):
+class SidecarSink(BaseSink):
     """Two files: `x.mp4` with the colours and the sound, and `x.alpha.mp4` with the matte."""
 
     def __init__(
@@ -48,15 +48,15 @@ class SidecarSink(CompletingSink):
         self._matte.write(replace(frame, image=frame.pixels[..., 3]))
 
     def complete(self) -> None:
-        """See `CompletingSink`; there are both new files or neither."""
+        """See `BaseSink`; there are both new files or neither."""
         self._complete(is_cut_short=False)
 
     def cut_short(self) -> None:
-        """See `CompletingSink`."""
+        """See `BaseSink`."""
         self._complete(is_cut_short=True)
 
     def discard(self) -> None:
-        """See `CompletingSink`."""
+        """See `BaseSink`."""
         self._colour.discard()
         self._matte.discard()
 

@@ -18,7 +18,7 @@ from streamseg.errors import OutputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.media.stacked import STACKED_TAG
 from streamseg.sink import mp4
-from streamseg.sink.base import CompletingSink
+from streamseg.sink.base import BaseSink
 from streamseg.sink.check import AlphaCheck
 from streamseg.sink.encoder import Encoder, FrameEncoder, StackedEncoder, add_stream
 from streamseg.sink.formats import Encoding
@@ -32,7 +32,7 @@ BUFFER_BYTES = 1 << 20
 """What FFmpeg hands over at once, unless a piece is complete before."""
 
 
-class VideoSink(CompletingSink):
+class VideoSink(BaseSink):
     """One video file, written as NAME.part and renamed by `complete`; a killed run leaves a NAME.part that plays.
 
     One that is killed before the first pictures are complete leaves nothing.

@@ -13,7 +13,7 @@ import av
 
 from streamseg.errors import MissingExtraError, OutputError
 from streamseg.frames import Frame, VideoInfo
-from streamseg.sink.base import CompletingSink, Sink
+from streamseg.sink.base import BaseSink
 from streamseg.sink.pictures import opaque
 from streamseg.sink.planes import ToPlanes, even
 from streamseg.yuv import YuvImage
@@ -25,7 +25,7 @@ HOW_TO_GET_ONE = (
 )
 
 
-def open_virtual_camera(info: VideoInfo) -> Sink:
+def open_virtual_camera(info: VideoInfo) -> BaseSink:
     """A virtual camera: v4l2loopback on Linux, OBS's through pyvirtualcam elsewhere.
 
     Raises:
@@ -34,7 +34,7 @@ def open_virtual_camera(info: VideoInfo) -> Sink:
     return LoopbackCamera(info) if sys.platform.startswith("linux") else PyVirtualCam(info)
 
 
-class LoopbackCamera(CompletingSink):
+class LoopbackCamera(BaseSink):
     """The first v4l2loopback device that can be written to."""
 
     def __init__(self, info: VideoInfo) -> None:
@@ -81,7 +81,7 @@ class LoopbackCamera(CompletingSink):
         return f"cannot write to the virtual camera {self._device}: {getattr(error, 'strerror', None) or error}"
 
 
-class PyVirtualCam(CompletingSink):
+class PyVirtualCam(BaseSink):
     """A virtual camera on macOS and Windows, through the optional package pyvirtualcam."""
 
     def __init__(self, info: VideoInfo) -> None:

@@ -10,14 +10,14 @@ import cv2
 
 from streamseg.errors import OutputError
 from streamseg.frames import Frame
-from streamseg.sink.base import CompletingSink
+from streamseg.sink.base import BaseSink, SinkClosed
 from streamseg.sink.pictures import opaque, to_bgr
 
 WINDOW_TITLE = "streamseg (q or Esc to end)"
 QUIT_KEYS = (ord("q"), 27)
 
 
-class PreviewWindow(CompletingSink):
+class PreviewWindow(BaseSink):
     """A window on the screen, with a line of text over the picture."""
 
     def __init__(self, overlay: Callable[[], str]) -> None:
@@ -29,7 +29,7 @@ class PreviewWindow(CompletingSink):
         Raises:
             OutputError: there is no display.
         """
-        self._overlay = overlay
+        self._overlay, self._is_closed = overlay, False
         check_display()
         cv2.namedWindow(WINDOW_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
 
@@ -40,11 +40,13 @@ class PreviewWindow(CompletingSink):
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
+        if self._is_closed:
+            raise SinkClosed
         shown = to_bgr(opaque(frame.pixels))
         cv2.putText(shown, self._overlay(), (12, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
         cv2.imshow(WINDOW_TITLE, shown)
         gone = cv2.waitKey(1) & 0xFF in QUIT_KEYS or cv2.getWindowProperty(WINDOW_TITLE, cv2.WND_PROP_VISIBLE) < 1
-        self.closed = bool(gone)
+        self._is_closed = bool(gone)
 
     def complete(self) -> None:
         """Closes the window."""

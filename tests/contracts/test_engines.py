@@ -25,6 +25,8 @@ from tests.synthetic import picture, randomised
 SHAPES = [(1, 3, 64, 96), (3, 3, 64, 96), (1, 3, 32, 32), (1, 3, 64, 96)]
 """In this order: the shape changes between calls, and the first one comes back."""
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture(scope="module")
 def net() -> U2Net:
@@ -40,7 +42,7 @@ def engine(request: pytest.FixtureRequest, net: U2Net) -> Engine:
 
         return TorchEngine(net, torch.device("cpu"))
     pytest.importorskip({"onnx": "onnxruntime"}.get(request.param, request.param))
-    return ENGINES[request.param](net, None)
+    return ENGINES[request.param](net, None, CPU)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -72,7 +74,7 @@ def test_agrees_with_the_evaluation_form_while_shapes_change(engine: Engine, net
 
 def test_threads_do_not_show(net: U2Net) -> None:
     frames = noise(1, 3, 64, 96)
-    one, all_of_them = (ENGINES["openvino"](net, threads).alpha(frames) for threads in (1, None))
+    one, all_of_them = (ENGINES["openvino"](net, threads, CPU).alpha(frames) for threads in (1, None))
     torch.testing.assert_close(one, all_of_them, atol=1e-4, rtol=0)
 
 
@@ -161,7 +163,7 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 
 def test_a_compiled_network_is_kept(net: U2Net, cache_folder: Path) -> None:
-    first, second = (ENGINES["openvino"](net, 1).alpha(noise(1, 3, 64, 96)) for _ in range(2))
+    first, second = (ENGINES["openvino"](net, 1, CPU).alpha(noise(1, 3, 64, 96)) for _ in range(2))
     assert len(list((cache_folder / "openvino").glob("*.blob"))) == 1
     assert torch.equal(first, second)
 
@@ -169,7 +171,7 @@ def test_a_compiled_network_is_kept(net: U2Net, cache_folder: Path) -> None:
 def test_without_a_folder_for_caches_it_compiles_every_time(net: U2Net, cache_folder: Path) -> None:
     cache_folder.write_text("a file in its place")
     frames = noise(1, 3, 64, 96)
-    alpha = ENGINES["openvino"](net, 1).alpha(frames)
+    alpha = ENGINES["openvino"](net, 1, CPU).alpha(frames)
     torch.testing.assert_close(alpha, expected(net, frames), atol=1e-4, rtol=0)
 
 

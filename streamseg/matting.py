@@ -1,0 +1,364 @@
+"""The library's front door: one image, a loop of one's own, a stream, or a whole file.
+
+import streamseg as ss
+
+result = ss.matte("portrait.jpg")               # .alpha .foreground .rgba .over("beach.jpg")
+session = ss.MattingSession("lite")
+for pts, frame in my_camera():                  # one at a time; the temporal filter's state is kept
+shown = session(frame, pts=pts).over("blur")
+for result in session.stream("talk.mp4"):       # decoder and network run ahead on threads
+...
+ss.convert("talk.mp4", "cut.webm")              # what `streamseg video` does
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache, cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from streamseg.composite.background import Background, BackgroundSpec, Fit, open_background
+from streamseg.composite.foreground import foreground_colour
+from streamseg.composite.guided_filter import refine
+from streamseg.composite.stage import apply_matte
+from streamseg.decode import BaseSource, Source, TimeRange, open_source
+from streamseg.decode.base import check_size
+from streamseg.decode.images import pixels_of, read_image
+from streamseg.errors import InputError
+from streamseg.frames import Frame, VideoInfo
+from streamseg.image import Pixels, colours
+from streamseg.infer.engines.base import Engine
+from streamseg.infer.every_frame import infer
+from streamseg.infer.select import engine_for
+from streamseg.pipeline import mattes, run
+from streamseg.settings import load_settings
+from streamseg.sink import open_sink
+from streamseg.smooth.stage import MatteSmoother
+from streamseg.statistics import Statistics
+
+ImageLike = str | Path | Pixels | Image.Image | Tensor
+"""What `MattingSession.__call__` takes."""
+
+DEFAULT_FRAME_SECONDS = Fraction(1, 25)
+"""From one frame of a loop to the next, where no pts is given."""
+
+PROGRESS_SECONDS = 1.0
+"""How often `convert` tells its progress."""
+
+
+class Result:
+    """One frame and its matte; what is asked for is made once, when it is first asked for.
+
+    All arrays have the frame's size and are uint8: RGB, straight alpha, 255 = foreground.
+
+    Attributes:
+        frame: the frame that came in.
+    """
+
+    def __init__(self, frame: Frame, alpha: Tensor, backgrounds: _Backgrounds) -> None:
+        """Keep the network's alpha `(1, h, w)` in [0, 1]; a session makes results."""
+        self.frame = frame
+        self._small_alpha, self._backgrounds = alpha, backgrounds
+
+    @property
+    def pts(self) -> Fraction:
+        """The frame's presentation time in seconds."""
+        return self.frame.pts
+
+    @cached_property
+    def alpha(self) -> Pixels:
+        """The matte `(H, W)`; a frame's own alpha holds too."""
+        matte = apply_matte(self.frame, self._matte, None, matte_only=True)
+        assert isinstance(matte, np.ndarray)
+        return matte
+
+    @cached_property
+    def foreground(self) -> Pixels:
+        """The foreground's own colour `(H, W, 3)`, without what shines through soft edges.
+
+        Source: see `composite.foreground`.
+        """
+        return foreground_colour(colours(self.frame.pixels), self.alpha)
+
+    @cached_property
+    def rgba(self) -> Pixels:
+        """The cut-out `(H, W, 4)`: `foreground` and `alpha`."""
+        return np.dstack((self.foreground, self.alpha))
+
+    def over(self, background: BackgroundSpec, fit: Fit = "cover") -> Pixels:
+        """Set the foreground before a background.
+
+        Args:
+            background: a path, a colour (`"green"`, `"#00b140"`), `"blur"`, an array `(H, W, 3)` or a function from the
+                frame's RGB to such an array. Files are opened once a session; videos play along with the frames.
+            fit: how a picture or a video fills the frame.
+
+        Returns:
+            RGB `(H, W, 3)`.
+
+        Raises:
+            InputError: it is none of these, or cannot be read.
+        """
+        composite = apply_matte(self.frame, self._matte, self._backgrounds.opened(background, fit), matte_only=False)
+        return composite if isinstance(composite, np.ndarray) else composite.rgb
+
+    @cached_property
+    def _matte(self) -> Pixels:
+        return refine(self.frame.image, self._small_alpha[0].numpy())
+
+
+class MattingSession:
+    """Mattes frames one after the other with one network, and keeps the temporal filter's state between them.
+
+    A session is for one stream and one thread. It may be closed, or used in `with`: that closes background videos.
+    """
+
+    def __init__(self, model: str = "auto", *, engine: Engine | None = None, **settings: Any) -> None:
+        """Choose the network; it is loaded with the first frame.
+
+        Args:
+            model: packaged weights (`streamseg weights list`), a weights file, an ONNX graph, or `auto`.
+            engine: one of your own, in the place of what the settings name; see `Engine`.
+            settings: any of `streamseg.settings`, by its name: `device`, `smooth`, `input_size`, `stride` and so on.
+
+        Raises:
+            ConfigError: a setting is unknown or out of range.
+        """
+        self.settings = load_settings(overrides={"model": model, **settings})
+        self._engine = engine
+        self._backgrounds = _Backgrounds()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the frames before: the next one begins another stream."""
+        self._smoother, self._count = MatteSmoother(self.settings.smooth), 0
+        self._next_pts = Fraction(0)
+
+    def __call__(self, image: ImageLike, pts: float | Fraction | None = None) -> Result:
+        """Matte the next frame.
+
+        Args:
+            image: RGB `(H, W, 3)` or RGBA `(H, W, 4)` uint8, a PIL image, a path, or a tensor on any device: uint8
+                `(H, W, 3)`, uint8 or float in [0, 1] `(3, H, W)`.
+            pts: the frame's time in seconds, which the temporal filter goes by; 1/25 s after the last if not given. A
+                time that does not come after the last one starts the filter afresh.
+
+        Raises:
+            InputError: the image cannot be read, is too small, or is no image.
+            EngineError: no inference engine opens.
+            WeightsError: the weights are missing or damaged.
+        """
+        frame = Frame(self._count, self._next_pts if pts is None else Fraction(pts), as_pixels(image))
+        self._count, self._next_pts = self._count + 1, frame.pts + DEFAULT_FRAME_SECONDS
+        engine = self._engine = self._engine or self._open_engine(_info_of(frame))
+        batch = next(infer([frame], engine, self.settings.infer.input_size))
+        return Result(frame, self._smoother.step(frame, batch.alpha[0]), self._backgrounds)
+
+    def stream(self, source: str | Path | Source) -> Iterator[Result]:
+        """Matte a whole source; decoder and network run ahead on threads of their own, which end with the iterator.
+
+        Args:
+            source: a video, an animation, a photo, a folder of photos, `testsrc`, or any `Source`, such as what
+                `open_camera` returns: of a live one only the newest frame is matted.
+
+        Raises:
+            StreamsegError: the source cannot be read, or as for a single frame.
+        """
+        opened = open_source(str(source)) if isinstance(source, str | Path) else source
+        with closing(opened):
+            engine = self._engine or self._open_engine(opened.info)
+            with closing(mattes(opened, engine, self.settings)) as batches:
+                for batch in batches:
+                    for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
+                        yield Result(frame, alpha, self._backgrounds)
+
+    def close(self) -> None:
+        """Close the background videos that results were set before."""
+        self._backgrounds.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_engine(self, info: VideoInfo) -> Engine:
+        return engine_for(self.settings.infer, info).engine
+
+
+def matte(image: ImageLike, model: str = "auto", **settings: Any) -> Result:
+    """Matte one image; the network stays loaded for the next one.
+
+    Args:
+        image: see `MattingSession.__call__`.
+        model: see `MattingSession`.
+        settings: see `MattingSession`.
+
+    Raises:
+        StreamsegError: as `MattingSession` and its call.
+    """
+    with _one_at_a_time:
+        session = _session(model, tuple(sorted(settings.items())))
+        session.reset()
+        return session(image)
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What `convert` did.
+
+    Attributes:
+        summary: one line on what was written.
+        decode_error: one line on what of the source could not be decoded, or None.
+        statistics: frames, times and latencies.
+    """
+
+    summary: str
+    decode_error: str | None
+    statistics: Statistics
+
+
+def convert(
+    source: str | Path | Source,
+    out: str | Path,
+    background: BackgroundSpec | None = None,
+    *,
+    progress: Callable[[Statistics], object] | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    resume: bool = False,
+    engine: Engine | None = None,
+    **settings: Any,
+) -> Converted:
+    """Matte a file as `streamseg video` does: its sound, timing and colours stay; without a background it has alpha.
+
+    Args:
+        source: a video, an animation, a photo, a folder of photos, or any `Source`.
+        out: what the name says: `x.mov`, `.webm`, `.mkv`, `.mp4`, `.webp`, `.gif`, `.apng`, `x_%05d.png`, a folder.
+        background: see `Result.over`; none for a transparent output.
+        progress: called about once a second, and at the end, with what was done so far; `print` shows a line.
+        start: begin here: `"90"`, `"1:30.5"`; only for a path.
+        end: end before this; only for a path.
+        resume: go on with what an interrupted run left.
+        engine: one of your own, in the place of what the settings name.
+        settings: any of `streamseg.settings`, by its name.
+
+    Raises:
+        StreamsegError: the source cannot be read, the output not written, or a setting is unknown.
+    """
+    if isinstance(background, str | Path):
+        settings, background = {"bg": str(background), **settings}, None
+    chosen = load_settings(overrides=settings)
+    statistics = Statistics()
+    with ExitStack() as stack:
+        opened = _opened(source, TimeRange.of(start, end))
+        stack.enter_context(closing(opened))
+        behind = None
+        if background is not None:
+            behind = stack.enter_context(closing(open_background(background, chosen.composite.fit)))
+        running = engine or engine_for(chosen.infer, opened.info).engine
+        kind = "composite" if behind and not chosen.composite.matte_only else chosen.composite.kind
+        with open_sink(str(out), opened.info, kind, chosen.output, resume) as sink:
+            told = _Progress(progress)
+            run(opened, running, sink, chosen, on_frame=told.update, statistics=statistics, background=behind)
+    if progress:
+        progress(statistics)
+    decode_error = opened.decode_error if isinstance(opened, BaseSource) else None
+    return Converted(sink.summary, decode_error, statistics)
+
+
+def as_pixels(image: ImageLike) -> Pixels:
+    """Turn what a user has into RGB `(H, W, 3)` or RGBA `(H, W, 4)`, uint8; see `MattingSession.__call__`.
+
+    Raises:
+        InputError: it cannot be read, is too small, or is no image.
+    """
+    if isinstance(image, str | Path):
+        pixels = read_image(Path(image))
+    elif isinstance(image, np.ndarray):
+        pixels = image
+    elif isinstance(image, Tensor):
+        pixels = _of_tensor(image)
+    elif isinstance(image, Image.Image):
+        pixels = pixels_of(image)
+    else:
+        raise InputError(f"an image is a path, an array, a PIL image or a tensor; got {type(image).__name__}")
+    if pixels.dtype != np.uint8 or pixels.shape[2:] not in {(3,), (4,)}:
+        raise InputError(
+            f"an image array is uint8 (H, W, 3) in RGB, or (H, W, 4) with straight alpha; got {pixels.dtype} "
+            f"{pixels.shape}"
+        )
+    check_size(pixels.shape, "the image")
+    return np.ascontiguousarray(pixels)
+
+
+def _of_tensor(tensor: Tensor) -> Pixels:
+    """`(H, W, C)`, or `(C, H, W)` with the channels first -> uint8 on the host."""
+    if tensor.ndim == 3 and tensor.shape[0] in (3, 4) and tensor.shape[2] not in (3, 4):
+        tensor = tensor.permute(1, 2, 0)
+    if tensor.is_floating_point():
+        tensor = tensor.mul(255).round().clamp(0, 255).to(torch.uint8)
+    pixels: Pixels = tensor.cpu().numpy()
+    return pixels
+
+
+def _info_of(frame: Frame) -> VideoInfo:
+    height, width = frame.image.shape[:2]
+    return VideoInfo(width, height)
+
+
+def _opened(source: str | Path | Source, time_range: TimeRange) -> Source:
+    return open_source(str(source), time_range) if isinstance(source, str | Path) else source
+
+
+class _Backgrounds:
+    """Each background of a session is opened once."""
+
+    def __init__(self) -> None:
+        self._files: dict[tuple[str, Fit], Background] = {}
+
+    def opened(self, background: BackgroundSpec, fit: Fit) -> Background:
+        if not isinstance(background, str | Path):
+            return open_background(background, fit)
+        key = (str(background), fit)
+        if key not in self._files:
+            self._files[key] = open_background(background, fit)
+        return self._files[key]
+
+    def close(self) -> None:
+        while self._files:
+            self._files.popitem()[1].close()
+
+
+class _Progress:
+    """Tells how far a run is, at most once in `PROGRESS_SECONDS`."""
+
+    def __init__(self, progress: Callable[[Statistics], object] | None) -> None:
+        self._progress, self._told = progress, time.monotonic()
+
+    def update(self, statistics: Statistics) -> None:
+        if self._progress and time.monotonic() - self._told >= PROGRESS_SECONDS:
+            self._told = time.monotonic()
+            self._progress(statistics)
+
+
+_one_at_a_time = threading.Lock()
+
+
+@cache
+def _session(model: str, settings: tuple[tuple[str, Any], ...]) -> MattingSession:
+    return MattingSession(model, **dict(settings))
