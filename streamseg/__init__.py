@@ -1,11 +1,26 @@
 """Streaming video matting: decode -> infer -> smooth -> composite -> sink.
 
-    import streamseg as ss
+    >>> import streamseg as ss
+    >>> result = ss.matte("samples/portrait.jpg")
+    >>> result.alpha.shape, result.rgba.shape, result.over("samples/beach.jpg").shape
+    ((512, 512), (512, 512, 4), (512, 512, 3))
 
-    settings = ss.load_settings(overrides={"bg": "beach.jpg"})
-    engine = ss.load_engine(settings.infer)
-    with ss.open_source("talk.mp4") as source, ss.open_sink("out.mp4", source.info) as sink:
-        ss.run(source, engine, sink, settings)
+A loop of one's own, with the temporal filter's state kept from frame to frame:
+
+    >>> session = ss.MattingSession("lite", device="auto", smooth="one-euro")
+    >>> with ss.open_source("samples/talk.mp4") as source:
+    ...     for frame, _ in zip(source, range(3)):
+    ...         shown = session(frame.pixels, pts=frame.pts).over("blur")
+
+A whole source, with decoder and network running ahead:
+
+    >>> covered = [result.alpha.mean() / 255 for result, _ in zip(session.stream("samples/talk.mp4"), range(3))]
+
+A file, as `streamseg video` makes it:
+
+    >>> done = ss.convert("samples/talk.mp4", "cut.webm", end="0.2", stride=4)
+    >>> done.statistics.frames
+    5
 
 The packages, in the order that a frame passes them:
 
@@ -34,15 +49,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from streamseg.decode import open_camera, open_source
+    from streamseg.composite.background import Background, open_background
+    from streamseg.decode import BaseSource, Source, open_camera, open_source
     from streamseg.errors import StreamsegError
     from streamseg.frames import Batch, Frame, VideoInfo
-    from streamseg.infer.engines import load_engine, open_engine
+    from streamseg.infer.engines import load_engine, open_engine, register_engine
+    from streamseg.infer.engines.base import Engine
+    from streamseg.matting import Converted, MattingSession, Result, convert, matte
     from streamseg.model.u2net import FusedU2Net, U2Net
     from streamseg.model.weights import load_model, load_weights
     from streamseg.pipeline import run
     from streamseg.settings import Settings, load_settings
-    from streamseg.sink import open_sink
+    from streamseg.sink import BaseSink, Sink, SinkClosed, open_sink
+    from streamseg.smooth.filters import Filter
     from streamseg.statistics import Statistics
 
 # OpenVINO's converter reports its use to Google Analytics unless told not to, and nobody here was asked. Without this
@@ -50,44 +69,74 @@ if TYPE_CHECKING:
 sys.modules.setdefault("openvino_telemetry", cast(Any, None))
 
 _HOME = {
+    "Background": "composite.background",
+    "BaseSink": "sink",
+    "BaseSource": "decode",
     "Batch": "frames",
+    "Converted": "matting",
+    "Engine": "infer.engines.base",
+    "Filter": "smooth.filters",
     "Frame": "frames",
     "FusedU2Net": "model.u2net",
+    "MattingSession": "matting",
+    "Result": "matting",
     "Settings": "settings",
+    "Sink": "sink",
+    "SinkClosed": "sink",
+    "Source": "decode",
     "Statistics": "statistics",
     "StreamsegError": "errors",
     "U2Net": "model.u2net",
     "VideoInfo": "frames",
+    "convert": "matting",
     "load_engine": "infer.engines",
     "load_model": "model.weights",
     "load_settings": "settings",
     "load_weights": "model.weights",
+    "matte": "matting",
+    "open_background": "composite.background",
     "open_camera": "decode",
     "open_engine": "infer.engines",
     "open_sink": "sink",
     "open_source": "decode",
+    "register_engine": "infer.engines",
     "run": "pipeline",
 }
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Background",
+    "BaseSink",
+    "BaseSource",
     "Batch",
+    "Converted",
+    "Engine",
+    "Filter",
     "Frame",
     "FusedU2Net",
+    "MattingSession",
+    "Result",
     "Settings",
+    "Sink",
+    "SinkClosed",
+    "Source",
     "Statistics",
     "StreamsegError",
     "U2Net",
     "VideoInfo",
+    "convert",
     "load_engine",
     "load_model",
     "load_settings",
     "load_weights",
+    "matte",
+    "open_background",
     "open_camera",
     "open_engine",
     "open_sink",
     "open_source",
+    "register_engine",
     "run",
 ]
 

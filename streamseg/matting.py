@@ -125,19 +125,20 @@ class MattingSession:
     A session is for one stream and one thread. It may be closed, or used in `with`: that closes background videos.
     """
 
-    def __init__(self, model: str = "auto", *, engine: Engine | None = None, **settings: Any) -> None:
+    def __init__(self, model: str = "auto", *, engine: str | Engine = "auto", **settings: Any) -> None:
         """Choose the network; it is loaded with the first frame.
 
         Args:
             model: packaged weights (`streamseg weights list`), a weights file, an ONNX graph, or `auto`.
-            engine: one of your own, in the place of what the settings name; see `Engine`.
+            engine: `auto`, a name, or an `Engine` of your own, which then is the network.
             settings: any of `streamseg.settings`, by its name: `device`, `smooth`, `input_size`, `stride` and so on.
 
         Raises:
             ConfigError: a setting is unknown or out of range.
         """
-        self.settings = load_settings(overrides={"model": model, **settings})
-        self._engine = engine
+        self._engine: Engine | None
+        name, self._engine = (engine, None) if isinstance(engine, str) else ("auto", engine)
+        self.settings = load_settings(overrides={"model": model, "engine": name, **settings})
         self._backgrounds = _Backgrounds()
         self.reset()
 
@@ -241,7 +242,7 @@ def convert(
     start: str | None = None,
     end: str | None = None,
     resume: bool = False,
-    engine: Engine | None = None,
+    engine: str | Engine = "auto",
     **settings: Any,
 ) -> Converted:
     """Matte a file as `streamseg video` does: its sound, timing and colours stay; without a background it has alpha.
@@ -254,7 +255,7 @@ def convert(
         start: begin here: `"90"`, `"1:30.5"`; only for a path.
         end: end before this; only for a path.
         resume: go on with what an interrupted run left.
-        engine: one of your own, in the place of what the settings name.
+        engine: `auto`, a name, or an `Engine` of your own.
         settings: any of `streamseg.settings`, by its name.
 
     Raises:
@@ -262,7 +263,8 @@ def convert(
     """
     if isinstance(background, str | Path):
         settings, background = {"bg": str(background), **settings}, None
-    chosen = load_settings(overrides=settings)
+    name, running = (engine, None) if isinstance(engine, str) else ("auto", engine)
+    chosen = load_settings(overrides={"engine": name, **settings})
     statistics = Statistics()
     with ExitStack() as stack:
         opened = _opened(source, TimeRange.of(start, end))
@@ -270,7 +272,7 @@ def convert(
         behind = None
         if background is not None:
             behind = stack.enter_context(closing(open_background(background, chosen.composite.fit)))
-        running = engine or engine_for(chosen.infer, opened.info).engine
+        running = running or engine_for(chosen.infer, opened.info).engine
         kind = "composite" if behind and not chosen.composite.matte_only else chosen.composite.kind
         with open_sink(str(out), opened.info, kind, chosen.output, resume) as sink:
             told = _Progress(progress)

@@ -70,6 +70,9 @@ class Statistics:
         """The age of the matte that `share` of the last frames kept to, in milliseconds."""
         return _kept_to(self.matte_ages_ms, share)
 
+    def __str__(self) -> str:
+        return f"{self.frames} frames, {self.fps:.1f} fps"
+
     def live_text(self) -> str:
         """Frame rate and latency so far, for a preview."""
         return f"{self.fps:.1f} fps  {self.latency_ms():.0f} ms"

@@ -219,7 +219,7 @@ def test_a_live_line_keeps_a_core(
 ) -> None:
     given: list[int | None] = []
     monkeypatch.setattr("streamseg.hardware.cpu.cores", lambda: cores)
-    monkeypatch.setitem(ENGINES, "openvino", lambda _, threads: given.append(threads) or DiscEngine())
+    monkeypatch.setitem(ENGINES, "openvino", lambda _, threads, device: given.append(threads) or DiscEngine())
     load_engine(InferSettings(), live)
     assert given == [threads]
 

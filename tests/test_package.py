@@ -116,8 +116,8 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="module 'streamseg' has no attribute 'matte'"):
-        _ = streamseg.matte
+    with pytest.raises(AttributeError, match="module 'streamseg' has no attribute 'mattes'"):
+        _ = streamseg.mattes
 
 
 def test_the_version_is_the_projects() -> None:

@@ -1,0 +1,244 @@
+"""The library as its users call it: one image, a loop of their own, a stream, a whole file."""
+
+from __future__ import annotations
+
+import doctest
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import streamseg
+from streamseg import Frame, MattingSession, VideoInfo, convert, matte, open_source, register_engine
+from streamseg.errors import ConfigError, EngineError, InputError, OutputError
+from streamseg.image import Pixels
+from streamseg.infer.engines import ENGINES
+from streamseg.matting import as_pixels
+from tests.conftest import SAMPLES
+from tests.synthetic import DISC, DiscEngine, ListSource, frames, picture, true_alpha, write_clip
+
+
+def session(**settings: object) -> MattingSession:
+    return MattingSession(engine=DiscEngine(), input_size=128, **settings)
+
+
+def streamseg_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("streamseg")]
+
+
+def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "samples").symlink_to(SAMPLES)
+    monkeypatch.chdir(tmp_path)
+    failed, tried = doctest.testmod(streamseg)
+    assert (failed, tried) == (0, 8)
+
+
+class TestResult:
+    def test_alpha_foreground_and_composite_are_of_one_run(self) -> None:
+        one = session(smooth="none")
+        result = one(picture(0))
+        assert np.abs(result.alpha.astype(int) - true_alpha(0)).mean() < 3
+        assert result.rgba.shape == (96, 128, 4)
+        assert np.array_equal(result.rgba[..., 3], result.alpha)
+        assert np.array_equal(result.rgba[..., :3], result.foreground)
+        over = result.over("#0000ff")
+        assert tuple(over[0, 0]) == (0, 0, 255)
+        inside = result.alpha == 255
+        assert np.array_equal(over[inside], picture(0)[inside])
+        assert one._engine.calls == 1  # type: ignore[union-attr]
+
+    def test_a_frames_own_alpha_holds_too(self) -> None:
+        half = np.dstack((picture(0), np.full((96, 128), 128, np.uint8)))
+        result = session()(half)
+        assert result.alpha.max() == 128
+        assert tuple(result.over("#0000ff")[0, 0]) == (0, 0, 255)
+
+    def test_backgrounds_of_all_kinds(self, tmp_path: Path) -> None:
+        result = session()(picture(0))
+        Image.new("RGB", (10, 10), (1, 2, 3)).save(tmp_path / "bg.png")
+        wall = np.full((96, 128, 3), (1, 2, 3), np.uint8)
+        for background in (tmp_path / "bg.png", str(tmp_path / "bg.png"), "#010203", wall, lambda rgb: wall):
+            assert tuple(result.over(background)[0, 0]) == (1, 2, 3)
+        assert np.array_equal(result.over(lambda rgb: 255 - rgb)[0, 0], 255 - picture(0)[0, 0])
+
+    @pytest.mark.parametrize(
+        ("background", "message"),
+        [
+            (np.zeros((4, 4)), r"a background array is uint8 \(H, W, 3\) in RGB, .* got float64 \(4, 4\)"),
+            (lambda rgb: rgb[:5], r"the background function returned \(5, 128, 3\) for a frame of \(96, 128, 3\)"),
+            (lambda rgb: None, r"a background array is uint8 .* got NoneType"),
+            ("no such thing", "background 'no such thing' is neither a file nor a colour"),
+        ],
+    )
+    def test_backgrounds_that_are_none(self, background: object, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            session()(picture(0)).over(background)  # type: ignore[arg-type]
+
+    def test_a_background_video_plays_along(self, tmp_path: Path) -> None:
+        clip = write_clip(tmp_path / "bg.mp4", 24, 128, 96, Fraction(25), sound=False)
+        with session() as one:
+            shown = [one(np.full((96, 128, 3), 96, np.uint8), pts=n / 25).over(clip.path) for n in range(6)]
+        assert not np.array_equal(shown[0], shown[5])
+
+
+class TestLoop:
+    def test_a_loop_gives_what_a_file_run_gives(self, tmp_path: Path) -> None:
+        """The mattes of `streamseg video --matte-only`, losslessly."""
+        convert(ListSource(frames(12)), tmp_path / "x_%05d.png", engine=DiscEngine(), matte_only=True, input_size=128)
+        with session() as one:
+            found = [one(frame.pixels, pts=frame.pts).alpha for frame in frames(12)]
+        with open_source(str(tmp_path)) as written:
+            for alpha, other in zip(found, written, strict=True):
+                assert np.abs(alpha.astype(int) - other.pixels[..., 0]).max() <= 1
+
+    def test_without_pts_frames_are_a_25th_of_a_second_apart(self) -> None:
+        timed, untimed = session(), session()
+        for frame in frames(5):
+            assert np.array_equal(timed(frame.pixels, pts=frame.pts).alpha, untimed(frame.pixels).alpha)
+
+    def test_the_state_is_kept_until_it_is_reset(self) -> None:
+        one = session(smooth="ema", ema_seconds=10)
+        first, second = one(picture(0)).alpha, one(picture(8)).alpha
+        assert np.abs(second.astype(int) - first).max() < 20  # A filter of ten seconds hardly moves in a 25th.
+        one.reset()
+        assert np.abs(one(picture(8)).alpha.astype(int) - true_alpha(8)).mean() < 3
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            torch.from_numpy(picture(0)),
+            torch.from_numpy(picture(0)).permute(2, 0, 1),
+            torch.from_numpy(picture(0)).permute(2, 0, 1).float() / 255,
+            torch.from_numpy(picture(0)).permute(2, 0, 1).half() / 255,
+            Image.fromarray(picture(0)),
+            picture(0)[:, ::-1][:, ::-1],
+        ],
+        ids=["tensor", "channels first", "float", "half", "PIL", "strided"],
+    )
+    def test_what_an_image_may_be(self, image: object) -> None:
+        assert np.abs(as_pixels(image).astype(int) - picture(0)).max() <= (1 if image is not None else 0)  # type: ignore[arg-type]
+
+    def test_a_pil_image_is_turned_upright(self, tmp_path: Path) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(picture(0)).save(tmp_path / "a.png", exif=exif)
+        with Image.open(tmp_path / "a.png") as opened:
+            assert as_pixels(opened).shape == (128, 96, 3)
+
+    @pytest.mark.parametrize(
+        ("image", "message"),
+        [
+            (np.zeros((64, 64), np.uint8), r"an image array is uint8 \(H, W, 3\) in RGB, .* got uint8 \(64, 64\)"),
+            (np.zeros((64, 64, 3)), r"got float64 \(64, 64, 3\)"),
+            (torch.zeros(64, 64), r"got uint8 \(64, 64\)"),
+            (np.zeros((8, 64, 3), np.uint8), "the image is 64x8 px; the smallest picture that can be matted is 16x16"),
+            (42, "an image is a path, an array, a PIL image or a tensor; got int"),
+            ("no/such.png", r"no/such\.png"),
+        ],
+    )
+    def test_what_it_may_not_be(self, image: object, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            session()(image)  # type: ignore[arg-type]
+
+    def test_settings_have_the_command_lines_names(self) -> None:
+        assert session(smooth="ema").settings.smooth.smooth == "ema"
+        with pytest.raises(ConfigError, match="unknown setting 'smoothing'"):
+            MattingSession(smoothing="ema")
+
+
+class TestStream:
+    def test_a_file(self, tmp_path: Path) -> None:
+        clip = write_clip(tmp_path / "clip.mp4", 10)
+        with session() as one:
+            results = list(one.stream(clip.path))
+        assert [result.pts for result in results] == [Fraction(n * 1001, 24000) for n in range(10)]
+        assert all(np.abs(result.alpha.astype(int) - true_alpha(n)).mean() < 6 for n, result in enumerate(results))
+        assert streamseg_threads() == []
+
+    def test_leaving_it_early_ends_its_threads(self) -> None:
+        results = session().stream(ListSource(frames(50)))
+        next(iter(results))
+        assert streamseg_threads()
+        results.close()  # type: ignore[attr-defined]
+        assert streamseg_threads() == []
+
+    def test_a_source_of_ones_own(self) -> None:
+        class Counted:
+            info = VideoInfo(128, 96)
+            is_closed = False
+
+            def __iter__(self) -> Iterator[Frame]:
+                yield from frames(3)
+
+            def close(self) -> None:
+                self.is_closed = True
+
+        mine = Counted()
+        assert len(list(session().stream(mine))) == 3
+        assert mine.is_closed
+
+
+class TestConvert:
+    def test_a_file_with_alpha(self, tmp_path: Path) -> None:
+        clip = write_clip(tmp_path / "clip.mp4", 12)
+        told: list[str] = []
+        done = convert(
+            clip.path, tmp_path / "cut.mkv", engine=DiscEngine(), progress=lambda so_far: told.append(str(so_far))
+        )
+        assert done.summary.startswith(f"{tmp_path}/cut.mkv: 12 frames, FFV1")
+        assert (done.statistics.frames, done.decode_error) == (12, None)
+        assert told[-1].startswith("12 frames, ")
+        with open_source(str(tmp_path / "cut.mkv")) as written:
+            assert all(frame.kind == "foreground" for frame in written)
+
+    def test_a_background_that_is_a_function(self, tmp_path: Path) -> None:
+        def negative(rgb: Pixels) -> Pixels:
+            return 255 - rgb
+
+        convert(ListSource(frames(3)), tmp_path / "x_%05d.png", background=negative, engine=DiscEngine())
+        with open_source(str(tmp_path)) as written:
+            for frame in written:
+                assert tuple(frame.pixels[0, 0]) == tuple(255 - picture(0)[0, 0])
+
+    def test_a_part(self, tmp_path: Path) -> None:
+        clip = write_clip(tmp_path / "clip.mp4", 24, rate=Fraction(24))
+        done = convert(clip.path, tmp_path / "x.mkv", engine=DiscEngine(), start="0.25", end="0.5")
+        assert done.statistics.frames == 6
+
+    def test_an_output_that_cannot_be_written(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match="nowhere"):
+            convert(ListSource(frames(3)), tmp_path / "nowhere" / "x.mp4", engine=DiscEngine())
+
+
+class TestEngines:
+    def test_one_of_ones_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("streamseg.infer.engines.ENGINES", dict(ENGINES))
+        register_engine("disc", lambda net, threads, device: DiscEngine())
+        result = MattingSession("nano", engine="disc", smooth="none")(picture(0))
+        assert np.abs(result.alpha.astype(int) - true_alpha(0)).mean() < 6
+
+    def test_an_unknown_one(self) -> None:
+        with pytest.raises(EngineError, match="unknown engine 'tensorrt'; known are auto, openvino, onnx, torch"):
+            MattingSession("nano", engine="tensorrt")(picture(0))
+
+    def test_cuda_where_there_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("streamseg.hardware.cuda.best_device", lambda: torch.device("cpu"))
+        with pytest.raises(EngineError, match="no GPU that PyTorch can use"):
+            MattingSession("nano", device="cuda")(picture(0))
+
+
+def test_one_image_keeps_the_network() -> None:
+    first = matte(picture(0), "nano", input_size=96)
+    second = matte(picture(0), "nano", input_size=96)
+    assert np.array_equal(first.alpha, second.alpha)
+    assert first.alpha.shape == (96, 128)
+
+
+def test_disc_colour_is_kept() -> None:
+    result = session()(picture(0))
+    assert tuple(result.foreground[result.alpha == 255].mean(0).round().astype(int)) == DISC
