@@ -14,7 +14,7 @@ from streamseg.sink.base import Sink
 from streamseg.sink.claim import Claim
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.first import FirstFrameSink
-from streamseg.sink.formats import choose_encoding
+from streamseg.sink.formats import at_width, check_size, choose_encoding
 from streamseg.sink.pictures import PictureSequence, sequence_pattern
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
 from streamseg.sink.sidecar import SidecarSink, matte_path
@@ -81,6 +81,7 @@ def _open_animation(
 
 def _open_video(path: Path, info: VideoInfo, kind: Kind | None, output: OutputSettings, resume: bool) -> FirstFrameSink:
     choose_encoding(path, kind or "picture", output)
+    check_size(path, info)
     check_folder(path)
     resume_at = _resume_point(path, kind, output) if resume else BEGINNING
 
@@ -88,7 +89,8 @@ def _open_video(path: Path, info: VideoInfo, kind: Kind | None, output: OutputSe
         if kind == "cut-out" and output.alpha == "sidecar":
             colour, matte = (choose_encoding(path, part, output) for part in ("picture", "matte"))
             return SidecarSink(followed(path), followed(matte_path(path)), info, colour, matte, resume_at)
-        return VideoSink(followed(path), info, on_gpu(choose_encoding(path, kind, output), info), resume_at)
+        encoding = at_width(choose_encoding(path, kind, output), info.width_px)
+        return VideoSink(followed(path), info, on_gpu(encoding, info), resume_at)
 
     return FirstFrameSink(path, open_for, kind, resume_at)
 
