@@ -26,7 +26,7 @@ from streamseg.decode.layers import Decode, WithAlphaLayer, has_alpha_layer
 from streamseg.decode.pixels import SQUARE, ToPixels
 from streamseg.decode.reading import beginning, from_group_before, is_broadcast, read
 from streamseg.decode.stretch import WHOLE, Stretch
-from streamseg.decode.times import InPacketOrder, at_their_places, in_order
+from streamseg.decode.times import InPacketOrder, at_their_places, in_order, until_the_next
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.stacked import is_stacked
@@ -184,7 +184,10 @@ class VideoFile(ClosingSource):
     def _pictures(self) -> Iterator[av.VideoFrame]:
         """Every picture in its order, filtered."""
         filters = Filters(self._time_base)
-        for picture in in_order(self._decoded(), lambda: self._damage.is_likely):
+        pictures = in_order(self._decoded(), lambda: self._damage.is_likely)
+        if self._states_steps_of_decoding:
+            pictures = until_the_next(pictures, self._end_of_track)
+        for picture in pictures:
             self._damage.shown(picture.pts)
             yield from filters(picture)
         yield from filters.flush()
@@ -262,6 +265,17 @@ class VideoFile(ClosingSource):
     def _has_no_times(self) -> bool:
         """Whether the container knows the order of packets, but not when their pictures are seen."""
         return self._container.format.name == "avi"
+
+    @property
+    def _states_steps_of_decoding(self) -> bool:
+        """Whether durations are those of the order in which pictures are stored, and they are seen in another."""
+        return "mov" in self._container.format.name.split(",") and self._stream.codec_context.has_b_frames
+
+    def _end_of_track(self) -> int | None:
+        """The tick at which the last picture ends, as the header says; None if it does not, or not all were there."""
+        if self._missing_end or not self._stream.duration:
+            return None
+        return (self._stream.start_time or 0) + self._stream.duration
 
     def _told(self) -> str | None:
         """One line on what is missing, or None."""
