@@ -25,6 +25,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from streamseg.decode.base import ClosingSource, check_size, size_text
+from streamseg.decode.moving import is_cut_short, mended
 from streamseg.decode.profiles import in_srgb
 from streamseg.decode.stretch import WHOLE, Stretch
 from streamseg.errors import InputError
@@ -177,7 +178,7 @@ def animation_format(path: Path) -> str | None:
         InputError: the file is missing, damaged, or not a picture.
     """
     with open_picture(path) as picture:
-        return picture.format if count_pictures(picture) > 1 else None
+        return picture.format if count_pictures(picture) > 1 or is_cut_short(path) else None
 
 
 def count_pictures(picture: Image.Image) -> int:
@@ -221,7 +222,7 @@ def _identified(path: Path) -> Iterator[Image.Image]:
             _learn_heif()
         try:
             with _quiet():
-                picture = Image.open(file, formats=_known_formats())
+                picture = Image.open(mended(path) or file, formats=_known_formats())
         except UnidentifiedImageError:
             if not beginning.startswith(TIFF_BEGINNINGS):
                 raise
