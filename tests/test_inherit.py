@@ -170,6 +170,25 @@ def test_subtitles_in_every_container(name: str, codec: str, fates: tuple[str, .
         assert [line for line in subtitles(tmp_path / f"out{suffix}") if line[2]] == expected
 
 
+@pytest.mark.parametrize("text", ["テストの話", "Café à la crème"], ids=["Shift-JIS", "Windows-1252"])
+@pytest.mark.parametrize(
+    ("name", "codec", "into"),
+    [("in.mkv", "subrip", ".mp4"), ("in.mkv", "ass", ".webm"), ("in.mp4", "mov_text", ".mkv")],
+)
+def test_lines_that_are_not_utf8_are_kept(name: str, codec: str, into: str, text: str, tmp_path: Path) -> None:
+    """With a mark for what cannot be read; those beside them are as they were."""
+    data = text.encode("shift_jis" if "の" in text else "cp1252")
+    stand_in = "@" * len(data)
+    lines = [(Fraction(n, 10), Fraction(1, 20), line) for n, line in enumerate(["before", f"{stand_in}!", "after"])]
+    source = write_source(tmp_path / name, subtitles=codec, lines=lines)
+    written = source.read_bytes()
+    assert written.count(stand_in.encode()) == 1
+    source.write_bytes(written.replace(stand_in.encode(), data))
+    assert "converted" in carry(source, tmp_path / f"out{into}")
+    found = [line for _, _, line in subtitles(tmp_path / f"out{into}") if line]
+    assert found == ["before", data.decode(errors="replace") + "!", "after"]
+
+
 def test_rare_subtitles_do_not_hold_back_what_a_killed_run_leaves(tmp_path: Path) -> None:
     lines = [(Fraction(0), Fraction(1), "one"), (Fraction(11), Fraction(1), "two")]
     source = write_source(tmp_path / "in.mkv", [Disposition.default], "subrip", lines, seconds=12)
