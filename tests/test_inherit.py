@@ -203,6 +203,25 @@ def test_rare_subtitles_do_not_hold_back_what_a_killed_run_leaves(tmp_path: Path
 
 
 @pytest.mark.parametrize("suffix", INTO)
+def test_sound_that_ends_early_does_not_either(suffix: str, tmp_path: Path) -> None:
+    """Nor does the file suffer where the pictures come late out of their encoder."""
+    source, out = write_source(tmp_path / "in.mkv", [Disposition.default], seconds=1), tmp_path / f"out{suffix}"
+    info = VideoInfo(32, 32, Fraction(25), Fraction(1, 25), 200, source)
+    with open_sink(str(out), info, output=OutputSettings(quality="high")) as sink:
+        for index in range(200):
+            sink.write(Frame(index, Fraction(index, 25), GREY), Statistics())
+        with av.open(f"{out}.part") as file:
+            assert sum(packet.size > 0 for packet in file.demux(video=0)) >= 200 - 80
+    with av.open(str(out)) as file:
+        times = [frame.pts * frame.time_base for frame in file.decode(video=0)]
+    assert times == pytest.approx([n / 25 for n in range(200)], abs=0.001)
+    with av.open(str(out)) as file:
+        heard = list(file.decode(audio=0))
+    assert heard[0].pts * heard[0].time_base == pytest.approx(0, abs=0.03)
+    assert sum(frame.samples for frame in heard) / 48_000 == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("suffix", INTO)
 def test_place_and_make(suffix: str, tmp_path: Path) -> None:
     noted = {
         "com.apple.quicktime.make": "Apple",

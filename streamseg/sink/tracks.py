@@ -21,7 +21,7 @@ from streamseg.sink.inherit import choose_default, inherit_attachments, inherit_
 from streamseg.sink.onward import Onward
 
 LONGEST_WAIT_US = "250000"
-"""Microseconds of sound and pictures that wait for a subtitle, which may be minutes away."""
+"""Microseconds that tracks wait for one another: a subtitle may be minutes away, and the sound at its end."""
 
 
 class SourceTracks:
@@ -49,8 +49,8 @@ class SourceTracks:
         self._source = open_source_file(path)
         for stream in (*self._source.streams.audio, *self._source.streams.subtitles):
             self._add(output, stream, first.get(stream.index, []))
-        if any(track.stream.type == "subtitle" for track in self._tracks.values()):
-            # FFmpeg otherwise holds back ten seconds of everything until it knows of no subtitle among them.
+        if self._tracks:
+            # FFmpeg's ten seconds of pictures would be missing from what a killed run leaves.
             output.options["max_interleave_delta"] = LONGEST_WAIT_US
         choose_default([track.stream for track in self._tracks.values() if track.stream.type == "audio"])
         self._done["left out"] += inherit_attachments(output, self._source)
