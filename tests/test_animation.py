@@ -254,6 +254,15 @@ class TestReading:
         assert source.damage
         np.testing.assert_array_equal(read_image(path), whole[0].pixels)
 
+    @pytest.mark.parametrize("left_out", [1, 2, 3, 400, 3000])
+    def test_gif_that_is_cut_short(self, left_out: int, tmp_path: Path) -> None:
+        """Where only the mark of the end is missing, every picture is there."""
+        path = write_noise(tmp_path / "x.gif")
+        path.write_bytes(path.read_bytes()[:-left_out])
+        with open_source(str(path)) as source:
+            assert len(list(source)) == NOISY
+        assert source.damage == (None if left_out == 1 else f"{path} is damaged: it is cut short amid its last picture")
+
     @pytest.mark.parametrize("end", ["0.2", "9"])
     def test_only_what_is_wanted_is_missed(self, end: str, tmp_path: Path) -> None:
         path = write_noise(tmp_path / "x.webp")

@@ -71,6 +71,24 @@ def is_cut_short(path: Path) -> bool:
         return _stated_bytes(file) > _bytes(file)
 
 
+def gif_is_cut_short(path: Path) -> bool:
+    """Whether a GIF ends within a block, which FFmpeg does not tell; GIF89a, sections 15 to 24."""
+    with path.open("rb") as file:
+        file.seek(10)
+        _skip_colours(file, file.read(1))
+        file.seek(2, os.SEEK_CUR)
+        while (kind := file.read(1)) in (b"\x21", b"\x2c"):
+            if kind == b"\x2c":
+                file.seek(8, os.SEEK_CUR)
+                _skip_colours(file, file.read(1))
+            file.seek(1, os.SEEK_CUR)  # What extension it is, or how the picture is packed.
+            while (length := file.read(1)) not in (b"", b"\0"):
+                file.seek(length[0], os.SEEK_CUR)
+            if not length:
+                return True
+        return False
+
+
 def mended(path: Path) -> BytesIO | None:
     """An animated WebP or AVIF that is cut short as libraries take it, which refuse it otherwise; None for all else.
 
@@ -110,6 +128,12 @@ def _stated_bytes(file: BinaryIO) -> int:
     if beginning[4:] == b"ftypavis":
         return _end_of_boxes(file)
     return 0
+
+
+def _skip_colours(file: BinaryIO, flags: bytes) -> None:
+    """Passes over a table of colours as large as its flags say, if there is one."""
+    if flags and flags[0] & 0x80:
+        file.seek(3 << (flags[0] & 7) + 1, os.SEEK_CUR)
 
 
 def _webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:

@@ -23,6 +23,7 @@ from streamseg.decode.base import ClosingSource, check_size
 from streamseg.decode.damage import Damage
 from streamseg.decode.filters import Filters
 from streamseg.decode.layers import Decode, WithAlphaLayer, has_alpha_layer
+from streamseg.decode.moving import gif_is_cut_short
 from streamseg.decode.pixels import SQUARE, ToPixels
 from streamseg.decode.reading import beginning, from_group_before, is_broadcast, read
 from streamseg.decode.stretch import WHOLE, Stretch
@@ -286,6 +287,8 @@ class VideoFile(ClosingSource):
     def _cut_short(self, packets: int, end: Fraction) -> str | None:
         """One line if the file ends before its header says so."""
         stream = self._stream
+        if self._container.format.name == "gif":
+            return "it is cut short amid its last picture" if gif_is_cut_short(Path(self._url)) else None
         if stream.frames:
             # AVI counts a repeated picture without storing it, and MP4 those that its edit list leaves out, but their
             # duration is right, or ends amid the last picture.
