@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 import time
@@ -10,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal, get_args
 
 import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from streamseg.decode import open_source
 from streamseg.errors import OutputError
@@ -26,6 +29,7 @@ from tests.synthetic import picture
 
 WIDTH_PX, HEIGHT_PX, COUNT = 320, 180, 20
 STANDARD = OutputSettings()
+Alpha = Literal["embedded", "stacked", "sidecar"]
 LOSSY_MEAN, LOSSY_MAX = 0.3, 40
 
 
@@ -148,6 +152,62 @@ def test_colours_under_alpha_come_back(tmp_path: Path) -> None:
         with open_source(str(tmp_path / name)) as source:
             for frame, meant in zip(source, frames, strict=True):
                 assert np.abs(frame.pixels[..., :3].astype(int) - meant.pixels[..., :3]).mean() < 2, name
+
+
+ANY_SIZE = (".gif", ".webp", ".apng")
+VIDEOS = (".mp4", ".mov", ".mkv", ".webm")
+KEEPS_ODD_SIDES = ("x.mov", "x.mkv")
+"""Files of cut-outs of which the codec has a colour for each pixel."""
+
+
+def of_size(width_px: int, height_px: int) -> tuple[VideoInfo, list[Frame]]:
+    """Two cut-outs: the lower right quarter shows."""
+    pixels = np.full((height_px, width_px, 4), (96, 160, 60, 0), np.uint8)
+    pixels[height_px // 2 :, width_px // 2 :, 3] = 255
+    info = VideoInfo(width_px, height_px, Fraction(25), Fraction(1, 25), 2)
+    return info, [Frame(n, Fraction(n, 25), pixels, duration=Fraction(1, 25)) for n in range(2)]
+
+
+@pytest.mark.parametrize("quality", ["standard", "high"])
+@pytest.mark.parametrize("size_px", [(131, 97), (97, 130), (130, 97), (17, 16)])
+def test_odd_sizes(size_px: tuple[int, int], quality: Literal["standard", "high"], tmp_path: Path) -> None:
+    """Every writer: as they are where the codec can, or with the last row and column repeated."""
+    width, height = size_px
+    info, frames = of_size(width, height)
+    even = width + width % 2, height + height % 2
+    for suffix, alpha in itertools.product(VIDEOS + ANY_SIZE, get_args(Alpha)):
+        if alpha != "embedded" and suffix in ANY_SIZE:
+            continue
+        path = tmp_path / f"x{suffix}"
+        with open_sink(str(path), info, "foreground", OutputSettings(alpha=alpha, quality=quality)) as sink:
+            for frame in frames:
+                sink.write(frame)
+        if alpha == "sidecar":
+            path = path.with_suffix(f".alpha{suffix}")
+        with open_source(str(path)) as source:
+            found = [frame.pixels[..., 1 if alpha == "sidecar" else 3] for frame in source]
+        as_it_is = suffix in ANY_SIZE or (alpha == "embedded" and path.name in KEEPS_ODD_SIDES)
+        assert found[0].shape[::-1] == (size_px if as_it_is else even), path.name
+        for matte, meant in zip(found, frames, strict=True):
+            difference = np.abs(matte[:height, :width].astype(int) - meant.pixels[..., 3])
+            assert difference.mean() < 0.5, path.name  # A row or column amiss is more than 2.
+
+
+@pytest.mark.parametrize("size_px", [(1, 1), (2, 2), (3, 200), (200, 15)])
+def test_tiny_sizes(size_px: tuple[int, int], tmp_path: Path) -> None:
+    """An animation takes them, a video refuses them at once."""
+    info, frames = of_size(*size_px)
+    for suffix, alpha in itertools.product(VIDEOS, get_args(Alpha)):
+        for kind in (None, "foreground", "picture", "matte"):
+            with pytest.raises(OutputError, match=r"have {}x{} px, a video has 16x16 px at least".format(*size_px)):
+                open_sink(str(tmp_path / f"x{suffix}"), info, kind, OutputSettings(alpha=alpha))
+    assert not list(tmp_path.iterdir())
+    for suffix in ANY_SIZE:
+        with open_sink(str(tmp_path / f"x{suffix}"), info) as sink:
+            for frame in frames:
+                sink.write(frame)
+        with Image.open(tmp_path / f"x{suffix}") as picture:
+            assert picture.size == size_px
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp"])

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from streamseg.cli import app as cli
 from streamseg.composite.background import VideoBackground, open_background
 from streamseg.decode import TimeRange, open_source
+from streamseg.decode.images import read_image
 from streamseg.errors import InputError, OutputError
 from streamseg.frames import Frame, Kind, VideoInfo
 from streamseg.image import Pixels
@@ -33,6 +34,7 @@ from tests.synthetic import Clip, DiscEngine, picture, true_alpha
 
 WIDTH_PX, HEIGHT_PX = 131, 97
 MILLISECONDS = [33, 40, 100, 50, 3000]
+NOISY = 10
 FORMATS = [".gif", ".webp", ".apng"]
 TICKS = {".gif": Fraction(1, 100), ".webp": Fraction(1, 1000), ".apng": Fraction(1, 30_000)}
 
@@ -46,6 +48,32 @@ def write_with_pillow(path: Path, milliseconds: list[int] = MILLISECONDS, **opti
     first, *others = (Image.fromarray(cut_out(index)) for index in range(len(milliseconds)))
     first.save(path, save_all=True, append_images=others, duration=milliseconds, loop=0, **options)
     return path
+
+
+def write_noise(path: Path, has_alpha: bool = True) -> Path:
+    """One of `NOISY` pictures of about the same number of bytes, a tenth of a second each."""
+    source = np.random.default_rng(3)
+    shape = (48, 64, 4 if has_alpha else 3)
+    first, *others = (Image.fromarray(source.integers(0, 256, shape, np.uint8)) for _ in range(NOISY))
+    first.save(path, save_all=True, append_images=others, duration=100)
+    return path
+
+
+def cut(path: Path, share: float) -> tuple[list[Frame], str]:
+    """Leaves a share of a file's pictures; returns what was in it, and what is said of it."""
+    whole = frames_of(path)
+    data = path.read_bytes()
+    begin = data.index({".webp": b"ANMF", ".png": b"fcTL", ".avif": b"mdat"}[path.suffix])
+    path.write_bytes(data[: begin + int((len(data) - begin) * share)])
+    if path.suffix == ".webp":
+        return whole, "is cut short: what followed its first {kept} pictures is missing"
+    return whole, "is cut short or damaged: the last {missing} of its pictures cannot be read"
+
+
+def same_pictures(found: list[Frame], whole: list[Frame]) -> None:
+    for frame, meant in zip(found, whole, strict=False):
+        assert (frame.time, frame.duration) == (meant.time, meant.duration)
+        np.testing.assert_array_equal(frame.pixels, meant.pixels)
 
 
 def layers(path: Path, layers: list[tuple[Pixels, tuple[int, int], tuple[int, int], int, int]], still: bool) -> Path:
@@ -188,14 +216,70 @@ class TestReading:
         with pytest.raises(InputError, match="no picture at that time: it lasts 1 s"):
             open_source(str(path), TimeRange.of("2", None))
 
-    def test_one_that_is_cut_short_gives_what_is_there(self, tmp_path: Path) -> None:
-        path = write_with_pillow(tmp_path / "x.png")
-        path.write_bytes(path.read_bytes()[:-2000])
+    @pytest.mark.parametrize("share", [0.25, 0.65, 0.85, 0.999])
+    @pytest.mark.parametrize("name", ["x.webp", "x.png"])
+    def test_one_that_is_cut_short_gives_what_is_there(self, name: str, share: float, tmp_path: Path) -> None:
+        path = write_noise(tmp_path / name)
+        whole, told = cut(path, share)
         with open_source(str(path)) as source:
             found = list(source)
-            assert 2 <= len(found) < len(MILLISECONDS)
-            assert source.decode_error
-            assert "of its pictures cannot be read" in source.decode_error
+        assert len(found) == int(share * NOISY)
+        same_pictures(found, whole)
+        assert source.decode_error == f"{path} {told.format(kept=len(found), missing=NOISY - len(found))}"
+
+    @pytest.mark.parametrize("has_alpha", [True, False])
+    @pytest.mark.parametrize("share", [0.25, 0.65, 0.85, 0.999])
+    def test_avif_that_is_cut_short_gives_what_is_there(self, share: float, has_alpha: bool, tmp_path: Path) -> None:
+        """The library puts the alpha of all pictures before the colours of any."""
+        path = write_noise(tmp_path / "x.avif", has_alpha)
+        whole, told = cut(path, share)
+        if has_alpha and share == 0.25:
+            with pytest.raises(InputError, match="badly damaged"):
+                open_source(str(path))
+            return
+        with open_source(str(path)) as source:
+            found = list(source)
+        assert found[0].picture.shape[2] == (4 if has_alpha else 3)
+        same_pictures(found, whole)
+        assert source.decode_error == f"{path} {told.format(missing=NOISY - len(found))}"
+
+    @pytest.mark.parametrize("name", ["x.webp", "x.avif"])
+    def test_one_picture_that_is_left(self, name: str, tmp_path: Path) -> None:
+        path = write_noise(tmp_path / name, has_alpha=False)
+        whole, _ = cut(path, 1.5 / NOISY)
+        with open_source(str(path)) as source:
+            found = list(source)
+        assert len(found) == 1
+        same_pictures(found, whole)
+        assert source.decode_error
+        np.testing.assert_array_equal(read_image(path), whole[0].pixels)
+
+    @pytest.mark.parametrize("left_out", [1, 2, 3, 400, 3000])
+    def test_gif_that_is_cut_short(self, left_out: int, tmp_path: Path) -> None:
+        """Where only the mark of the end is missing, every picture is there."""
+        path = write_noise(tmp_path / "x.gif")
+        path.write_bytes(path.read_bytes()[:-left_out])
+        with open_source(str(path)) as source:
+            assert len(list(source)) == NOISY
+        assert source.decode_error == (
+            None if left_out == 1 else f"{path} is damaged: it is cut short amid its last picture"
+        )
+
+    @pytest.mark.parametrize("end", ["0.2", "9"])
+    def test_only_what_is_wanted_is_missed(self, end: str, tmp_path: Path) -> None:
+        path = write_noise(tmp_path / "x.webp")
+        cut(path, 0.65)
+        with open_source(str(path), TimeRange.of(None, end)) as source:
+            assert len(list(source)) == {"0.2": 2, "9": 6}[end]
+        assert bool(source.decode_error) == (end == "9")
+
+    @pytest.mark.parametrize("name", ["x.webp", "x.avif"])
+    def test_half_a_photo_is_none(self, name: str, tmp_path: Path) -> None:
+        path = tmp_path / name
+        Image.fromarray(cut_out(0)).save(path)
+        path.write_bytes(path.read_bytes()[:-200])
+        with pytest.raises(InputError, match="damaged"):
+            open_source(str(path))
 
     @pytest.mark.parametrize("name", ["x.webp", "x.avif", "x.png"])
     def test_one_line_for_what_is_broken(self, name: str, tmp_path: Path) -> None:
@@ -413,6 +497,15 @@ class TestCommands:
         with av.open(str(tmp_path / "x.mkv")) as file:
             times = [frame.pts * frame.time_base for frame in file.decode(video=0)]
         assert times == list(accumulate((Fraction(each, 1000) for each in MILLISECONDS), initial=0))[:-1]
+
+    @pytest.mark.parametrize("name", ["x.webp", "x.avif"])
+    def test_one_that_is_cut_short_is_done_as_far_as_it_goes(self, name: str, tmp_path: Path) -> None:
+        source = write_noise(tmp_path / name, has_alpha=False)
+        cut(source, 0.5)
+        result = CliRunner().invoke(cli.app, ["video", str(source), "-o", str(tmp_path / "y.gif")])
+        assert result.exit_code == 3, result.output
+        assert "is cut short" in result.stderr
+        assert 1 <= len(frames_of(tmp_path / "y.gif")) < NOISY
 
     def test_probe_counts_the_pictures(self, tmp_path: Path) -> None:
         result = CliRunner().invoke(cli.app, ["probe", str(write_with_pillow(tmp_path / "x.webp"))])

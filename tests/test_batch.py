@@ -12,17 +12,19 @@ from io import StringIO
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from streamseg.batch import jobs as batch
-from streamseg.batch.jobs import VIDEO_SUFFIXES, Job, Outcome, Task, arrivals, plan, run_batch
+from streamseg import batch
+from streamseg.batch import VIDEO_SUFFIXES, Job, Outcome, Task, arrivals, plan, run_batch
 from streamseg.batch.report import BatchProgress
-from streamseg.cli.app import app
+from streamseg.cli import app
+from streamseg.decode import open_source
 from streamseg.errors import InputError, OutputError
 from streamseg.settings import InferSettings, Settings
-from tests.synthetic import write_clip
+from tests.synthetic import RATE, write_clip
 
 SMALL = Settings(infer=InferSettings(input_size=64))
 
@@ -75,6 +77,50 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
     assert again.exit_code == 0, again.output
     assert "was there before" in again.output
     assert (out / "a.mp4").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("to", "flags"), [("gif", ""), (".webp", "--bg green"), ("apng", ""), ("GIF", "--bg green")])
+def test_animations(to: str, flags: str, folder: Path, tmp_path: Path) -> None:
+    """Each video becomes one file, whatever is in its name; what a killed run left is begun again."""
+    suffix = f".{to.removeprefix('.')}"
+    out = tmp_path / "out"
+    out.mkdir()
+    (folder / "b.MP4").rename(folder / "100%done_%03d.mp4")
+    names = [f"100%done_%03d{suffix}", f"a{suffix}"]
+    (out / f"{names[1]}.part").write_bytes(b"left over")
+    command = ["batch", str(folder), "-o", str(out), "--to", to, "--input-size", "64", "--jobs", "1", *flags.split()]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1, done.output
+    assert sorted(path.name for path in out.iterdir()) == [*names, "report.json"]
+    rows = {Path(row["source"]).name: row for row in json.loads((out / "report.json").read_text())}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "100%done_%03d.mp4": "done",
+        "a.mp4": "done",
+        "bad.mov": "failed",
+    }
+    for name in names:
+        with open_source(str(out / name)) as source:
+            found = list(source)
+        assert len(found) == 8
+        assert all(np.all(frame.pixels[..., 3:] == 255) == bool(flags) for frame in found)
+        assert found[-1].time + (found[-1].duration or 0) == pytest.approx(8 / RATE, abs=0.01)
+    (folder / "bad.mov").unlink()
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0, again.output
+    assert again.output.count("was there before") == 2
+
+
+def test_an_animation_of_a_damaged_video(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    whole = write_clip(tmp_path / "whole.mkv", 60, sound=False).path.read_bytes()
+    (folder / "cut.mkv").write_bytes(whole[: len(whole) // 3])
+    done = CliRunner().invoke(app, ["batch", str(folder), "-o", str(out), "--to", "gif", "--input-size", "64"])
+    assert done.exit_code == 3, done.output
+    (row,) = json.loads((out / "report.json").read_text())
+    assert row["status"] == "damaged"
+    with open_source(str(out / "cut.gif")) as source:
+        assert len(list(source)) == row["frames"] > 0
 
 
 @pytest.mark.usefixtures("losing")
@@ -182,6 +228,14 @@ class TestPlan:
         done = CliRunner().invoke(app, ["batch", str(folder), "-o", str(tmp_path / "out"), "--to", "avi"])
         assert done.exit_code == 2
         assert "give a name that ends in" in done.output
+
+    def test_alpha_beside_an_animation(self, folder: Path, tmp_path: Path) -> None:
+        """Refused once, not once a file."""
+        command = ["batch", str(folder), "-o", str(tmp_path / "out"), "--to", "webp", "--alpha", "sidecar"]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 2
+        assert done.stderr == "error: x.webp holds alpha itself: leave out --alpha sidecar, or name a video file\n"
+        assert not (tmp_path / "out").exists()
 
 
 def test_files_that_come_later(tmp_path: Path) -> None:

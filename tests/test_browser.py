@@ -126,13 +126,13 @@ def test_it_plays_and_the_page_shows_through(page: Path) -> None:
     try:
         browser.open(page)
         answer = browser.ask("Runtime.evaluate", expression=PLAY_THEN_SEEK, awaitPromise=True, returnByValue=True)
-        pending = browser.ask("Page.captureScreenshot")["data"]
+        shot = browser.ask("Page.captureScreenshot")["data"]
     finally:
         browser.close()
     *played, sought = answer["result"]["value"]
     assert played == sorted(set(played))
     assert sought == pytest.approx(1, abs=0.04)
-    shown = cv2.imdecode(np.frombuffer(base64.b64decode(pending), np.uint8), cv2.IMREAD_COLOR_RGB)
+    shown = cv2.imdecode(np.frombuffer(base64.b64decode(shot), np.uint8), cv2.IMREAD_COLOR_RGB)
     line = shown[HEIGHT_PX // 2].astype(int)
     for place, colour in ((OPAQUE, (255, 0, 0)), (HALF, (128, 0, 127)), (NOTHING, (0, 0, 255))):
         assert np.abs(line[place] - colour).max() <= 4

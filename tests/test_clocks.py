@@ -13,7 +13,7 @@ import pytest
 
 from streamseg.decode import TimeRange, open_source
 from streamseg.decode.clock import Clock
-from streamseg.frames import Frame
+from streamseg.frames import Frame, VideoInfo
 from streamseg.sink import open_sink
 from tests.synthetic import picture
 
@@ -253,6 +253,38 @@ class TestDurations:
         if suffix == ".mp4":
             assert found[-1].duration == 3
 
+    @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+    @pytest.mark.parametrize("count", range(1, 16))
+    def test_pictures_that_are_stored_in_another_order(self, count: int, suffix: str, tmp_path: Path) -> None:
+        """MP4 says when the next one is decoded; which is not the next that is seen."""
+        path, unit = tmp_path / f"b{suffix}", Fraction(1, 100)
+        durations = [each * unit for each in [*([10, 30, 5, 5, 20, 10, 10, 50] * 2)[: count - 1], 40]]
+        starts = [sum(durations[:n], Fraction(0)) for n in range(count)]
+        with open_sink(str(path), VideoInfo(128, 96, Fraction(10), unit, count), "picture") as sink:
+            for n, (start, duration) in enumerate(zip(starts, durations, strict=True)):
+                sink.write(Frame(n, start, picture(n), duration=duration))
+        found = read(path)
+        assert [frame.time for frame in found] == starts
+        assert [frame.duration for frame in found] == durations
+        with open_source(str(path)) as source:
+            source.skip_to(starts[-1])
+            assert [frame.duration for frame in source][-1] == durations[-1]
+
+    def test_the_last_that_is_left_does_not_fill_what_was_cut_off(self, tmp_path: Path) -> None:
+        path = tmp_path / "cut.mp4"
+        with av.open(str(path), "w", options={"movflags": "faststart"}) as output:
+            stream = output.add_stream("libx264", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+            for n in range(30):
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(picture(n), "rgb24")))
+            output.mux(stream.encode(None))
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) * 3 // 4])
+        with open_source(str(path)) as source:
+            durations = [frame.duration for frame in source]
+        assert source.decode_error
+        assert durations[-1] == Fraction(1, 10)
+
 
 MOVIE_HZ, PICTURE_TICKS, DELAY_TICKS = 1000, 512, 1024
 """Units of edit lists in what `write` writes: the film's clock; a picture, and what B-frames delay it, on its own."""
@@ -261,7 +293,7 @@ MOVIE_HZ, PICTURE_TICKS, DELAY_TICKS = 1000, 512, 1024
 def with_edits(path: Path, *edits: list[tuple[int, int]]) -> Path:
     """A copy whose tracks show stretches: of so many of the film's ticks, from so many of their own.
 
-    A stretch from -1 shows nothing. ISO/IEC 14496-12:2022, 8.6.6.
+    A time_range from -1 shows nothing. ISO/IEC 14496-12:2022, 8.6.6.
     """
     data, at = bytearray(path.read_bytes()), -1
     for entries in edits:

@@ -19,7 +19,7 @@ from streamseg.probe import describe
 from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
 from streamseg.sink.first_frame import FirstFrameSink
-from tests.test_tracks import GREY, INTO, PICTURES, Sound, tone, warp
+from tests.test_tracks import GREY, INTO, PICTURES, Sound, carry, tone
 
 HEADER = (
     "[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize, PrimaryColour, "
@@ -101,7 +101,7 @@ def test_text_that_is_not_utf8_is_left_out(tmp_path: Path) -> None:
     with VideoFile(str(source)) as opened:
         assert len(list(opened)) == PICTURES - 1
     assert "mpeg4" in describe(str(source), 64)[1].text
-    warp(source, tmp_path / "out.mkv")
+    carry(source, tmp_path / "out.mkv")
     with av.open(str(tmp_path / "out.mkv")) as file:
         found = {key.lower(): text for key, text in file.metadata.items()}
     assert found["comment"] == "hello"
@@ -112,7 +112,7 @@ def test_text_that_is_not_utf8_is_left_out(tmp_path: Path) -> None:
 def test_flags(suffix: str, tmp_path: Path) -> None:
     """A commentary that comes first is not what is played."""
     source = write_source(tmp_path / "in.mkv", [Disposition.comment, Disposition.default], "subrip")
-    warp(source, tmp_path / f"out{suffix}")
+    carry(source, tmp_path / f"out{suffix}")
     comment, main = flags(tmp_path / f"out{suffix}")
     assert main == Disposition.default
     assert comment == (
@@ -127,14 +127,14 @@ def test_flags(suffix: str, tmp_path: Path) -> None:
 
 def test_the_default_is_not_the_commentary_where_none_is_flagged(tmp_path: Path) -> None:
     source = write_source(tmp_path / "in.mkv", [Disposition.comment, Disposition(0), Disposition(0)])
-    warp(source, tmp_path / "out.mp4")
+    carry(source, tmp_path / "out.mp4")
     assert flags(tmp_path / "out.mp4") == [Disposition.comment, Disposition.default, Disposition(0)]
 
 
 @pytest.mark.parametrize("suffix", INTO)
 def test_fonts(suffix: str, tmp_path: Path) -> None:
     source = write_source(tmp_path / "in.mkv")
-    said = warp(source, tmp_path / f"out{suffix}")
+    said = carry(source, tmp_path / f"out{suffix}")
     probed = next(line.text for line in describe(str(source), 64) if line.name == "attachment")
     assert probed == "Font.ttf; left out in .mp4 .mov .webm, copied in .mkv"
     with av.open(str(tmp_path / f"out{suffix}")) as file:
@@ -163,10 +163,29 @@ def test_subtitles_in_every_container(name: str, codec: str, actions: tuple[str,
         (pytest.approx(begin, abs=0.002), pytest.approx(length, abs=0.002), line) for begin, length, line in LINES
     ]
     for suffix, action in zip(INTO, actions, strict=True):
-        said = warp(source, tmp_path / f"out{suffix}")
+        said = carry(source, tmp_path / f"out{suffix}")
         assert f"{codec} {action}" in said or (f"{codec} to" in said and action in said)
         assert suffix in next(part for part in probed.partition("; ")[2].split(", ") if part.startswith(action))
         assert [line for line in subtitles(tmp_path / f"out{suffix}") if line[2]] == expected
+
+
+@pytest.mark.parametrize("text", ["テストの話", "Café à la crème"], ids=["Shift-JIS", "Windows-1252"])
+@pytest.mark.parametrize(
+    ("name", "codec", "into"),
+    [("in.mkv", "subrip", ".mp4"), ("in.mkv", "ass", ".webm"), ("in.mp4", "mov_text", ".mkv")],
+)
+def test_lines_that_are_not_utf8_are_kept(name: str, codec: str, into: str, text: str, tmp_path: Path) -> None:
+    """With a mark for what cannot be read; those beside them are as they were."""
+    data = text.encode("shift_jis" if "の" in text else "cp1252")
+    stand_in = "@" * len(data)
+    lines = [(Fraction(n, 10), Fraction(1, 20), line) for n, line in enumerate(["before", f"{stand_in}!", "after"])]
+    source = write_source(tmp_path / name, subtitles=codec, lines=lines)
+    written = source.read_bytes()
+    assert written.count(stand_in.encode()) == 1
+    source.write_bytes(written.replace(stand_in.encode(), data))
+    assert "converted" in carry(source, tmp_path / f"out{into}")
+    found = [line for _, _, line in subtitles(tmp_path / f"out{into}") if line]
+    assert found == ["before", data.decode(errors="replace") + "!", "after"]
 
 
 def test_rare_subtitles_do_not_hold_back_what_a_killed_run_leaves(tmp_path: Path) -> None:
@@ -183,6 +202,25 @@ def test_rare_subtitles_do_not_hold_back_what_a_killed_run_leaves(tmp_path: Path
 
 
 @pytest.mark.parametrize("suffix", INTO)
+def test_sound_that_ends_early_does_not_either(suffix: str, tmp_path: Path) -> None:
+    """Nor does the file suffer where the pictures come late out of their encoder."""
+    source, out = write_source(tmp_path / "in.mkv", [Disposition.default], seconds=1), tmp_path / f"out{suffix}"
+    info = VideoInfo(32, 32, Fraction(25), Fraction(1, 25), 200, source)
+    with open_sink(str(out), info, output=OutputSettings(quality="high")) as sink:
+        for index in range(200):
+            sink.write(Frame(index, Fraction(index, 25), GREY))
+        with av.open(f"{out}.part") as file:
+            assert sum(packet.size > 0 for packet in file.demux(video=0)) >= 200 - 80
+    with av.open(str(out)) as file:
+        times = [frame.pts * frame.time_base for frame in file.decode(video=0)]
+    assert times == pytest.approx([n / 25 for n in range(200)], abs=0.001)
+    with av.open(str(out)) as file:
+        heard = list(file.decode(audio=0))
+    assert heard[0].pts * heard[0].time_base == pytest.approx(0, abs=0.03)
+    assert sum(frame.samples for frame in heard) / 48_000 == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("suffix", INTO)
 def test_place_and_make(suffix: str, tmp_path: Path) -> None:
     noted = {
         "com.apple.quicktime.make": "Apple",
@@ -191,7 +229,7 @@ def test_place_and_make(suffix: str, tmp_path: Path) -> None:
         "com.apple.quicktime.creationdate": "2024-05-01T12:00:00+0200",
     }
     source = write_source(tmp_path / "in.mov", **{key.replace(".", "__"): text for key, text in noted.items()})
-    warp(source, tmp_path / f"out{suffix}")
+    carry(source, tmp_path / f"out{suffix}")
     with av.open(str(tmp_path / f"out{suffix}")) as file:
         found = {key.lower(): text for key, text in file.metadata.items()}
     assert {key: found[key.lower()] for key in noted} == noted
@@ -209,7 +247,7 @@ def test_our_mark_is_not_inherited(suffix: str, tmp_path: Path) -> None:
         assert is_stacked(file.metadata)
     with VideoFile(str(source)) as opened:
         assert next(iter(opened)).pixels.shape == (32, 32, 4)
-    warp(source, out)
+    carry(source, out)
     with av.open(str(out)) as file:
         assert not is_stacked(file.metadata)
     assert STACKED_TAG.encode() not in out.read_bytes()

@@ -94,7 +94,7 @@ def tone(sound: Sound) -> list[av.AudioFrame]:
     return pieces
 
 
-def warp(source: Path, out: Path) -> str:
+def carry(source: Path, out: Path) -> str:
     """Writes a few pictures with the source's tracks; what became of them."""
     with open_sink(str(out), VideoInfo(32, 32, Fraction(25), Fraction(1, 25), PICTURES, source), "composite") as sink:
         for index in range(PICTURES):
@@ -200,7 +200,7 @@ def test_every_codec_into_every_container(container: str, tmp_path: Path) -> Non
     assert probed(source) == expected
     before = [heard(source, number) for number in range(len(sounds))]
     for suffix in INTO:
-        said = warp(source, tmp_path / f"out{suffix}")
+        said = carry(source, tmp_path / f"out{suffix}")
         for number, sound in enumerate(sounds):
             # What is copied is the same bytes; a codec's own delay and the filling of its last packet may be heard.
             now, was = heard(tmp_path / f"out{suffix}", number), before[number]
@@ -249,7 +249,7 @@ class TestChannels:
         """Sides are as good as backs; Opus has no single loudspeaker at the back."""
         source = write_speakers(tmp_path / "in.mov", "pcm_s8", layout)
         for suffix in (".mp4", ".mkv", ".webm"):
-            assert "pcm_s8 to" in warp(source, tmp_path / f"out{suffix}")
+            assert "pcm_s8 to" in carry(source, tmp_path / f"out{suffix}")
             found = pitches_hz(tmp_path / f"out{suffix}")
             expected = PITCHES_HZ | ({"BL": 800, "BR": 800} if (layout, suffix) == ("4.0", ".webm") else {})
             assert found == {name: pytest.approx(expected[name], abs=4) for name in found}, suffix
@@ -257,7 +257,7 @@ class TestChannels:
 
     def test_more_than_the_codec_knows_are_mixed(self, tmp_path: Path) -> None:
         source = write_source(tmp_path / "in.mov", Sound("pcm_s8", layout="7.1"))
-        warp(source, tmp_path / "out.mp4")
+        carry(source, tmp_path / "out.mp4")
         with av.open(str(tmp_path / "out.mp4")) as file:
             assert file.streams.audio[0].layout.name == "5.1"
 
@@ -267,7 +267,7 @@ class TestChannels:
         assert next(line.text for line in describe(str(source), 64) if line.name == "audio").startswith(
             "pcm_s16le, 48,000 Hz, 6 channels; transcoded in .mp4 .webm"
         )
-        warp(source, tmp_path / "out.mp4")
+        carry(source, tmp_path / "out.mp4")
         found = pitches_hz(tmp_path / "out.mp4")
         assert found == {name: pytest.approx(PITCHES_HZ[name], abs=4) for name in found}
         assert len(found) == 6
@@ -276,7 +276,7 @@ class TestChannels:
         """They cannot be mixed, and are left out where they cannot be copied."""
         source = write_source(tmp_path / "in.mov", Sound("pcm_s16le", layout="9 channels"))
         assert probed(source) == [{".mp4": "left out", ".mov": "copied", ".mkv": "copied", ".webm": "left out"}]
-        assert warp(source, tmp_path / "out.webm") == "pcm_s16le left out"
+        assert carry(source, tmp_path / "out.webm") == "pcm_s16le left out"
 
     @pytest.mark.parametrize("order", ["FL+FC+FR+BL+BR+LFE", "FL+FL"])
     def test_an_order_of_its_own(self, order: str, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ class TestChannels:
         source = ffmpeg(tmp_path / "in.mov", "-f", "lavfi", "-i", f"aevalsrc={waves}:c={order}:d=0.5:s=48000")
         assert probed(source) == [{".mp4": "copied", ".mov": "copied", ".mkv": "transcoded", ".webm": "transcoded"}]
         for suffix in (".mkv", ".webm"):
-            warp(source, tmp_path / f"out{suffix}")
+            carry(source, tmp_path / f"out{suffix}")
             found = pitches_hz(tmp_path / f"out{suffix}")
             # Two of one name are two channels all the same.
             expected = {"FL": 300, "FR": 300} if order == "FL+FL" else {name: PITCHES_HZ[name] for name in names}
@@ -308,7 +308,7 @@ def test_what_discs_hold(codec: str, actions: str, tmp_path: Path) -> None:
     source = ffmpeg(tmp_path / "in.mkv", "-f", "lavfi", "-i", "sine=440:d=0.5:r=48000", codec=codec)
     assert probed(source) == [{suffix: ACTIONS[action] for suffix, action in zip(INTO, actions, strict=True)}]
     for suffix in INTO:
-        warp(source, tmp_path / f"out{suffix}")
+        carry(source, tmp_path / f"out{suffix}")
         now = heard(tmp_path / f"out{suffix}")
         assert 0.499 <= now.seconds <= 0.53
         assert now.pitch_hz == pytest.approx(440, abs=4)
@@ -324,7 +324,7 @@ class TestWhatIsNotSound:
         source.write_bytes(before + b"apac" + after.replace(b"esds", b"free", 1))
         assert probed(source)[0] == dict.fromkeys(INTO, "left out")
         for suffix in INTO:
-            said = warp(source, tmp_path / f"out{suffix}")
+            said = carry(source, tmp_path / f"out{suffix}")
             assert said.startswith("aac") and said.endswith("sound in an unknown codec left out")
             assert heard(tmp_path / f"out{suffix}").pitch_hz == pytest.approx(600, abs=4)
 
@@ -339,7 +339,7 @@ class TestWhatIsNotSound:
                 output.mux(full.encode(piece))
             output.mux(full.encode(None))
         for suffix in INTO:
-            said = warp(tmp_path / f"in{container}", tmp_path / f"out{suffix}")
+            said = carry(tmp_path / f"in{container}", tmp_path / f"out{suffix}")
             assert "aac without packets left out" in said or container == ".mp4"  # which drops it itself
             with av.open(str(tmp_path / f"out{suffix}")) as file:
                 assert len(file.streams.audio) == 1
@@ -388,7 +388,7 @@ class TestChangesMidway:
         first = Sound(codec, layout="mono" if layout == "stereo" else "stereo")
         second = Sound(codec, rate_hz=rate_hz, layout=layout, hertz=660)
         source = write_joined(tmp_path / "in.ts", (first, Fraction(0)), (second, Fraction(6, 10)))
-        said = warp(source, tmp_path / f"out{suffix}")
+        said = carry(source, tmp_path / f"out{suffix}")
         action = "copied" if codec == "ac3" and suffix != ".webm" else "transcoded"
         assert action in said
         assert probed(source)[0][suffix] == action
@@ -405,7 +405,7 @@ class TestChangesMidway:
         parts = [(Sound("aac"), Fraction(0)), (Sound("aac", hertz=660), begin)]
         source = tmp_path / "in.ts"
         source.write_bytes(b"".join(write_joined(tmp_path / "part.ts", part).read_bytes() for part in parts))
-        warp(source, tmp_path / f"out{suffix}")
+        carry(source, tmp_path / f"out{suffix}")
         assert heard(tmp_path / f"out{suffix}").seconds == pytest.approx(1.05, abs=0.05)
 
     @pytest.mark.parametrize("suffix", INTO)
@@ -422,7 +422,7 @@ class TestChangesMidway:
             assert whole in written
             written = written.replace(whole, broken, 1)
         source.write_bytes(written)
-        assert "left out" not in warp(source, tmp_path / f"out{suffix}")
+        assert "left out" not in carry(source, tmp_path / f"out{suffix}")
         for track in range(3):
             now = heard(tmp_path / f"out{suffix}", track)
             assert Heard(now.samples[-now.rate_hz // 4 :], now.rate_hz).pitch_hz == pytest.approx(440, abs=6)

@@ -212,12 +212,12 @@ def _matte(task: Task) -> Outcome:
 def _matted(job: Job, engine: Engine, settings: Settings) -> Outcome:
     from streamseg.decode import open_source
     from streamseg.pipeline import run
-    from streamseg.sink import open_sink
+    from streamseg.sink import open_file
     from streamseg.sink.animation import ANIMATIONS
 
     with open_source(str(job.source)) as source:
-        resume = job.out.suffix not in ANIMATIONS  # They are short, and begin again.
-        sink = open_sink(str(job.out), source.info, settings.composite.kind, settings.output, resume)
+        resume = job.out.suffix.lower() not in ANIMATIONS  # They are short, and begin again.
+        sink = open_file(job.out, source.info, settings.composite.kind, settings.output, resume)
         with sink:
             statistics = run(source, engine, sink, settings)
         frames, seconds = statistics.frames, statistics.elapsed_seconds

@@ -233,12 +233,10 @@ def webcam(
 
 def _batch_suffix(to: str | None, settings: Settings) -> str:
     """The container of a batch: what was asked for, or one that holds what will be written."""
-    from streamseg.sink.animation import ANIMATIONS
-    from streamseg.sink.formats import choose_encoding
+    from streamseg.sink import check_format
 
     suffix = f".{to.lstrip('.')}" if to else ".mov" if settings.composite.kind == "foreground" else ".mp4"
-    if suffix not in ANIMATIONS:
-        choose_encoding(Path(f"x{suffix}"), settings.composite.kind, settings.output)
+    check_format(Path(f"x{suffix}"), settings.composite.kind, settings.output)
     return suffix
 
 

@@ -8,7 +8,6 @@ file itself, which both would round.
 from __future__ import annotations
 
 import math
-import struct
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -22,6 +21,7 @@ from PIL import Image
 
 from streamseg.decode.base import BaseSource, check_size
 from streamseg.decode.images import as_seen, count_pictures, open_picture, pixels_of
+from streamseg.decode.moving import avif_durations, is_cut_short, png_durations, webp_durations
 from streamseg.decode.pixels import has_alpha, matrix_of
 from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
@@ -49,15 +49,17 @@ class Animation(BaseSource):
             time_range: the part that is wanted; the frames' times count from its first picture.
 
         Raises:
-            InputError: it cannot be read, or holds no picture in that stretch.
+            InputError: it cannot be read, or holds no picture in that time_range.
         """
         self._path = path
         with open_picture(path) as picture:
             format_name, count = str(picture.format), count_pictures(picture)
             stated = islice(DURATIONS[format_name](path), count)
             self._durations = [each if each > TOO_SHORT else SHOWN_INSTEAD for each in stated]
-        self._cut_off = count - len(self._durations) if time_range.end is None else 0
         *self._times, end = accumulate(self._durations, initial=START)
+        wants_more = time_range.end is None or time_range.end > end
+        self._cut_off = count - len(self._durations) if wants_more else 0
+        self._is_cut_short = wants_more and is_cut_short(path)
         self._wanted = [number for number, moment in enumerate(self._times) if time_range.holds(moment)]
         if not self._wanted:
             raise InputError(f"{path} has no picture at that time: it lasts {float(end):g} s")
@@ -100,6 +102,10 @@ class Animation(BaseSource):
             self.decode_error = (
                 f"{self._path} is cut short or damaged: the last {missing} of its pictures cannot be read"
             )
+        elif self._is_cut_short:  # A WebP does not say how many pictures it had.
+            self.decode_error = (
+                f"{self._path} is cut short: what followed its first {len(self._times)} pictures is missing"
+            )
 
 
 def _clock(durations: list[Fraction]) -> Fraction:
@@ -126,43 +132,6 @@ def _by_ffmpeg(path: Path) -> Generator[Pixels]:
             raise InputError(f"{path} is damaged: {error.strerror}") from error
 
 
-def _png_durations(path: Path) -> Iterator[Fraction]:
-    """Of the chunks fcTL; Portable Network Graphics, third edition, 11.3.6."""
-    with path.open("rb") as file:
-        file.seek(8)
-        while len(header := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", header)
-            following = file.tell() + length + 4
-            if kind == b"fcTL" and len(control := file.read(26)) == 26:
-                numerator, denominator = struct.unpack_from(">HH", control, 20)
-                yield Fraction(numerator, denominator or 100)
-            file.seek(following)
-
-
-def _webp_durations(path: Path) -> Iterator[Fraction]:
-    """Of the chunks ANMF; RFC 9649, 2.7.1.1."""
-    with path.open("rb") as file:
-        file.seek(12)
-        while len(header := file.read(8)) == 8:
-            kind, length = struct.unpack("<4sI", header)
-            following = file.tell() + length + length % 2
-            if kind == b"ANMF" and len(control := file.read(16)) == 16:
-                yield Fraction(int.from_bytes(control[12:15], "little"), 1000)
-            file.seek(following)
-
-
-def _avif_durations(path: Path) -> Iterator[Fraction]:
-    """Of the track of colours; a picture for viewers that do not know of animations is a track of its own to FFmpeg."""
-    try:
-        with av.open(str(path.absolute())) as file:
-            track = max(file.streams.video, key=lambda stream: stream.frames)
-            for packet in file.demux(track):
-                if packet.size:
-                    yield (packet.duration or 0) * packet.time_base
-    except av.FFmpegError as error:
-        raise InputError(f"{path} is damaged: {error.strerror}") from error
-
-
 PICTURES = {"PNG": _by_ffmpeg, "WEBP": _by_pillow, "AVIF": _by_pillow}
-DURATIONS = {"PNG": _png_durations, "WEBP": _webp_durations, "AVIF": _avif_durations}
+DURATIONS = {"PNG": png_durations, "WEBP": webp_durations, "AVIF": avif_durations}
 READ_HERE = tuple(PICTURES)

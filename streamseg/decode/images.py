@@ -25,6 +25,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from streamseg.decode.base import BaseSource, check_size, size_text
+from streamseg.decode.moving import is_cut_short, mended
 from streamseg.decode.profiles import in_srgb
 from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
@@ -85,7 +86,7 @@ class ImageFiles(BaseSource):
             time_range: the part of the clip that is wanted; the frames' times count from its start.
 
         Raises:
-            InputError: no picture can be read, or there is none in that stretch.
+            InputError: no picture can be read, or there is none in that time_range.
         """
         paths = images_in(path) if path.is_dir() else [path]
         self._paths = [each for index, each in enumerate(paths) if time_range.holds(index / FOLDER_RATE)]
@@ -178,7 +179,7 @@ def animation_format(path: Path) -> str | None:
         InputError: the file is missing, damaged, or not a picture.
     """
     with open_picture(path) as picture:
-        return picture.format if count_pictures(picture) > 1 else None
+        return picture.format if count_pictures(picture) > 1 or is_cut_short(path) else None
 
 
 def count_pictures(picture: Image.Image) -> int:
@@ -222,7 +223,7 @@ def _identified(path: Path) -> Iterator[Image.Image]:
             _learn_heif()
         try:
             with _quiet():
-                picture = Image.open(file, formats=_known_formats())
+                picture = Image.open(mended(path) or file, formats=_known_formats())
         except UnidentifiedImageError:
             if not beginning.startswith(TIFF_BEGINNINGS):
                 raise

@@ -34,6 +34,28 @@ def in_order(pictures: Iterable[av.VideoFrame], may_differ: Callable[[], bool]) 
         yield heappop(waiting)[2]
 
 
+def until_the_next(pictures: Iterable[av.VideoFrame], end: Callable[[], int | None]) -> Iterator[av.VideoFrame]:
+    """Pictures of containers that state durations in the order of decoding, with those that they are seen for.
+
+    Args:
+        pictures: in the order in which they are seen; one is held back.
+        end: asked after the last one, when it ends, in ticks; None where that is not known.
+    """
+    held: av.VideoFrame | None = None
+    for picture in pictures:
+        if held is not None:
+            yield _shown_until(picture.pts, held)
+        held = picture
+    if held is not None:
+        yield _shown_until(end(), held)
+
+
+def _shown_until(end: int | None, picture: av.VideoFrame) -> av.VideoFrame:
+    if end is not None and picture.pts is not None and end > picture.pts:
+        picture.duration = end - picture.pts
+    return picture
+
+
 def at_their_places(packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
     """Packets of containers that store no presentation times, with those of their places in the file."""
     for packet in packets:

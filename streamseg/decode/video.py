@@ -22,10 +22,11 @@ from streamseg.decode.base import BaseSource, check_size
 from streamseg.decode.damage import Damage
 from streamseg.decode.filters import Filters
 from streamseg.decode.hevc_alpha import Decode, WithAlphaLayer, has_alpha_layer
+from streamseg.decode.moving import gif_is_cut_short
 from streamseg.decode.pixels import SQUARE, ToPixels
 from streamseg.decode.reading import beginning, from_group_before, is_broadcast, read
 from streamseg.decode.time_range import WHOLE, TimeRange
-from streamseg.decode.times import InPacketOrder, at_their_places, in_order
+from streamseg.decode.times import InPacketOrder, at_their_places, in_order, until_the_next
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.hardware import nvidia
@@ -66,7 +67,7 @@ class VideoFile(BaseSource):
             time_range: the part that is wanted; the frames' times count from its start.
 
         Raises:
-            InputError: it cannot be read, or holds no picture in that stretch.
+            InputError: it cannot be read, or holds no picture in that time_range.
         """
         self._url, self._format_name = url, format_name
         self._container = _open_container(url, format_name)
@@ -190,7 +191,10 @@ class VideoFile(BaseSource):
     def _pictures(self) -> Iterator[av.VideoFrame]:
         """Every picture in its order, filtered."""
         filters = Filters(self._time_base)
-        for picture in in_order(self._decoded(), lambda: self._damage.is_likely):
+        pictures = in_order(self._decoded(), lambda: self._damage.is_likely)
+        if self._states_steps_of_decoding:
+            pictures = until_the_next(pictures, self._end_of_track)
+        for picture in pictures:
             self._damage.shown(picture.pts)
             yield from filters(picture)
         yield from filters.flush()
@@ -269,6 +273,17 @@ class VideoFile(BaseSource):
         """Whether the container knows the order of packets, but not when their pictures are seen."""
         return self._container.format.name == "avi"
 
+    @property
+    def _states_steps_of_decoding(self) -> bool:
+        """Whether durations are those of the order in which pictures are stored, and they are seen in another."""
+        return "mov" in self._container.format.name.split(",") and self._stream.codec_context.has_b_frames
+
+    def _end_of_track(self) -> int | None:
+        """The tick at which the last picture ends, as the header says; None if it does not, or not all were there."""
+        if self._missing_end or not self._stream.duration:
+            return None
+        return (self._stream.start_time or 0) + self._stream.duration
+
     def _told(self) -> str | None:
         """One line on what is missing, or None."""
         found = filter(None, (self._missing_end, self._damage.told(self._start_time, self._begin, self._end)))
@@ -278,6 +293,8 @@ class VideoFile(BaseSource):
     def _cut_short(self, packets: int, end: Fraction) -> str | None:
         """One line if the file ends before its header says so."""
         stream = self._stream
+        if self._container.format.name == "gif":
+            return "it is cut short amid its last picture" if gif_is_cut_short(Path(self._url)) else None
         if stream.frames:
             # AVI counts a repeated picture without storing it, and MP4 those that its edit list leaves out, but their
             # duration is right, or ends amid the last picture.

@@ -14,7 +14,7 @@ from streamseg.sink.animation import ANIMATIONS, AnimationSink
 from streamseg.sink.base import BaseSink, Sink, SinkClosed
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.first_frame import FirstFrameSink
-from streamseg.sink.formats import choose_encoding
+from streamseg.sink.formats import at_width, check_size, choose_encoding
 from streamseg.sink.lock import Claim
 from streamseg.sink.pictures import PictureSequence, sequence_pattern
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
@@ -23,7 +23,7 @@ from streamseg.sink.video import VideoSink, check_folder
 from streamseg.sink.virtual import open_virtual_camera
 from streamseg.sink.window import PreviewWindow
 
-__all__ = ["VIRTUAL_CAMERA", "WINDOW", "BaseSink", "Sink", "SinkClosed", "open_sink"]
+__all__ = ["VIRTUAL_CAMERA", "WINDOW", "BaseSink", "Sink", "SinkClosed", "check_format", "open_file", "open_sink"]
 
 STANDARD = OutputSettings()
 WINDOW = "window"
@@ -63,7 +63,18 @@ def open_sink(
                 f"{out} is a sequence of pictures and cannot be resumed; name a video file, or give --start"
             )
         return PictureSequence(pattern)
-    path = Path(out)
+    return open_file(Path(out), info, kind, output, resume)
+
+
+def open_file(
+    path: Path, info: VideoInfo, kind: Kind | None = None, output: OutputSettings = STANDARD, resume: bool = False
+) -> BaseSink:
+    """As `open_sink`, but one video or animation whatever its name is: no number stands for several.
+
+    Raises:
+        OutputError: it cannot hold the frames; the message says what can.
+    """
+    check_format(path, kind, output)
     claim = Claim(followed(path))
     try:
         opened = _open_animation if path.suffix.lower() in ANIMATIONS else _open_video
@@ -75,19 +86,25 @@ def open_sink(
     return sink
 
 
+def check_format(path: Path, kind: Kind | None, output: OutputSettings) -> None:
+    """Raises OutputError where the format that a file's suffix names does not hold what is to be written."""
+    if path.suffix.lower() not in ANIMATIONS:
+        choose_encoding(path, kind or "composite", output)
+    elif kind == "foreground" and output.alpha != "embedded":
+        raise OutputError(f"{path} holds alpha itself: leave out --alpha {output.alpha}, or name a video file")
+
+
 def _open_animation(
     path: Path, info: VideoInfo, kind: Kind | None, output: OutputSettings, resume: bool
 ) -> AnimationSink:
     form = ANIMATIONS[path.suffix.lower()]
     if resume:
         raise OutputError(f"{path} is an animation and cannot be resumed; name a video file, or give --start")
-    if kind == "foreground" and output.alpha != "embedded":
-        raise OutputError(f"{path} holds alpha itself: leave out --alpha {output.alpha}, or name a video file")
     return AnimationSink(followed(path), info, form, output.quality == "high")
 
 
 def _open_video(path: Path, info: VideoInfo, kind: Kind | None, output: OutputSettings, resume: bool) -> FirstFrameSink:
-    choose_encoding(path, kind or "composite", output)
+    check_size(path, info)
     check_folder(path)
     resume_at = _resume_point(path, kind, output) if resume else BEGINNING
 
@@ -95,7 +112,8 @@ def _open_video(path: Path, info: VideoInfo, kind: Kind | None, output: OutputSe
         if kind == "foreground" and output.alpha == "sidecar":
             colour, matte = (choose_encoding(path, part, output) for part in ("composite", "matte"))
             return SidecarSink(followed(path), followed(matte_path(path)), info, colour, matte, resume_at)
-        return VideoSink(followed(path), info, on_gpu(choose_encoding(path, kind, output), info), resume_at)
+        encoding = at_width(choose_encoding(path, kind, output), info.width_px)
+        return VideoSink(followed(path), info, on_gpu(encoding, info), resume_at)
 
     return FirstFrameSink(path, open_for, kind, resume_at)
 

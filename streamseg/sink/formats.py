@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from streamseg.decode.base import MIN_SIDE_PX
 from streamseg.errors import OutputError
-from streamseg.frames import Kind
+from streamseg.frames import Kind, VideoInfo
 from streamseg.settings import OutputSettings
 
 
@@ -50,6 +51,8 @@ VP9_HIGH = {"crf": "10", "cpu-used": "2"}
 # x265 runs twice, for the colours and for the matte.
 X265, X265_HIGH = {"crf": "20", "preset": "superfast"}, {"crf": "14", "preset": "veryfast"}
 FFV1 = {"level": "3", "slicecrc": "1", "g": "1"}
+
+EVEN_WIDTHS_ONLY = "prores_aw"
 
 ANYWHERE, BROWSERS = "any player", "Chrome, Firefox, Edge, OBS"
 EDITORS = "Final Cut Pro, Premiere, Resolve, After Effects"
@@ -103,6 +106,21 @@ def choose_encoding(path: Path, kind: Kind, output: OutputSettings) -> Encoding:
     if output.alpha == "stacked":
         return _at_quality(_stacked(OPAQUE[suffix]), output.quality)
     return _at_quality(WITH_ALPHA[suffix], output.quality)
+
+
+def at_width(chosen: Encoding, width_px: int) -> Encoding:
+    """An encoding for pictures that wide: as chosen, or with its other encoder, as `prores_aw` refuses odd widths."""
+    return _at_quality(chosen, "high") if width_px % 2 and chosen.codec == EVEN_WIDTHS_ONLY else chosen
+
+
+def check_size(path: Path, info: VideoInfo) -> None:
+    """Raises OutputError for pictures too small for some encoder or for our own reader."""
+    if min(info.width_px, info.height_px) < MIN_SIDE_PX:
+        smallest = f"a video has {MIN_SIDE_PX}x{MIN_SIDE_PX} px at least"
+        raise OutputError(
+            f"cannot write {path}: the pictures have {info.width_px}x{info.height_px} px, {smallest}; "
+            "name a .webp, .gif or .apng"
+        )
 
 
 def _at_quality(chosen: Encoding, quality: str) -> Encoding:

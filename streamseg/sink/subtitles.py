@@ -14,6 +14,9 @@ from streamseg.sink.metadata import inherit_track
 SILENCES = {"mov_text": b"\0\0"}
 """An empty line, in containers whose lines have a begin and no end."""
 
+LONGEST = 0xFFFF
+"""Bytes of a line in MP4."""
+
 
 class Converted:
     """Text decoded and written again; what the new form has no word for (places, most styles) is lost."""
@@ -36,7 +39,7 @@ class Converted:
 
     def warp(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """See `Track`."""
-        text = self._source.codec_context.decode2(packet)
+        text = self._source.codec_context.decode2(in_utf8(packet))
         if not text:
             return []
         # Times are the packet's, not the decoder's.
@@ -65,6 +68,31 @@ class Converted:
     def flush(self) -> list[Packet[Any]]:
         """See `Track`."""
         return []
+
+
+def in_utf8(packet: Packet[Any]) -> Packet[Any]:
+    """A line with a mark for each byte that is not UTF-8, for which decoders would drop it.
+
+    No container says in which other encoding it is.
+    """
+    data = bytes(packet)
+    text = _readable_sample(data) if packet.stream.codec_context.name == "mov_text" else _readable(data)
+    if text == data:
+        return packet
+    line: Packet[Any] = Packet(text)
+    line.pts, line.dts, line.duration, line.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    return line
+
+
+def _readable(text: bytes) -> bytes:
+    return text.decode(errors="replace").encode()
+
+
+def _readable_sample(sample: bytes) -> bytes:
+    """Of MP4: the length of the text, the text, and its styles; 3GPP TS 26.245, 5.17."""
+    end = 2 + int.from_bytes(sample[:2], "big")
+    text = _readable(sample[2:end])[:LONGEST]
+    return len(text).to_bytes(2, "big") + text + sample[end:]
 
 
 def is_text(stream: Any) -> bool:

@@ -30,7 +30,7 @@ from streamseg.sink.track_action import (
 )
 
 LONGEST_WAIT_US = "250000"
-"""Microseconds of sound and pictures that wait for a subtitle, which may be minutes away."""
+"""Microseconds that tracks wait for one another: a subtitle may be minutes away, and the sound at its end."""
 
 
 class SourceTracks:
@@ -50,7 +50,7 @@ class SourceTracks:
         Raises:
             av.FFmpegError: it cannot be read.
         """
-        self._origin, self._end = origin, end
+        self._start_time, self._end = origin, end
         self._tracks: dict[int, Track] = {}
         self._onward: dict[int, Onward] = {}
         self._done: dict[TrackAction, list[str]] = {"copied": [], "transcoded": [], "converted": [], "left out": []}
@@ -58,8 +58,8 @@ class SourceTracks:
         self._source = open_source_file(path)
         for stream in (*self._source.streams.audio, *self._source.streams.subtitles):
             self._add(output, stream, first.get(stream.index, []))
-        if any(track.stream.type == "subtitle" for track in self._tracks.values()):
-            # FFmpeg otherwise holds back ten seconds of everything until it knows of no subtitle among them.
+        if self._tracks:
+            # FFmpeg's ten seconds of pictures would be missing from what a killed run leaves.
             output.options["max_interleave_delta"] = LONGEST_WAIT_US
         choose_default([track.stream for track in self._tracks.values() if track.stream.type == "audio"])
         self._done["left out"] += inherit_attachments(output, self._source)
@@ -111,16 +111,16 @@ class SourceTracks:
         return []
 
     def _next(self) -> Packet[Stream] | None:
-        """The next packet with something in it that begins within the stretch, or None at the end or at damage."""
+        """The next packet with something in it that begins within the time_range, or None at the end or at damage."""
         with suppress(av.FFmpegError):
             for packet in self._packets:
-                if is_whole(packet) and is_within(packet, self._origin, self._end):
+                if is_whole(packet) and is_within(packet, self._start_time, self._end):
                     return self._shifted(packet)
         return None
 
     def _shifted(self, packet: Packet[Stream]) -> Packet[Stream]:
         """To the output's clock; exact where both begin together."""
-        shift = round(self._origin / packet.time_base)
+        shift = round(self._start_time / packet.time_base)
         if shift:
             packet.dts = None if packet.dts is None else packet.dts - shift
             packet.pts = None if packet.pts is None else packet.pts - shift
