@@ -18,7 +18,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from streamseg import batch
-from streamseg.batch import VIDEO_SUFFIXES, Job, Outcome, Task, arrivals, plan, run_batch
+from streamseg.batch.jobs import VIDEO_SUFFIXES, Job, Outcome, Task, arrivals, plan, run_batch
 from streamseg.batch.report import BatchProgress
 from streamseg.cli import app
 from streamseg.decode import open_source

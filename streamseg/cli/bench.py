@@ -16,10 +16,10 @@ from streamseg.cli.options import (
     ConfigFile,
     EngineName,
     InputSize,
-    KeyframeInterval,
     Model,
     Precision,
     Smooth,
+    Stride,
     settings_of,
 )
 from streamseg.interrupt import raise_again
@@ -54,11 +54,14 @@ def bench(
     precision: Precision = None,
     input_size: InputSize = None,
     batch_size: BatchSize = None,
-    stride: KeyframeInterval = None,
+    stride: Stride = None,
     smooth: Smooth = None,
     config: ConfigFile = None,
 ) -> None:
-    """Measures the whole pipeline: frames a second, latency, where the time goes, memory; or two ways in turns."""
+    """Measure the whole pipeline: `streamseg bench talk.mp4`.
+
+    Frames a second, latency, where the time goes, memory; or two ways in turns.
+    """
     with errors_reported():
         from rich.console import Console
 

@@ -44,7 +44,7 @@ InputSize = Annotated[
     typer.Option(metavar="PX", help="Long side of the network's input; more is finer and slower (default: 320)."),
 ]
 BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Frames in one call of the network (default: 1).")]
-KeyframeInterval = Annotated[
+Stride = Annotated[
     int | None,
     typer.Option(metavar="N", help="Run the network on every N-th frame; mattes move between (default: 1)."),
 ]

@@ -18,7 +18,7 @@ weights_app = typer.Typer(help="List, describe, download and import network weig
 
 @weights_app.command("list")
 def list_command() -> None:
-    """Lists the weights that are known by name: packaged, downloaded or to download."""
+    """List the weights that are known by name: packaged, downloaded or to download."""
     with errors_reported():
         from streamseg.model.weights import list_weights
 
@@ -32,7 +32,7 @@ def list_command() -> None:
 def info_command(
     weights: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Weights of the list, a file or an ONNX graph.")],
 ) -> None:
-    """Describes weights: architecture, training data, metrics, licence; of ONNX graphs, what they take and give."""
+    """Describe weights: architecture, training data, metrics, licence; of ONNX graphs, what they take and give."""
     with errors_reported():
         from streamseg.model.foreign import ForeignNet
         from streamseg.model.weights import load_model, read_info
@@ -61,7 +61,7 @@ def download_command(
         typer.Option(metavar="URL", envvar="STREAMSEG_WEIGHTS_URL", help="Folder on the web that has a copy."),
     ] = None,
 ) -> None:
-    """Fetches weights, verifies them and keeps them in your data folder; goes on where it broke off."""
+    """Fetch weights, verify them and keep them in your data folder; a download that broke off is continued."""
     with errors_reported():
         from streamseg.cli.progress import download_bar
         from streamseg.model.download import download, downloadable
@@ -79,7 +79,7 @@ def import_command(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.safetensors", help="The file to write.")],
 ) -> None:
-    """Converts official U²-Net weights, or a checkpoint of `train`, to safetensors."""
+    """Convert official U²-Net weights, or a checkpoint of `train`, to safetensors."""
     with errors_reported():
         from streamseg.model.weights import import_weights
 

@@ -1,0 +1,95 @@
+"""The command `streamseg batch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamseg.cli.errors import DAMAGED, errors_reported
+from streamseg.cli.options import (
+    AlphaPlace,
+    BatchSize,
+    Bg,
+    ConfigFile,
+    EngineName,
+    Fit,
+    InputSize,
+    MatteOnly,
+    Model,
+    Precision,
+    Quality,
+    Smooth,
+    Stride,
+    settings_of,
+)
+from streamseg.errors import InputError
+from streamseg.interrupt import raise_again
+from streamseg.settings import Settings
+
+if TYPE_CHECKING:
+    pass
+from streamseg.cli.outputs import refuse_standard_output
+
+SOME_FAILED = 1
+
+
+def batch(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of videos.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where they go, under the same names.")],
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="SUFFIX", help="mp4, mov, mkv, webm, webp, gif or apng (default: mov, with --bg mp4)."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Files at a time, each in its own process.")] = 1,
+    watch: Annotated[bool, typer.Option("--watch", help="Wait for more files, until Ctrl-C.")] = False,
+    bg: Bg = None,
+    fit: Fit = None,
+    matte_only: MatteOnly = None,
+    alpha: AlphaPlace = None,
+    quality: Quality = None,
+    model: Model = None,
+    engine: EngineName = None,
+    precision: Precision = None,
+    input_size: InputSize = None,
+    batch_size: BatchSize = None,
+    stride: Stride = None,
+    smooth: Smooth = None,
+    config: ConfigFile = None,
+) -> None:
+    """Matte a folder of videos: `streamseg batch talks/ -o cut/ --jobs 2`.
+
+    What is there already is left alone.
+
+    Exit code 1: one failed; 3: all were written, but one was damaged.
+    """
+    with errors_reported():
+        from streamseg.batch.jobs import arrivals, plan, run_batch
+        from streamseg.batch.report import BatchProgress
+        from streamseg.sink.pictures import make_folder
+
+        refuse_standard_output(str(out))
+        settings = settings_of(context)
+        suffix = _batch_suffix(to, settings)
+        planned = plan(folder, out, suffix)
+        if not (planned or watch):
+            raise InputError(f"the folder {folder} holds no videos; --watch waits for some")
+        make_folder(out)
+        work = arrivals(folder, out, suffix) if watch else planned
+        raise_again()
+        with BatchProgress(out / "report.json", None if watch else len(planned)) as progress:
+            for outcome in run_batch(work, settings, jobs):
+                progress.add(outcome)
+        if progress.failed or progress.damaged:
+            raise typer.Exit(SOME_FAILED if progress.failed else DAMAGED)
+
+
+def _batch_suffix(to: str | None, settings: Settings) -> str:
+    """The container of a batch: what was asked for, or one that holds what will be written."""
+    from streamseg.sink import check_format
+
+    suffix = f".{to.lstrip('.')}" if to else ".mov" if settings.composite.kind == "foreground" else ".mp4"
+    check_format(Path(f"x{suffix}"), settings.composite.kind, settings.output)
+    return suffix

@@ -1,0 +1,66 @@
+"""The command `streamseg image`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamseg.cli.errors import USER_ERROR, errors_reported
+from streamseg.cli.options import (
+    Bg,
+    ConfigFile,
+    EngineName,
+    Fit,
+    InputSize,
+    MatteOnly,
+    Model,
+    Precision,
+    settings_of,
+)
+from streamseg.interrupt import raise_again
+
+if TYPE_CHECKING:
+    pass
+from streamseg.cli.outputs import refuse_overwriting, refuse_standard_output
+
+
+def image(
+    context: typer.Context,
+    photos: Annotated[list[str], typer.Argument(metavar="IN...", help="Photos, or folders of photos.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="OUT.png|DIR", help="A picture, .gif too, or a folder for PNGs.")
+    ],
+    bg: Bg = None,
+    fit: Fit = None,
+    matte_only: MatteOnly = None,
+    model: Model = None,
+    engine: EngineName = None,
+    precision: Precision = None,
+    input_size: InputSize = None,
+    config: ConfigFile = None,
+) -> None:
+    """Cut the subject out of photos, each at its own size: `streamseg image photos/ -o cutouts/`."""
+    with errors_reported():
+        from streamseg.infer.engines import load_engine
+        from streamseg.photos import matte_photos, plan_photos
+
+        refuse_standard_output(out)
+        settings = settings_of(context)
+        pairs = plan_photos(photos, out, transparent=settings.composite.kind == "foreground")
+        for _, target in pairs:
+            refuse_overwriting(target, settings.composite.bg)
+        engine_opened = load_engine(settings.infer)
+        failed = 0
+        raise_again()
+        for done in matte_photos(pairs, engine_opened, settings):
+            if done.problem:
+                failed += 1
+                print(f"error: {done.problem}", file=sys.stderr)
+            else:
+                width, height = done.size_px
+                note = f"; {done.note}" if done.note else ""
+                print(f"{done.photo} -> {done.out}  {width}x{height} px, inference {done.inference_ms:.0f} ms{note}")
+        if failed:
+            raise typer.Exit(USER_ERROR)

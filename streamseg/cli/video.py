@@ -1,0 +1,80 @@
+"""The command `streamseg video`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamseg.cli.errors import DAMAGED, errors_reported
+from streamseg.cli.options import (
+    AlphaPlace,
+    BatchSize,
+    Bg,
+    ConfigFile,
+    EngineName,
+    Fit,
+    InputSize,
+    MatteOnly,
+    Model,
+    Precision,
+    Quality,
+    Smooth,
+    Stride,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    pass
+from streamseg.cli.outputs import refuse_overwriting, run_into, speed_line, target_of
+
+
+def video(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="Video, animation, photo, folder of pictures, testsrc=WxH.")
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="x.mov, .webm, .mkv, .mp4; x.webp, .gif, .apng; x_%05d.png, .exr, .webp; a folder.",
+        ),
+    ],
+    bg: Bg = None,
+    fit: Fit = None,
+    matte_only: MatteOnly = None,
+    alpha: AlphaPlace = None,
+    quality: Quality = None,
+    start: Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: 90, 90.5 or 1:30.5.")] = None,
+    end: Annotated[str | None, typer.Option(metavar="TIME", help="End before this.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run left OUT.part.")] = False,
+    model: Model = None,
+    engine: EngineName = None,
+    precision: Precision = None,
+    input_size: InputSize = None,
+    batch_size: BatchSize = None,
+    stride: Stride = None,
+    smooth: Smooth = None,
+    config: ConfigFile = None,
+) -> None:
+    """Matte a video, without --bg with alpha: `streamseg video talk.mp4 -o cut.mov`.
+
+    Every frame, the times and the sound are kept.
+
+    Exit code 0: all is well; 2: it could not be done; 3: written, but the source was damaged.
+    """
+    with errors_reported():
+        from streamseg.decode import TimeRange, open_source
+
+        settings = settings_of(context)
+        refuse_overwriting(target_of(out), source, settings.composite.bg)
+        with open_source(source, TimeRange.of(start, end)) as opened:
+            statistics = run_into(opened, out, settings, resume=resume)
+            print(speed_line(statistics))
+            if opened.decode_error:
+                print(f"warning: {opened.decode_error}; {out} holds what could be decoded", file=sys.stderr)
+                raise typer.Exit(DAMAGED)
