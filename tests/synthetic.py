@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +24,16 @@ from streamseg.sink.base import BaseSink
 RATE = Fraction(24000, 1001)
 WALL = (96, 96, 96)
 DISC = (40, 200, 60)
+
+
+@contextmanager
+def ordinary_scheduling() -> Iterator[None]:
+    """Undo what libsvtav1 does for root: real-time priority for the calling thread, which starves all others."""
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setscheduler"):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import av
 import numpy as np
 import pytest
 from rich.console import Console
-from streamseg.batch.jobs import VIDEO_SUFFIXES, Job, Outcome, Task, arrivals, plan, run_batch
 from typer.testing import CliRunner
 
 from streamseg.batch import jobs
+from streamseg.batch.jobs import VIDEO_SUFFIXES, Job, Outcome, Task, arrivals, plan, run_batch
 from streamseg.batch.report import BatchProgress
 from streamseg.cli.app import app
 from streamseg.decode import open_source

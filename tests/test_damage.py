@@ -18,7 +18,7 @@ from streamseg.decode.damage import Damage
 from streamseg.decode.reading import packets_of
 from streamseg.errors import InputError
 from streamseg.probe import describe
-from tests.synthetic import DiscEngine, picture, write_clip
+from tests.synthetic import DiscEngine, ordinary_scheduling, picture, write_clip
 
 COUNT, RATE = 48, Fraction(24)
 CODECS = {
@@ -45,7 +45,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One of each, 48 pictures at 24 a second."""
     folder = tmp_path_factory.mktemp("clips")
     for name, (codec, options, layout) in CODECS.items():
-        with av.open(str(folder / name), "w") as output:
+        with ordinary_scheduling(), av.open(str(folder / name), "w") as output:
             stream = output.add_stream(codec, rate=RATE, options=options)
             stream.width, stream.height, stream.pix_fmt = 160, 96, layout
             for index in range(COUNT):

@@ -18,7 +18,7 @@ from PIL import Image
 from streamseg.frames import Frame, Kind, VideoInfo
 from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
-from tests.synthetic import picture, true_alpha
+from tests.synthetic import ordinary_scheduling, picture, true_alpha
 
 WIDTH_PX, HEIGHT_PX, COUNT = 64, 48, 5
 SOUND_RATE = 48_000
@@ -128,7 +128,7 @@ def _videos() -> Iterator[Seed]:
 
 def _record(path: Path, recipe: Recipe) -> None:
     options = {"movflags": "frag_keyframe+empty_moov"} if recipe.name.startswith("fragments") else {}
-    with av.open(str(path), "w", options=options) as output:
+    with ordinary_scheduling(), av.open(str(path), "w", options=options) as output:
         video = output.add_stream(recipe.codec, rate=recipe.rate, options=dict(recipe.options))
         video.width, video.height, video.pix_fmt = *recipe.size_px, recipe.layout
         if recipe.name.startswith("turned"):
