@@ -24,7 +24,9 @@ demo: $(VENV)/installed
 	@mkdir -p demo
 	$(BIN)/streamseg video samples/talk.mp4 -o demo/talk_beach.mp4 --bg samples/beach.jpg
 	$(BIN)/streamseg image samples/portrait.jpg -o demo/portrait_cutout.png
-	@echo "Look at demo/talk_beach.mp4 (the person over the beach) and demo/portrait_cutout.png (the cut-out photo)."
+	$(BIN)/python samples/make_picture.py demo/before_matte_after.jpg
+	@echo "Look at demo/talk_beach.mp4 (the person over the beach), demo/portrait_cutout.png (the cut-out photo)"
+	@echo "and demo/before_matte_after.jpg (one frame, its matte and the composite)."
 
 test: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -198,7 +198,7 @@ def test_tiny_sizes(size_px: tuple[int, int], tmp_path: Path) -> None:
     """An animation takes them, a video refuses them at once."""
     info, frames = of_size(*size_px)
     for suffix, alpha in itertools.product(VIDEOS, get_args(Alpha)):
-        for kind in (None, "foreground", "picture", "matte"):
+        for kind in (None, "foreground", "composite", "matte"):
             with pytest.raises(OutputError, match=r"have {}x{} px, a video has 16x16 px at least".format(*size_px)):
                 open_sink(str(tmp_path / f"x{suffix}"), info, kind, OutputSettings(alpha=alpha))
     assert not list(tmp_path.iterdir())

@@ -72,7 +72,7 @@ def cut(path: Path, share: float) -> tuple[list[Frame], str]:
 
 def same_pictures(found: list[Frame], whole: list[Frame]) -> None:
     for frame, meant in zip(found, whole, strict=False):
-        assert (frame.time, frame.duration) == (meant.time, meant.duration)
+        assert (frame.pts, frame.duration) == (meant.pts, meant.duration)
         np.testing.assert_array_equal(frame.pixels, meant.pixels)
 
 
@@ -239,7 +239,7 @@ class TestReading:
             return
         with open_source(str(path)) as source:
             found = list(source)
-        assert found[0].picture.shape[2] == (4 if has_alpha else 3)
+        assert found[0].image.shape[2] == (4 if has_alpha else 3)
         same_pictures(found, whole)
         assert source.decode_error == f"{path} {told.format(missing=NOISY - len(found))}"
 

@@ -17,10 +17,10 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from streamseg import batch
+from streamseg.batch import jobs
 from streamseg.batch.jobs import VIDEO_SUFFIXES, Job, Outcome, Task, arrivals, plan, run_batch
 from streamseg.batch.report import BatchProgress
-from streamseg.cli import app
+from streamseg.cli.app import app
 from streamseg.decode import open_source
 from streamseg.errors import InputError, OutputError
 from streamseg.settings import InferSettings, Settings
@@ -53,7 +53,7 @@ def lost_on_bad(task: Task) -> Outcome:
 
 @pytest.fixture
 def losing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "_matte", lost_on_bad)
+    monkeypatch.setattr(jobs, "_matte", lost_on_bad)
 
 
 def test_the_command(folder: Path, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_animations(to: str, flags: str, folder: Path, tmp_path: Path) -> None:
             found = list(source)
         assert len(found) == 8
         assert all(np.all(frame.pixels[..., 3:] == 255) == bool(flags) for frame in found)
-        assert found[-1].time + (found[-1].duration or 0) == pytest.approx(8 / RATE, abs=0.01)
+        assert found[-1].pts + (found[-1].duration or 0) == pytest.approx(8 / RATE, abs=0.01)
     (folder / "bad.mov").unlink()
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 0, again.output
@@ -142,9 +142,9 @@ def test_an_error_that_nobody_foresaw_costs_one_file(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda _: None)
     monkeypatch.setattr("streamseg.decode.open_source", unforeseen)
-    batch._engine.cache_clear()
-    outcome = batch._matte((Job(tmp_path / "a.mp4", tmp_path / "b.mp4"), SMALL))
-    batch._engine.cache_clear()
+    jobs._engine.cache_clear()
+    outcome = jobs._matte((Job(tmp_path / "a.mp4", tmp_path / "b.mp4"), SMALL))
+    jobs._engine.cache_clear()
     assert outcome.status == "failed"
     assert outcome.message.startswith("ZeroDivisionError: of two lines (test_batch.py, line ")
     assert outcome.message.endswith("this is a bug")
@@ -219,7 +219,9 @@ class TestPlan:
         self, flags: str, name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         planned: list[Job] = []
-        monkeypatch.setattr(batch, "run_batch", lambda jobs, settings, workers: planned.extend(jobs) or [])
+        monkeypatch.setattr(
+            "streamseg.batch.jobs.run_batch", lambda jobs, settings, workers: planned.extend(jobs) or []
+        )
         command = ["batch", str(folder), "-o", str(tmp_path / "out"), *flags.split()]
         assert CliRunner().invoke(app, command).exit_code == 0
         assert planned[0].out == tmp_path / "out" / name

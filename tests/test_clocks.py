@@ -260,11 +260,11 @@ class TestDurations:
         path, unit = tmp_path / f"b{suffix}", Fraction(1, 100)
         durations = [each * unit for each in [*([10, 30, 5, 5, 20, 10, 10, 50] * 2)[: count - 1], 40]]
         starts = [sum(durations[:n], Fraction(0)) for n in range(count)]
-        with open_sink(str(path), VideoInfo(128, 96, Fraction(10), unit, count), "picture") as sink:
+        with open_sink(str(path), VideoInfo(128, 96, Fraction(10), unit, count), "composite") as sink:
             for n, (start, duration) in enumerate(zip(starts, durations, strict=True)):
                 sink.write(Frame(n, start, picture(n), duration=duration))
         found = read(path)
-        assert [frame.time for frame in found] == starts
+        assert [frame.pts for frame in found] == starts
         assert [frame.duration for frame in found] == durations
         with open_source(str(path)) as source:
             source.skip_to(starts[-1])

@@ -71,7 +71,7 @@ def test_frames_that_change_midway_are_refused_and_the_others_kept(tmp_path: Pat
                 sink.write(frame(index, "foreground"))
             sink.write(frame(30, "composite"))
 
-    with pytest.raises(OutputError, match="frame 30 is a picture and the file holds cut-outs"):
+    with pytest.raises(OutputError, match="frame 30 is a composite and the file holds foregrounds"):
         write_both_kinds()
     assert [path.name for path in tmp_path.iterdir()] == ["x.mkv.part"]
     assert len(written(tmp_path / "x.mkv.part")) == 30

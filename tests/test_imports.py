@@ -28,7 +28,7 @@ LAYERS = (
     "settings",
     "frames",
     "yuv hardware workspace",
-    "image interrupt",
+    "image interrupt fallback",
     "errors",
 )
 """Parts of the package, the users before what they use; those of one line do not know each other."""

@@ -29,5 +29,8 @@ def streamseg(
 ) -> None:
     """Remove or replace the background of videos, photos and your webcam."""
     if verbose:
-        logging.basicConfig(format="%(name)s: %(message)s")
-        logging.getLogger("streamseg").setLevel(logging.INFO)
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        logger = logging.getLogger("streamseg")
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)

@@ -28,6 +28,7 @@ from streamseg.decode.reading import beginning, from_group_before, is_broadcast,
 from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.decode.times import InPacketOrder, in_order, pts_from_dts, with_presented_durations
 from streamseg.errors import InputError
+from streamseg.fallback import log_fallback
 from streamseg.frames import Frame, VideoInfo
 from streamseg.hardware import nvidia
 from streamseg.media.stacked import is_stacked
@@ -405,8 +406,10 @@ def open_test_pattern(spec: str) -> VideoFile:
 
 def _open_container(url: str, format_name: str | None) -> InputContainer:
     if not format_name and nvidia.has_gpu():
-        with suppress(av.FFmpegError):  # no driver for the GPU, or a codec that NVDEC does not decode
+        try:
             return av.open(str(Path(url).absolute()), hwaccel=HWAccel("cuda"), metadata_errors=METADATA_ERRORS)
+        except av.FFmpegError as error:  # no driver for the GPU, or a codec that NVDEC does not decode
+            log_fallback(__name__, f"the CPU decodes, not the GPU: {_reason(error)}")
     try:
         # FFmpeg takes "12:30.mp4" for a protocol named 12; no absolute path looks like one.
         opened = url if format_name else str(Path(url).absolute())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from streamseg.errors import WeightsError
+from streamseg.fallback import log_fallback
 from streamseg.hardware import cpu, cuda
 from streamseg.model.quantized import SUFFIX, is_quantized
 from streamseg.model.weights import list_weights
 from streamseg.settings import AUTO, InferSettings
-
-logger = logging.getLogger(__name__)
 
 INT8_NAME = "-int8"
 """What the name of packaged int8 weights ends in; before it stands that of the float32 ones."""
@@ -55,7 +53,7 @@ def chosen_model(settings: InferSettings) -> str:
         return model
     if wanted == "int8" or _is_faster_in_int8(settings):
         return form
-    logger.info("%s runs in float32: no engine here is faster for its int8 form", model)
+    log_fallback(__name__, f"{model} runs in float32: no engine is faster for its int8 form on this processor")
     return model
 
 

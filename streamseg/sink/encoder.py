@@ -14,6 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
+from streamseg.fallback import log_fallback
 from streamseg.frames import Frame, VideoInfo
 from streamseg.hardware import nvidia
 from streamseg.media.stacked import stack
@@ -70,7 +71,10 @@ class StackedEncoder(FrameEncoder):
 
 def on_gpu(encoding: Encoding, info: VideoInfo) -> Encoding:
     """H.264 at the standard quality by the GPU's encoder, where there is one that opens; else the encoding as it is."""
-    if encoding.options != X264 or not nvidia.has_gpu() or not _opens(NVENC, info):
+    if encoding.options != X264 or not nvidia.has_gpu():
+        return encoding
+    if not _opens(NVENC, info):
+        log_fallback(__name__, f"the CPU encodes H.264, not the GPU: {NVENC} does not open")
         return encoding
     return replace(encoding, codec=NVENC, options=NVENC_OPTIONS)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 
 from streamseg.errors import EngineError
+from streamseg.fallback import log_fallback
 from streamseg.hardware import cpu, cuda
 from streamseg.infer.engines.base import Engine
 from streamseg.model.foreign import ForeignNet
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from streamseg.infer.engines.openvino_engine import OpenVinoEngine
     from streamseg.infer.engines.torch_engine import TorchEngine
     from streamseg.model.weights import Model
-
-logger = logging.getLogger(__name__)
 
 
 EngineOpener = Callable[["Model", int | None, torch.device], Engine]
@@ -66,7 +64,7 @@ def open_engine(name: str, net: Model, threads: int | None = None, device: str =
             reasons.append(f"{candidate}: {first_line}")
             continue
         if reasons:
-            logger.info("the network runs on %s, since others do not open: %s", candidate, "; ".join(reasons))
+            log_fallback(__name__, f"the network runs on {candidate}, since others do not open: {'; '.join(reasons)}")
         return engine
     raise EngineError("no inference engine opens: " + "; ".join(reasons))
 

@@ -15,6 +15,7 @@ import torch
 from platformdirs import user_cache_path
 from torch import Tensor
 
+from streamseg.fallback import log_fallback
 from streamseg.model.foreign import ForeignNet
 from streamseg.model.u2net import TRACE_SIZE_PX, FusedU2Net, U2Net
 from streamseg.model.weights import Model
@@ -88,9 +89,13 @@ def _cache_folder() -> Path | None:
     folder = user_cache_path("streamseg", appauthor=False) / "openvino"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
+        if os.access(folder, os.W_OK):
+            return folder
+        reason = "it cannot be written to"
+    except OSError as error:
+        reason = str(error.strerror)
+    log_fallback(__name__, f"compiled networks are not kept in {folder}: {reason}")
+    return None
 
 
 def _convert(net: FusedU2Net) -> ov.Model:
