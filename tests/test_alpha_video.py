@@ -275,7 +275,7 @@ def test_wrong_alpha_is_an_error(place: str, tmp_path: Path, monkeypatch: pytest
 def test_a_sidecar_that_is_wrong_keeps_both_files_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from streamseg.sink import check
 
-    monkeypatch.setattr(check, "MEAN_LEVELS", -1.0)
+    monkeypatch.setattr(check, "MAX_MEAN_ERROR_LEVELS", -1.0)
     with pytest.raises(OutputError, match=r"x\.alpha\.mp4 lost its alpha: .*; what was written is in .*\.mp4\.part"):
         write(tmp_path / "x.mp4", cut_outs(), OutputSettings(alpha="sidecar"))
     assert plays(tmp_path) == {"x.alpha.mp4.part": COUNT, "x.mp4.part": COUNT}

@@ -175,16 +175,16 @@ class TestFields:
         for field in range(100):
             packet = Packet(b"field")
             packet.pts, packet.time_base, packet.is_keyframe = 20 * field, Fraction(1, 1000), field == 0
-            damage.sent(packet)
+            damage.note_packet(packet)
             if field in lost and error:
-                damage.failed()
+                damage.note_error()
             if field % 2 and not {field - 1, field} & set(lost):
                 picture = av.VideoFrame(16, 16)
                 picture.pts = 20 * (field - 1)
-                damage.came(picture)
-                damage.shown(picture.pts)
-        damage.ended()
-        return damage.told(Fraction(0), None, None)
+                damage.note_frame(picture)
+                damage.note_presented(picture.pts)
+        damage.note_end()
+        return damage.describe(Fraction(0), None, None)
 
     def test_a_second_field_is_no_missing_picture(self) -> None:
         assert self.sent() is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamseg.decode.animation import READ_HERE, Animation
+from streamseg.decode.animation import ANIMATION_FORMATS, Animation
 from streamseg.decode.base import BaseSource, SeekableSource, Source, check_seekable
 from streamseg.decode.camera import Camera, Paced
 from streamseg.decode.images import IMAGE_SUFFIXES, ImageFiles, animation_format
@@ -16,15 +16,15 @@ __all__ = ["IMAGE_SUFFIXES", "BaseSource", "SeekableSource", "Source", "TimeRang
 
 
 def open_source(spec: str, time_range: TimeRange = WHOLE) -> BaseSource:
-    """Opens a video file, animation, photo, folder of photos, or the test pattern (`testsrc` or `testsrc=1280x720`).
+    """Open a video file, animation, photo, folder of photos, or the test pattern (`testsrc` or `testsrc=1280x720`).
 
     Args:
         spec: a path, or the name of the test pattern.
-        time_range: the part that is wanted; the test pattern has no parts.
+        time_range: the part to read; ignored for the test pattern, which has no end.
 
     Raises:
-        InputError: there is nothing at `spec` that holds pictures, or nothing in that stretch of it; the message says
-            what was found.
+        InputError: `spec` does not exist, holds no images, or has none in `time_range`; the message says what was
+            found.
     """
     if is_test_pattern(spec):
         return open_test_pattern(spec)
@@ -35,20 +35,20 @@ def open_source(spec: str, time_range: TimeRange = WHOLE) -> BaseSource:
     if path.is_dir():
         return ImageFiles(path, time_range)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        moving = animation_format(path)
-        if not moving:
+        animated = animation_format(path)
+        if not animated:
             return ImageFiles(path, time_range)
-        if moving in READ_HERE:
+        if animated in ANIMATION_FORMATS:
             return Animation(path, time_range)
     return VideoFile(spec, time_range=time_range)
 
 
 def open_camera(spec: str) -> BaseSource:
-    """Opens a camera by number or device path; a file or the test pattern stands in for one, at its own pace.
+    """Open a camera by number or device path, or play a file or the test pattern in real time in its place.
 
     Raises:
-        CameraError: no such camera, or it gives no picture.
-        InputError: `spec` is a file that holds no video.
+        CameraError: there is no such camera, or it delivers no frame.
+        InputError: `spec` is neither a camera nor a file that holds video.
     """
     if spec.isdecimal() or spec.startswith("/dev/"):
         return Camera(spec)

@@ -1,8 +1,8 @@
-"""Animated WebP, PNG and AVIF: whole pictures with their alpha, at exact times.
+"""Reader of animated WebP, PNG and AVIF: composed frames with alpha, at exact times.
 
-FFmpeg reads animated GIF by itself. Of these it knows no animated WebP and no alpha in AVIF; Pillow blends animated PNG
-wrongly where it is half transparent. So each is decoded by the one that does it right, and the times are taken from the
-file itself, which both would round.
+Animated GIF is read by FFmpeg like a video. FFmpeg decodes neither animated WebP nor alpha in AVIF; Pillow blends
+half-transparent frames of animated PNG wrongly. So each format goes to the library that decodes it right. Durations are
+parsed from the file, as both libraries would round them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import av
 from PIL import Image
 
 from streamseg.decode.base import BaseSource, check_size
-from streamseg.decode.images import as_seen, count_pictures, open_picture, pixels_of
+from streamseg.decode.images import count_pictures, open_picture, pixels_of, to_upright_srgb
 from streamseg.decode.moving import avif_durations, is_cut_short, png_durations, webp_durations
 from streamseg.decode.pixels import has_alpha, matrix_of
 from streamseg.decode.time_range import WHOLE, TimeRange
@@ -29,41 +29,43 @@ from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
 from streamseg.yuv import to_rgb
 
-TOO_SHORT, SHOWN_INSTEAD = Fraction(1, 100), Fraction(1, 10)
-"""Pictures to be shown so briefly are shown longer, in seconds: that is what all browsers do."""
+MIN_DURATION_SECONDS, REPLACEMENT_SECONDS = Fraction(1, 100), Fraction(1, 10)
+"""Frames of up to 10 ms are shown for 100 ms, as in all browsers."""
 
-FINEST_CLOCK = 1_000_000
-"""Ticks a second, where the durations have no coarser clock in common."""
+MAX_TICKS_PER_SECOND = 1_000_000
+"""Finest time base, for durations that have no coarser one in common."""
 
-START = Fraction(0)
+ZERO = Fraction(0)
 
 
 class Animation(BaseSource):
-    """An animated WebP, PNG or AVIF."""
+    """Frames of an animated WebP, PNG or AVIF file."""
 
     def __init__(self, path: Path, time_range: TimeRange = WHOLE) -> None:
-        """Reads the first picture, and how long each is shown.
+        """Decode the first frame and parse the durations of all.
 
         Args:
             path: the file.
-            time_range: the part that is wanted; the frames' times count from its first picture.
+            time_range: the part to read; pts count from its first frame.
 
         Raises:
-            InputError: it cannot be read, or holds no picture in that time_range.
+            InputError: the file cannot be read, or has no frame in `time_range`.
         """
         self._path = path
-        with open_picture(path) as picture:
-            format_name, count = str(picture.format), count_pictures(picture)
+        with open_picture(path) as image:
+            format_name, count = str(image.format), count_pictures(image)
             stated = islice(DURATIONS[format_name](path), count)
-            self._durations = [each if each > TOO_SHORT else SHOWN_INSTEAD for each in stated]
-        *self._times, end = accumulate(self._durations, initial=START)
-        wants_more = time_range.end is None or time_range.end > end
-        self._cut_off = count - len(self._durations) if wants_more else 0
-        self._is_cut_short = wants_more and is_cut_short(path)
-        self._wanted = [number for number, moment in enumerate(self._times) if time_range.holds(moment)]
-        if not self._wanted:
+            self._durations = [
+                duration if duration > MIN_DURATION_SECONDS else REPLACEMENT_SECONDS for duration in stated
+            ]
+        *self._start_times, end = accumulate(self._durations, initial=ZERO)
+        reaches_end = time_range.end is None or time_range.end > end
+        self._truncated_count = count - len(self._durations) if reaches_end else 0
+        self._is_cut_short = reaches_end and is_cut_short(path)
+        self._indices = [index for index, start in enumerate(self._start_times) if time_range.holds(start)]
+        if not self._indices:
             raise InputError(f"{path} has no picture at that time: it lasts {float(end):g} s")
-        self._frames = self._read(PICTURES[format_name])
+        self._frames = self._read(DECODERS[format_name])
         first = next(self._frames, None)
         if first is None:
             raise InputError(self.decode_error or f"{path} holds no picture")
@@ -73,8 +75,8 @@ class Animation(BaseSource):
             width_px=first.image.shape[1],
             height_px=first.image.shape[0],
             rate=1 / median_low(self._durations),
-            time_base=_clock(self._durations),
-            frame_count=len(self._wanted),
+            time_base=_common_time_base(self._durations),
+            frame_count=len(self._indices),
         )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -82,56 +84,58 @@ class Animation(BaseSource):
         yield from self._frames
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._frames.close()
 
-    def _read(self, pictures: Callable[[Path], Generator[Pixels]]) -> Generator[Frame]:
-        """The wanted frames, until the end or an error, which is noted as damage."""
-        index, start = 0, self._times[self._wanted[0]]
+    def _read(self, decode: Callable[[Path], Generator[Pixels]]) -> Generator[Frame]:
+        """Yield the frames of the time range up to the end or a decoding error, and set `decode_error`."""
+        index, start = 0, self._start_times[self._indices[0]]
         try:
-            with closing(pictures(self._path)) as decoded:
-                for number, pixels in enumerate(islice(decoded, self._wanted[-1] + 1)):
-                    if number >= self._wanted[0]:
-                        time_shown = self._times[number] - start
-                        yield Frame(index, time_shown, pixels, time.monotonic(), duration=self._durations[number])
+            with closing(decode(self._path)) as images:
+                for number, image in enumerate(islice(images, self._indices[-1] + 1)):
+                    if number >= self._indices[0]:
+                        pts = self._start_times[number] - start
+                        yield Frame(index, pts, image, time.monotonic(), duration=self._durations[number])
                         index += 1
         except InputError as error:
             self.decode_error = str(error)
-        missing = len(self._wanted) - index + self._cut_off
+        missing = len(self._indices) - index + self._truncated_count
         if missing:
             self.decode_error = (
                 f"{self._path} is cut short or damaged: the last {missing} of its pictures cannot be read"
             )
-        elif self._is_cut_short:  # A WebP does not say how many pictures it had.
+        elif self._is_cut_short:  # The header of a WebP does not state a number of frames.
             self.decode_error = (
-                f"{self._path} is cut short: what followed its first {len(self._times)} pictures is missing"
+                f"{self._path} is cut short: what followed its first {len(self._start_times)} pictures is missing"
             )
 
 
-def _clock(durations: list[Fraction]) -> Fraction:
-    """The coarsest unit, in seconds, that all durations are multiples of."""
-    return Fraction(1, min(math.lcm(*(each.denominator for each in durations)), FINEST_CLOCK))
+def _common_time_base(durations: list[Fraction]) -> Fraction:
+    """Return the coarsest time base, in seconds, that all durations are multiples of."""
+    return Fraction(1, min(math.lcm(*(each.denominator for each in durations)), MAX_TICKS_PER_SECOND))
 
 
-def _by_pillow(path: Path) -> Generator[Pixels]:
-    with open_picture(path) as picture:
-        for number in range(count_pictures(picture)):
-            picture.seek(number)
-            yield pixels_of(picture)
+def _decode_with_pillow(path: Path) -> Generator[Pixels]:
+    """Yield the frames as upright sRGB `(H, W, 3)` or `(H, W, 4)`."""
+    with open_picture(path) as image:
+        for number in range(count_pictures(image)):
+            image.seek(number)
+            yield pixels_of(image)
 
 
-def _by_ffmpeg(path: Path) -> Generator[Pixels]:
-    with open_picture(path) as picture:
+def _decode_with_ffmpeg(path: Path) -> Generator[Pixels]:
+    """Yield the frames as upright sRGB `(H, W, 3)` or `(H, W, 4)`; raise InputError at damage."""
+    with open_picture(path) as image:
         try:
             with av.open(str(path.absolute()), format="apng") as file:
                 for frame in file.decode(video=0):
-                    # A palette may hold alpha, which its description does not say.
+                    # A palette may hold alpha, though its pixel format has no alpha component.
                     layout = "rgba" if has_alpha(frame) or frame.format.name == "pal8" else "rgb24"
-                    yield as_seen(Image.fromarray(to_rgb(frame, matrix_of(frame), layout)), picture)
+                    yield to_upright_srgb(Image.fromarray(to_rgb(frame, matrix_of(frame), layout)), image)
         except av.FFmpegError as error:
             raise InputError(f"{path} is damaged: {error.strerror}") from error
 
 
-PICTURES = {"PNG": _by_ffmpeg, "WEBP": _by_pillow, "AVIF": _by_pillow}
+DECODERS = {"PNG": _decode_with_ffmpeg, "WEBP": _decode_with_pillow, "AVIF": _decode_with_pillow}
 DURATIONS = {"PNG": png_durations, "WEBP": webp_durations, "AVIF": avif_durations}
-READ_HERE = tuple(PICTURES)
+ANIMATION_FORMATS = tuple(DECODERS)

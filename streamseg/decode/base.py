@@ -1,4 +1,4 @@
-"""What every source can do, and the checks that they share."""
+"""Base class and protocols of sources, and input checks that all sources share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from streamseg.frames import Frame, VideoInfo
 
 STANDARD_INPUT = "-"
 MIN_SIDE_PX = 16
-"""Smallest side of a picture: less holds no outline to find."""
+"""Shortest side of an image that can be matted: a smaller one shows no outline."""
 
 
 class Source(Protocol):
     """A stream of frames.
 
     Attributes:
-        info: what is known before the first frame is used.
+        info: size, rate and clock of the stream, known before the first frame is used.
     """
 
     info: VideoInfo
@@ -37,19 +37,19 @@ class Source(Protocol):
 
 @runtime_checkable
 class SeekableSource(Protocol):
-    """A source that reaches a later frame sooner than by decoding all before it."""
+    """A source that can seek to a later frame without decoding all frames before it."""
 
     def skip_to(self, pts: Fraction) -> None:
-        """Leave out frames before `pts`, in seconds."""
+        """Continue with the first frame at or after `pts`, in seconds."""
         ...
 
 
 class BaseSource(ABC):
-    """What every source of ours is: closed at the end of `with`.
+    """Base of this package's sources: a context manager that closes the source.
 
     Attributes:
-        info: what is known before the first frame is used.
-        decode_error: after the last frame, one line on what could not be decoded, or None.
+        info: size, rate and clock of the stream, known before the first frame is used.
+        decode_error: after the last frame, one line on the frames that could not be decoded, or None.
     """
 
     info: VideoInfo
@@ -68,30 +68,42 @@ class BaseSource(ABC):
         self.close()
 
     def close(self) -> None:
-        """See `Source`; here nothing is open."""
+        """Release nothing; sources that hold files or devices override this."""
 
 
 def check_seekable(path: Path) -> None:
-    """Raises InputError for what can be read only once: files are opened several times, for pictures and for sound."""
+    """Check that a path can be read more than once: files are opened separately for video and for sound.
+
+    Raises:
+        InputError: it is standard input, a pipe or a device, or may not be accessed.
+    """
     try:
-        found = path.exists()
+        exists = path.exists()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    if str(path) == STANDARD_INPUT and not found:
+    if str(path) == STANDARD_INPUT and not exists:
         raise InputError("standard input cannot be gone back in: save it to a file and give its name")
-    if found and not (path.is_file() or path.is_dir()):
+    if exists and not (path.is_file() or path.is_dir()):
         raise InputError(
             f"{path} is a pipe or a device and cannot be gone back in: save it to a file and give its name"
         )
 
 
 def check_size(shape: tuple[int, ...], name: str) -> None:
-    """Raises InputError for a picture with a side under 16 px."""
+    """Check that an image `(H, W, ...)` is large enough to be matted.
+
+    Args:
+        shape: shape of the image.
+        name: the file's name, for the message.
+
+    Raises:
+        InputError: a side is shorter than 16 px.
+    """
     if min(shape[:2]) < MIN_SIDE_PX:
         smallest = f"{MIN_SIDE_PX}x{MIN_SIDE_PX} px"
         raise InputError(f"{name} is {size_text(shape)}; the smallest picture that can be matted is {smallest}")
 
 
 def size_text(shape: tuple[int, ...]) -> str:
-    """Width by height of an array `(H, W, ...)`, for messages."""
+    """Return `WIDTHxHEIGHT px` of an array `(H, W, ...)`, for messages."""
     return f"{shape[1]}x{shape[0]} px"

@@ -1,4 +1,4 @@
-"""Cameras, and files that stand in for one."""
+"""Camera capture through OpenCV, and files played in real time in place of a camera."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ DEFAULT_RATE = Fraction(30)
 
 
 class Camera(BaseSource):
-    """A camera through OpenCV; frames carry the moment that they arrived."""
+    """A camera opened by OpenCV; the pts of a frame is its arrival, in seconds since the first read."""
 
     def __init__(self, spec: str) -> None:
         check_camera(spec)
-        # OpenCV's own warnings would stand above our one line.
+        # OpenCV would print its own warnings above the one-line error.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self._name = spec
         self._capture = cv2.VideoCapture(int(spec) if spec.isdecimal() else spec)
-        opened, bgr = self._capture.read() if self._capture.isOpened() else (False, None)
-        if not opened or bgr is None:
+        is_read, bgr = self._capture.read() if self._capture.isOpened() else (False, None)
+        if not is_read or bgr is None:
             self.close()
             raise CameraError(
                 f"camera {spec} gives no picture: close other programs that may be using it and try again"
@@ -42,8 +42,8 @@ class Camera(BaseSource):
     def __iter__(self) -> Iterator[Frame]:
         index, started = 0, time.monotonic()
         while True:
-            arrived, bgr = self._capture.read()
-            if not arrived:
+            is_read, bgr = self._capture.read()
+            if not is_read:
                 raise CameraError(f"camera {self._name} was unplugged or stopped after {index} frames")
             now = time.monotonic()
             rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
@@ -51,12 +51,12 @@ class Camera(BaseSource):
             index += 1
 
     def close(self) -> None:
-        """Gives the device back."""
+        """Release the device."""
         self._capture.release()
 
 
 class Paced(BaseSource):
-    """A source held back to its own timestamps, as a camera would deliver it."""
+    """A source whose frames are delivered in real time, at their pts, as by a camera."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Paced(BaseSource):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._source, self._clock, self._sleep = source, clock, sleep
-        # The sound is left behind: it cannot follow frames that are dropped.
+        # Without a path there is no sound: it could not follow frames that are dropped.
         self.info = replace(source.info, path=None, live=True)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -78,20 +78,20 @@ class Paced(BaseSource):
         self.decode_error = self._source.decode_error
 
     def close(self) -> None:
-        """Closes the source that is held back."""
+        """Close the wrapped source."""
         self._source.close()
 
 
 def _rate(fps: float) -> Fraction:
-    """What the camera states; some drivers say 0, -1 or not-a-number."""
+    """Return the frame rate that the driver states, or 30 where it states 0, -1 or NaN."""
     return Fraction(fps).limit_denominator(1001) if 1 <= fps < math.inf else DEFAULT_RATE
 
 
 def check_camera(spec: str) -> None:
-    """Looks for the device before a library prints warnings about it (Linux; elsewhere only trying tells).
+    """Check on Linux that the device exists and opens, before OpenCV prints warnings about it.
 
     Raises:
-        CameraError: there is no such device, or we may not use it.
+        CameraError: there is no such device, it is in use, or the user may not open it.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,4 +1,4 @@
-"""One clock for all tracks of a file whose own clock jumps, as it does in broadcasts and joined recordings."""
+"""Continuous timestamps over discontinuities: files whose clock jumps, such as broadcasts and joined recordings."""
 
 from __future__ import annotations
 
@@ -10,151 +10,155 @@ from typing import Any
 
 from av.packet import Packet
 
-BACK = Fraction(1, 10)
-"""Seconds that a packet may be earlier than the one before it; more is another clock."""
+MAX_BACKWARD_SECONDS = Fraction(1, 10)
+"""A packet further than this before the previous one of its track begins another clock."""
 
-AHEAD = Fraction(10)
-"""Seconds that a packet may be later than all before it; more is another clock."""
+MAX_FORWARD_SECONDS = Fraction(10)
+"""A packet further than this after all earlier ones begins another clock."""
 
-WAIT = Fraction(2)
-"""Seconds that another track's clock may jump before the pictures' does; what is seen together is stored together."""
+MAX_WAIT_SECONDS = Fraction(2)
+"""How long another track's clock may jump before the video's does: packets for the same moment are stored together."""
 
-WAITING = 1000
-"""Packets without a duration that may wait."""
+MAX_WAITING_PACKETS = 1000
+"""The same limit for packets that state no duration."""
 
-OVERHANG = Fraction(1, 2)
-"""Seconds of sound after a recording's last picture that give way to the next recording."""
+MAX_OVERHANG_SECONDS = Fraction(1, 2)
+"""Sound after the last frame of a recording that is cut in favour of the next recording."""
 
 ZERO = Fraction(0)
 
 
 @dataclass(slots=True)
 class Track:
-    """How far one track is, in seconds of the one clock.
+    """State of one track; times are seconds of the continuous clock.
 
     Attributes:
-        part: which of the recordings that follow one another it is in.
-        shift: how far its own clock is from that of the others.
-        last: when its last packet is due.
-        end: when the last of its packets ends.
-        resumes: before this, the part that it is in overlaps with the one before.
-        waiting: packets that are on a clock of which the pictures do not know yet.
+        part: index of the recording, among those joined in the file, that the track is in.
+        shift: offset of the track's own clock from the clock of its part.
+        last_dts: dts of the last packet.
+        end: end of the packet that ends last.
+        resume_time: sound before this time overlaps with the part before and is dropped.
+        waiting: packets whose clock no video packet has confirmed yet.
     """
 
     part: int = 0
     shift: Fraction = ZERO
-    last: Fraction | None = None
+    last_dts: Fraction | None = None
     end: Fraction | None = None
-    resumes: Fraction | None = None
+    resume_time: Fraction | None = None
     waiting: deque[Packet[Any]] = field(default_factory=deque)
 
 
 class Clock:
-    """Puts packets on one clock.
+    """Rewrite the timestamps of packets to one continuous clock.
 
-    Where the file's clock jumps, its pictures go on where they ended, and the other tracks keep their distance to them.
-    The result depends on the packets alone, so that all who read a file come to the same.
+    At a discontinuity, the video continues where it ended, and the other tracks keep their distance to the video. The
+    result depends on the packets alone, so that all readers of a file get the same timestamps.
     """
 
-    def __init__(self, pictures: int, picture_seconds: Fraction) -> None:
-        """For one file.
+    def __init__(self, video_index: int, frame_seconds: Fraction) -> None:
+        """Begin the clock of one file.
 
         Args:
-            pictures: index of the stream that the others follow.
-            picture_seconds: how long a picture lasts where its packet does not say.
+            video_index: index of the video stream, which the other tracks follow.
+            frame_seconds: duration of a frame whose packet states none.
         """
-        self._pictures, self._picture_seconds = Track(), picture_seconds
-        self._tracks = {pictures: self._pictures}
-        self._offsets = [ZERO]  # Of each part.
+        self._video, self._frame_seconds = Track(), frame_seconds
+        self._tracks = {video_index: self._video}
+        self._part_offsets = [ZERO]
 
     def timed(self, packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
-        """The same packets with their times on the one clock; those of a track stay in order."""
+        """Yield the packets with pts and dts on the continuous clock; the packets of one track stay in order."""
         for packet in packets:
             track = self._tracks.setdefault(packet.stream_index, Track())
             if packet.dts is None and packet.pts is None:
                 yield packet
-            elif track is self._pictures:
-                yield self._placed_picture(packet)
+            elif track is self._video:
+                yield self._place_video(packet)
                 for other in self._tracks.values():
                     yield from self._ready(other)
             else:
                 track.waiting.append(packet)
                 yield from self._ready(track)
         for track in self._tracks.values():
-            yield from self._ready(track, patience=ZERO)
+            yield from self._ready(track, max_wait=ZERO)
 
-    def _placed_picture(self, packet: Packet[Any]) -> Packet[Any]:
-        track, due = self._pictures, _due(packet)
-        moment = due + self._offsets[-1]
-        if track.last is not None and (moment < track.last - BACK or moment > self._head(due) + AHEAD):
-            self._offsets.append(self._end_of_part(due) - _seen(packet))
-        return _placed(packet, track, due + self._offsets[-1], self._picture_seconds)
+    def _place_video(self, packet: Packet[Any]) -> Packet[Any]:
+        """Place a video packet; begin a new part where its clock jumps."""
+        track, dts = self._video, _dts_seconds(packet)
+        time = dts + self._part_offsets[-1]
+        if track.last_dts is not None and (
+            time < track.last_dts - MAX_BACKWARD_SECONDS or time > self._latest_end(dts) + MAX_FORWARD_SECONDS
+        ):
+            self._part_offsets.append(self._end_of_part(dts) - _pts_seconds(packet))
+        return _place(packet, track, dts + self._part_offsets[-1], self._frame_seconds)
 
-    def _ready(self, track: Track, patience: Fraction = WAIT) -> Iterator[Packet[Any]]:
-        """The packets of a track other than the pictures that can be placed by now."""
+    def _ready(self, track: Track, max_wait: Fraction = MAX_WAIT_SECONDS) -> Iterator[Packet[Any]]:
+        """Yield the waiting packets of a track, other than the video, that can be placed by now."""
         while track.waiting:
             packet = track.waiting[0]
-            part, moment = self._fitting(packet, track) or (track.part, None)
-            if moment is None:
-                if len(track.waiting) > 1 and self._fitting(track.waiting[1], track):
-                    track.waiting.popleft()  # The time of this one means nothing.
+            part, time = self._find_part(packet, track) or (track.part, None)
+            if time is None:
+                if len(track.waiting) > 1 and self._find_part(track.waiting[1], track):
+                    track.waiting.popleft()  # A single packet off the clock has a damaged time.
                     continue
-                if sum(map(_length, track.waiting), ZERO) < patience and len(track.waiting) < WAITING:
+                waiting_seconds = sum(map(_duration_seconds, track.waiting), ZERO)
+                if waiting_seconds < max_wait and len(track.waiting) < MAX_WAITING_PACKETS:
                     return
-                moment = self._head(_due(packet)) if track.end is None else track.end
-                track.shift = moment - _due(packet) - self._offsets[part]
+                time = self._latest_end(_dts_seconds(packet)) if track.end is None else track.end
+                track.shift = time - _dts_seconds(packet) - self._part_offsets[part]
             track.waiting.popleft()
             if part > track.part:
                 track.part, track.shift = part, ZERO
-                track.resumes = track.end if packet.stream.type == "audio" else None
-            if track.resumes is None or moment >= track.resumes - _length(packet) / 2:
-                track.resumes = None
-                yield _placed(packet, track, moment)
+                track.resume_time = track.end if packet.stream.type == "audio" else None
+            if track.resume_time is None or time >= track.resume_time - _duration_seconds(packet) / 2:
+                track.resume_time = None
+                yield _place(packet, track, time)
 
-    def _fitting(self, packet: Packet[Any], track: Track) -> tuple[int, Fraction] | None:
-        """The part in which a packet is due nearest to the pictures, and when; None if it fits into none."""
-        due = _due(packet)
-        pictures = self._head(due) if self._pictures.end is None else self._pictures.end
-        moments = {part: due + self._offsets[part] for part in range(track.part + 1, len(self._offsets))}
-        fitting = {part: moment for part, moment in moments.items() if abs(moment - pictures) <= AHEAD}
-        going_on = due + self._offsets[track.part] + track.shift
-        earliest = pictures - AHEAD if track.last is None else track.last - BACK
-        if earliest <= going_on <= self._head(going_on) + AHEAD:
-            fitting[track.part] = going_on
-        return min(fitting.items(), key=lambda item: abs(item[1] - pictures), default=None)
+    def _find_part(self, packet: Packet[Any], track: Track) -> tuple[int, Fraction] | None:
+        """Find the part in which a packet is nearest to the video, and its time there; None if it fits no part."""
+        dts = _dts_seconds(packet)
+        video_end = self._latest_end(dts) if self._video.end is None else self._video.end
+        later = {part: dts + self._part_offsets[part] for part in range(track.part + 1, len(self._part_offsets))}
+        fitting = {part: time for part, time in later.items() if abs(time - video_end) <= MAX_FORWARD_SECONDS}
+        same_part = dts + self._part_offsets[track.part] + track.shift
+        earliest = video_end - MAX_FORWARD_SECONDS if track.last_dts is None else track.last_dts - MAX_BACKWARD_SECONDS
+        if earliest <= same_part <= self._latest_end(same_part) + MAX_FORWARD_SECONDS:
+            fitting[track.part] = same_part
+        return min(fitting.items(), key=lambda item: abs(item[1] - video_end), default=None)
 
-    def _head(self, otherwise: Fraction) -> Fraction:
-        """Where the track is that is furthest."""
-        return max((track.end for track in self._tracks.values() if track.end is not None), default=otherwise)
+    def _latest_end(self, default: Fraction) -> Fraction:
+        """Return the end of the track that is furthest, or `default` before the first packet."""
+        return max((track.end for track in self._tracks.values() if track.end is not None), default=default)
 
-    def _end_of_part(self, otherwise: Fraction) -> Fraction:
-        """Where the pictures end, or the sound if that is much later."""
-        head, end = self._head(otherwise), self._pictures.end
-        return head if end is None or head > end + OVERHANG else end
+    def _end_of_part(self, default: Fraction) -> Fraction:
+        """Return the end of the video, or of the sound where that lasts much longer."""
+        latest, end = self._latest_end(default), self._video.end
+        return latest if end is None or latest > end + MAX_OVERHANG_SECONDS else end
 
 
-def _placed(packet: Packet[Any], track: Track, moment: Fraction, usual: Fraction = ZERO) -> Packet[Any]:
-    """The packet, due at `moment`."""
+def _place(packet: Packet[Any], track: Track, time: Fraction, default_duration: Fraction = ZERO) -> Packet[Any]:
+    """Shift a packet so that its dts is `time`, in seconds, and record it in its track."""
     assert packet.time_base is not None
-    ticks = round((moment - _due(packet)) / packet.time_base)
+    ticks = round((time - _dts_seconds(packet)) / packet.time_base)
     packet.pts = None if packet.pts is None else packet.pts + ticks
     packet.dts = None if packet.dts is None else packet.dts + ticks
-    end = _seen(packet) + (_length(packet) or usual)
-    track.last, track.end = moment, end if track.end is None else max(end, track.end)
+    end = _pts_seconds(packet) + (_duration_seconds(packet) or default_duration)
+    track.last_dts, track.end = time, end if track.end is None else max(end, track.end)
     return packet
 
 
-def _due(packet: Packet[Any]) -> Fraction:
-    """When the decoder wants it, in seconds."""
+def _dts_seconds(packet: Packet[Any]) -> Fraction:
+    """Return the decoding time, or the presentation time where the packet has no dts."""
     return _seconds(packet, packet.pts if packet.dts is None else packet.dts)
 
 
-def _seen(packet: Packet[Any]) -> Fraction:
-    """When it is presented, in seconds."""
+def _pts_seconds(packet: Packet[Any]) -> Fraction:
+    """Return the presentation time, or the decoding time where the packet has no pts."""
     return _seconds(packet, packet.dts if packet.pts is None else packet.pts)
 
 
-def _length(packet: Packet[Any]) -> Fraction:
+def _duration_seconds(packet: Packet[Any]) -> Fraction:
     return _seconds(packet, packet.duration)
 
 

@@ -1,4 +1,4 @@
-"""What of a video is damaged: judged by the times that went into the decoder and did not come out again."""
+"""Damage report of a video: compare the pts sent to the decoder with those of the frames that it returned."""
 
 from __future__ import annotations
 
@@ -11,209 +11,220 @@ from typing import Any, TypeAlias
 import av
 from av.packet import Packet
 
-PLACES_TOLD = 3
+MAX_LISTED_RANGES = 3
 NEARBY_SECONDS = 1
-"""Decoders answer late: an error is told apart from the pictures that it cost by at most this."""
+"""Longest distance between a decoder's error and the frames that it cost: decoders report errors late."""
 
-REMEMBERED = 64
-"""Errors that gaps are compared with."""
+MAX_REMEMBERED_ERRORS = 64
+"""Latest errors that a gap is compared with."""
 
 HALF = Fraction(1, 2)
-BEFORE_ALL = -(2**63)
-EVEN_SHARE, EXTRA_SHARE = 0.9, 0.25
+BEFORE_FIRST_PTS = -(2**63)
+CONSTANT_RATE_SHARE, EXTRA_PACKET_SHARE = 0.9, 0.25
 
-Place: TypeAlias = tuple[int, int]
-"""The first and the last tick of what is damaged."""
+TickRange: TypeAlias = tuple[int, int]
+"""The first and the last pts of damaged frames, in ticks of the stream's time base."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Where pictures may be missing, in ticks of the stream's clock.
+    """A range of pts in which frames may be missing, in ticks of the stream's time base.
 
     Attributes:
-        first: when the first of them was due.
-        last: when the last of them was due.
-        span: from the picture before them to the one after them.
-        due: how many packets went into the decoder for them.
-        is_certain: the decoder gave an error nearby.
-        is_open: there may have been more of them than `due`, in data that was lost.
+        first: pts of the first missing frame.
+        last: pts of the last missing frame.
+        span: ticks from the frame before the gap to the frame after it.
+        packet_count: packets sent to the decoder for this range.
+        is_certain: the decoder reported an error nearby.
+        is_open: more frames than `packet_count` may be missing, as data of the file was lost.
     """
 
     first: int
     last: int
     span: int
-    due: int
+    packet_count: int
     is_certain: bool
     is_open: bool
 
-    def missing(self, step: Fraction) -> int:
-        """How many pictures are missing, where they usually are `step` ticks apart."""
-        room = max(0, math.ceil(self.span / step - HALF) - 1)
-        return room if self.is_open else min(self.due, max(room, int(self.is_certain)))
+    def missing_count(self, frame_interval: Fraction) -> int:
+        """Estimate how many frames are missing, where frames are usually `frame_interval` ticks apart."""
+        room = max(0, math.ceil(self.span / frame_interval - HALF) - 1)
+        return room if self.is_open else min(self.packet_count, max(room, int(self.is_certain)))
 
 
 class Damage:
-    """Counts pictures that are missing or wrong, and remembers where.
+    """Count the frames of a stream that are missing or corrupt, and remember their pts.
 
-    Not every packet has a picture of its own: the fields of one picture may come in two, and some codecs send pictures
-    that others only lean on. So a picture counts as missing where the time between its neighbours has room for it.
+    Not every packet has a frame of its own: the two fields of a frame may come in two packets, and some codecs store
+    reference frames that are never shown. So a frame counts as missing only where the interval between its neighbours
+    has room for it.
 
     Attributes:
-        last_came: the time in ticks of the picture that came out last.
+        last_frame_pts: pts in ticks of the last frame that the decoder returned.
     """
 
     def __init__(self, time_base: Fraction, rate: Fraction, may_begin_amid: bool) -> None:
-        """For one stream.
+        """Start the report of one stream.
 
         Args:
-            time_base: a tick of its clock in seconds.
-            rate: the mean one, in frames a second, for as long as it cannot be measured.
-            may_begin_amid: pictures before the first key picture lean on what is not there, and are not missed.
+            time_base: seconds per tick of the stream's pts.
+            rate: average frames per second, used until the frame interval has been measured.
+            may_begin_amid: the stream may begin amid a group of pictures; frames before the first keyframe refer to
+                frames outside the file and do not count as missing.
         """
-        self._time_base, self._step = time_base, 1 / (rate * time_base)
+        self._time_base, self._frame_interval = time_base, 1 / (rate * time_base)
         self._may_begin_amid = may_begin_amid
-        self._steps: Counter[int] = Counter()
+        self._interval_counts: Counter[int] = Counter()
         self._extra_packets = 0
-        self._due: set[int] = set()
+        self._pending_pts: set[int] = set()
         self._gaps: list[Gap] = []
-        self._wrong: list[int] = []
-        self._errors: deque[int] = deque(maxlen=REMEMBERED)
-        self._losses: deque[int] = deque(maxlen=REMEMBERED)
-        self._first_key: int | None = None
-        self._sent: int | None = None
-        self._shown: int | None = None
-        self.last_came = BEFORE_ALL
+        self._corrupt_pts: list[int] = []
+        self._error_pts: deque[int] = deque(maxlen=MAX_REMEMBERED_ERRORS)
+        self._corrupt_packet_pts: deque[int] = deque(maxlen=MAX_REMEMBERED_ERRORS)
+        self._first_keyframe_pts: int | None = None
+        self._last_packet_pts: int | None = None
+        self._last_presented_pts: int | None = None
+        self.last_frame_pts = BEFORE_FIRST_PTS
 
     @property
     def is_likely(self) -> bool:
-        """Whether something went wrong by now, so that the order in which pictures come is not to be relied on."""
-        return bool(self._errors or self._losses or self._gaps)
+        """Whether an error, a corrupt packet or a gap was seen: from then on, frames may come out of order."""
+        return bool(self._error_pts or self._corrupt_packet_pts or self._gaps)
 
     @property
-    def due(self) -> set[int]:
-        """The times in ticks that went in and are still to come out."""
-        return set(self._due)
+    def pending_pts(self) -> set[int]:
+        """The pts, in ticks, of packets whose frames the decoder has not returned yet."""
+        return set(self._pending_pts)
 
-    def sent(self, packet: Packet[Any]) -> None:
-        """Notes what goes into the decoder."""
+    def note_packet(self, packet: Packet[Any]) -> None:
+        """Record a packet that is sent to the decoder."""
         if packet.pts is None or packet.is_discard:
             return
-        if self._first_key is None and (packet.is_keyframe or not self._may_begin_amid):
-            self._first_key = packet.pts
-        if self._first_key is None or packet.pts < self._first_key:
+        if self._first_keyframe_pts is None and (packet.is_keyframe or not self._may_begin_amid):
+            self._first_keyframe_pts = packet.pts
+        if self._first_keyframe_pts is None or packet.pts < self._first_keyframe_pts:
             return
-        self._due.add(packet.pts)
-        self._sent = packet.pts
+        self._pending_pts.add(packet.pts)
+        self._last_packet_pts = packet.pts
         if packet.is_corrupt:
-            self._losses.append(packet.pts)
+            self._corrupt_packet_pts.append(packet.pts)
 
-    def failed(self) -> None:
-        """Notes that the decoder gave an error."""
-        if self._sent is not None:
-            self._errors.append(self._sent)
+    def note_error(self) -> None:
+        """Record that the decoder raised an error for the last packet."""
+        if self._last_packet_pts is not None:
+            self._error_pts.append(self._last_packet_pts)
 
-    def came(self, picture: av.VideoFrame) -> None:
-        """Notes what comes out of the decoder."""
-        if picture.pts is None:
+    def note_frame(self, frame: av.VideoFrame) -> None:
+        """Record a frame that the decoder returned."""
+        if frame.pts is None:
             return
-        self.last_came = picture.pts
-        self._due.discard(picture.pts)
-        if picture.is_corrupt and self._first_key is not None and picture.pts >= self._first_key:
-            self._wrong.append(picture.pts)
-            self._errors.append(picture.pts)
+        self.last_frame_pts = frame.pts
+        self._pending_pts.discard(frame.pts)
+        if frame.is_corrupt and self._first_keyframe_pts is not None and frame.pts >= self._first_keyframe_pts:
+            self._corrupt_pts.append(frame.pts)
+            self._error_pts.append(frame.pts)
 
-    def shown(self, pts: int | None) -> None:
-        """Notes the time of a picture, in the order in which they are seen."""
-        before = self._shown
-        if pts is None or (before is not None and pts <= before):
+    def note_presented(self, pts: int | None) -> None:
+        """Record the pts, in ticks, of the next frame in presentation order, and the gap before it."""
+        previous = self._last_presented_pts
+        if pts is None or (previous is not None and pts <= previous):
             return
-        missed = sorted(due for due in self._due if due < pts)
-        self._due.difference_update(missed)
-        self._note_gap(before, pts, missed)
-        if before is not None:
-            self._note_step(pts - before)
-        self._shown = pts
+        missing_pts = sorted(pending for pending in self._pending_pts if pending < pts)
+        self._pending_pts.difference_update(missing_pts)
+        self._note_gap(previous, pts, missing_pts)
+        if previous is not None:
+            self._note_interval(pts - previous)
+        self._last_presented_pts = pts
 
-    def ended(self) -> None:
-        """Notes that nothing more comes out."""
-        missed = sorted(self._due)
-        self._due.clear()
-        if missed:
-            self._note_gap(self._shown, missed[-1] + round(self._step), missed)
+    def note_end(self) -> None:
+        """Record that the decoder returns no more frames: those still pending are missing."""
+        missing_pts = sorted(self._pending_pts)
+        self._pending_pts.clear()
+        if missing_pts:
+            self._note_gap(self._last_presented_pts, missing_pts[-1] + round(self._frame_interval), missing_pts)
 
-    def told(self, origin: Fraction, begin: Fraction | None, end: Fraction | None) -> str | None:
-        """How many pictures are missing or wrong, and where; None if none are.
+    def describe(self, start_time: Fraction, begin: Fraction | None, end: Fraction | None) -> str | None:
+        """Describe how many frames are missing or corrupt, and at what times; None if the stream is undamaged.
 
         Args:
-            origin: the time in seconds, on the stream's clock, that counts as 0.
-            begin: the time on that clock before which nothing matters.
-            end: the time from which nothing matters.
+            start_time: the stream's time, in seconds, that the message counts as 0.
+            begin: the stream's time before which damage is ignored.
+            end: the stream's time from which damage is ignored.
         """
-        missing: Counter[Place] = Counter()
+        missing: Counter[TickRange] = Counter()
         for gap in self._gaps:
-            missing[gap.first, gap.last] += gap.missing(self._step)
-        wrong = Counter((pts, pts) for pts in self._wrong)
+            missing[gap.first, gap.last] += gap.missing_count(self._frame_interval)
+        corrupt = Counter((pts, pts) for pts in self._corrupt_pts)
         first, last = (None if time is None else time / self._time_base for time in (begin, end))
         parts = []
-        for what, places in (("missing", missing), ("wrong", wrong)):
-            wanted = {place: count for place, count in places.items() if _is_within(place, first, last)}
+        for adjective, ranges in (("missing", missing), ("wrong", corrupt)):
+            wanted = {ticks: count for ticks, count in ranges.items() if _is_within(ticks, first, last)}
             if any(wanted.values()):
-                parts.append(self._part(+Counter(wanted), what, origin))
+                parts.append(self._describe_part(+Counter(wanted), adjective, start_time))
         return ", ".join(parts) or None
 
-    def _note_step(self, step: int) -> None:
-        self._steps[step] += 1
-        if self._steps[step] >= self._steps[round(self._step)]:
-            self._step = Fraction(step)
+    def _note_interval(self, interval: int) -> None:
+        """Count an interval in ticks; the most frequent one so far is the frame interval."""
+        self._interval_counts[interval] += 1
+        if self._interval_counts[interval] >= self._interval_counts[round(self._frame_interval)]:
+            self._frame_interval = Fraction(interval)
 
-    def _note_gap(self, before: int | None, after: int, missed: list[int]) -> None:
-        """Between two pictures, or before the first one."""
-        step = round(self._step)
-        first, last = (missed[0], missed[-1]) if missed else ((before or 0) + step, after - step)
-        span = after - (first - step if before is None else before)
-        has_error = self._is_near(first, last, self._errors)
-        is_open = before is not None and (self._is_near(first, last, self._losses) or (has_error and self._is_even))
-        gap = Gap(first, last, span, len(missed), has_error and not self._has_extra_packets, is_open)
-        if gap.missing(self._step):
+    def _note_gap(self, previous: int | None, following: int, missing_pts: list[int]) -> None:
+        """Record the gap between two presented frames, or before the first one (`previous` is None), in ticks."""
+        interval = round(self._frame_interval)
+        if missing_pts:
+            first, last = missing_pts[0], missing_pts[-1]
+        else:
+            first, last = (previous or 0) + interval, following - interval
+        span = following - (first - interval if previous is None else previous)
+        has_error = self._is_near(first, last, self._error_pts)
+        is_open = previous is not None and (
+            self._is_near(first, last, self._corrupt_packet_pts) or (has_error and self._has_constant_rate)
+        )
+        gap = Gap(first, last, span, len(missing_pts), has_error and not self._has_extra_packets, is_open)
+        if gap.missing_count(self._frame_interval):
             self._gaps.append(gap)
-        elif missed:
+        elif missing_pts:
             self._extra_packets += 1
 
     @property
-    def _is_even(self) -> bool:
-        """Whether nearly all pictures are one step apart; clocks that do not divide the rate alternate."""
-        step = round(self._step)
-        return sum(self._steps[near] for near in (step - 1, step, step + 1)) >= EVEN_SHARE * self._steps.total()
+    def _has_constant_rate(self) -> bool:
+        """Whether nearly all intervals are alike, to one tick: time bases that the rate does not divide alternate."""
+        interval = round(self._frame_interval)
+        alike = sum(self._interval_counts[near] for near in (interval - 1, interval, interval + 1))
+        return alike >= CONSTANT_RATE_SHARE * self._interval_counts.total()
 
     @property
     def _has_extra_packets(self) -> bool:
-        """Whether packets without a picture of their own are usual."""
-        return self._extra_packets > EXTRA_SHARE * self._steps.total()
+        """Whether packets without a frame of their own are usual in this stream."""
+        return self._extra_packets > EXTRA_PACKET_SHARE * self._interval_counts.total()
 
-    def _is_near(self, first: int, last: int, places: deque[int]) -> bool:
+    def _is_near(self, first: int, last: int, found: deque[int]) -> bool:
+        """Whether one of the pts `found` is within `NEARBY_SECONDS` of the range `first` to `last`."""
         margin = round(NEARBY_SECONDS / self._time_base)
-        return any(first - margin <= place <= last + margin for place in places)
+        return any(first - margin <= pts <= last + margin for pts in found)
 
-    def _part(self, found: Counter[Place], what: str, origin: Fraction) -> str:
-        count, places = found.total(), [self._place(*place, origin) for place in _merged(sorted(found), 2 * self._step)]
-        more = [f"{len(places) - PLACES_TOLD} more places"] if len(places) > PLACES_TOLD else []
-        where = ", ".join(places[:PLACES_TOLD] + more)
-        return f"{count} {'picture is' if count == 1 else 'pictures are'} {what} (at {where})"
+    def _describe_part(self, counts: Counter[TickRange], adjective: str, start_time: Fraction) -> str:
+        count, merged = counts.total(), _merge_ranges(sorted(counts), 2 * self._frame_interval)
+        times = [self._describe_range(*ticks, start_time) for ticks in merged]
+        more = [f"{len(times) - MAX_LISTED_RANGES} more places"] if len(times) > MAX_LISTED_RANGES else []
+        where = ", ".join(times[:MAX_LISTED_RANGES] + more)
+        return f"{count} {'picture is' if count == 1 else 'pictures are'} {adjective} (at {where})"
 
-    def _place(self, first: int, last: int, origin: Fraction) -> str:
-        begin, end = (f"{float(ticks * self._time_base - origin):.2f}" for ticks in (first, last))
+    def _describe_range(self, first: int, last: int, start_time: Fraction) -> str:
+        begin, end = (f"{float(ticks * self._time_base - start_time):.2f}" for ticks in (first, last))
         return f"{begin} s" if begin == end else f"{begin} to {end} s"
 
 
-def _is_within(place: Place, first: Fraction | None, last: Fraction | None) -> bool:
-    return (first is None or place[1] >= first) and (last is None or place[0] < last)
+def _is_within(ticks: TickRange, first: Fraction | None, last: Fraction | None) -> bool:
+    return (first is None or ticks[1] >= first) and (last is None or ticks[0] < last)
 
 
-def _merged(places: list[Place], step: Fraction) -> list[Place]:
-    """Places less than `step` apart become one."""
-    merged = places[:1]
-    for first, last in places[1:]:
-        if first - merged[-1][1] < step:
+def _merge_ranges(ranges: list[TickRange], max_distance: Fraction) -> list[TickRange]:
+    """Merge sorted ranges that are less than `max_distance` ticks apart."""
+    merged = ranges[:1]
+    for first, last in ranges[1:]:
+        if first - merged[-1][1] < max_distance:
             merged[-1] = merged[-1][0], max(last, merged[-1][1])
         else:
             merged.append((first, last))

@@ -1,4 +1,4 @@
-"""FFmpeg's filters on decoded frames: interlaced pictures become whole ones, high dynamic range becomes BT.709."""
+"""FFmpeg filters for decoded frames: deinterlace, and tone map HDR (PQ, HLG) to BT.709."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import av
 from av.filter import Graph
 
 DEINTERLACE = ("bwdif", "mode=send_frame:deint=interlaced")
-"""One whole picture from two fields, at the rate of the frames; pictures that are not interlaced pass."""
+"""One frame from two fields, at the frame rate; progressive frames pass unchanged."""
 
 TO_BT709 = (
     "scale",
     "out_primaries=bt709:out_transfer=bt709:out_color_matrix=bt709:out_range=tv:intent=perceptual:flags=accurate_rnd",
 )
-"""Perceptual tone mapping: white of 203 cd/m2 (ITU-R BT.2408) turns light grey, and highlights keep their drawing."""
+"""Perceptual tone mapping: reference white of 203 cd/m2 (ITU-R BT.2408) turns light grey, highlights keep detail."""
 
 HDR_TRANSFERS = {16, 18}
-"""PQ and HLG as ISO/IEC 23091-2 numbers transfer characteristics."""
+"""Transfer characteristics PQ and HLG; ISO/IEC 23091-2."""
 
 
 class Filters:
-    """Does to every frame what its tags ask for; the graph is built when a frame first needs it."""
+    """Filter each frame as its tags require; the graph is built for the first frame that needs one."""
 
     def __init__(self, time_base: Fraction) -> None:
         self._time_base = time_base
@@ -31,13 +31,13 @@ class Filters:
         self._interlaced = False
 
     def __call__(self, frame: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """One frame in; those that are ready come out, which may be the ones before it."""
+        """Filter a frame and yield the frames that are ready, which may be earlier ones."""
         self._interlaced = self._interlaced or frame.interlaced_frame
         chain = self._chain(frame)
-        form = (frame.width, frame.height, frame.format.name, frame.color_trc, tuple(chain))
-        if form != self._format:
+        frame_format = (frame.width, frame.height, frame.format.name, frame.color_trc, tuple(chain))
+        if frame_format != self._format:
             yield from self.flush()
-            self._format, self._graph = form, self._build(frame, chain) if chain else None
+            self._format, self._graph = frame_format, self._build(frame, chain) if chain else None
         if self._graph is None:
             yield frame
             return
@@ -45,13 +45,14 @@ class Filters:
         yield from self._ready()
 
     def flush(self) -> Iterator[av.VideoFrame]:
-        """What is still held back at the end."""
+        """Yield the frames that the graph still holds at the end."""
         if self._graph is not None:
             self._graph.vpush(None)
             yield from self._ready()
         self._graph, self._format = None, ()
 
     def _chain(self, frame: av.VideoFrame) -> list[tuple[str, str]]:
+        """Return the names and arguments of the filters that a frame needs."""
         deinterlace = [DEINTERLACE] if self._interlaced else []
         return deinterlace + ([TO_BT709, ("format", "pix_fmts=yuv444p")] if is_hdr(frame) else [])
 
@@ -69,10 +70,10 @@ class Filters:
         while True:
             try:
                 yield self._graph.vpull()
-            except (av.BlockingIOError, av.EOFError):  # It wants more, or there is no more.
+            except (av.BlockingIOError, av.EOFError):  # The graph needs another frame, or is at its end.
                 return
 
 
 def is_hdr(frame: av.VideoFrame) -> bool:
-    """Whether the frame's values mean light as PQ or HLG do."""
+    """Whether the frame is tagged as PQ or HLG."""
     return int(frame.color_trc) in HDR_TRANSFERS

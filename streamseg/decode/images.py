@@ -1,6 +1,6 @@
-"""Still pictures as they are seen: whatever a file holds comes out upright, in sRGB, in 8 bits and with its alpha.
+"""Reader of still images: photos, backgrounds and image folders, as upright 8-bit sRGB with alpha.
 
-This is the one reader of stills: photos, backgrounds and folders of pictures all come through it.
+EXIF orientation, ICC profiles, 16-bit and float samples and premultiplied alpha are all resolved here.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from streamseg.decode.base import BaseSource, check_size, size_text
-from streamseg.decode.moving import is_cut_short, mended
-from streamseg.decode.profiles import in_srgb
+from streamseg.decode.moving import is_cut_short, repair_truncated
+from streamseg.decode.profiles import to_srgb
 from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
@@ -44,16 +44,16 @@ FORMATS = {
     "JPEG2000": (".jp2",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-"""What is read, by Pillow's names, with the suffixes that it is found under; the content decides which it is."""
+"""Readable formats, by Pillow's names, with their suffixes; the content of a file decides its format."""
 
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 ANIMATED_FORMATS = ("PNG", "WEBP", "AVIF", "GIF")
 FOLDER_RATE = Fraction(25)
 
-MOST_PIXELS = 2**30
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many; its own limit is below what phones take.
+MAX_PIXELS = 2**30
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses twice this; its default is less than phone photos have.
 
-UPRIGHT = {
+ORIENTATION_TRANSPOSES = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
     4: Transpose.FLIP_TOP_BOTTOM,
@@ -62,41 +62,41 @@ UPRIGHT = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-"""EXIF's orientations and what undoes them."""
+"""The transposition that makes an image of each EXIF orientation upright."""
 
-TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""The last two are those of BigTIFF, whose header is twice as long."""
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of TIFF in both byte orders, and of BigTIFF, whose header is twice as long."""
 
 TIFF_PROFILE, TIFF_EXTRA_SAMPLES = 34675, 338
 PREMULTIPLIED = 1
-"""What TIFF's tag of extra samples says where alpha has been multiplied into the colours."""
+"""Value of TIFF's tag ExtraSamples for premultiplied (associated) alpha."""
 
 
 class ImageFiles(BaseSource):
     """One photo, or a folder of photos of one size as a clip of 25 frames a second.
 
-    A picture of a folder that cannot be read costs itself: the one before it is shown on in its place.
+    An unreadable image of a folder is left out and reported in `decode_error`; the image before it is shown longer.
     """
 
     def __init__(self, path: Path, time_range: TimeRange = WHOLE) -> None:
-        """Reads the first picture.
+        """Read the first image.
 
         Args:
-            path: a picture or a folder of pictures.
-            time_range: the part of the clip that is wanted; the frames' times count from its start.
+            path: an image file or a folder of image files.
+            time_range: the part of the clip to read; pts count from its start.
 
         Raises:
-            InputError: no picture can be read, or there is none in that time_range.
+            InputError: no image can be read, or there is none in `time_range`.
         """
         paths = images_in(path) if path.is_dir() else [path]
-        self._paths = [each for index, each in enumerate(paths) if time_range.holds(index / FOLDER_RATE)]
+        self._paths = [one for index, one in enumerate(paths) if time_range.holds(index / FOLDER_RATE)]
         if not self._paths:
             raise InputError(f"{path} has no picture at that time: it lasts {float(len(paths) / FOLDER_RATE):g} s")
-        self._problems: list[InputError] = []
-        self._frames = self._readable()
+        self._errors: list[InputError] = []
+        self._frames = self._read()
         first = next(self._frames, None)
         if first is None:
-            raise self._problems[0]
+            raise self._errors[0]
         check_size(first.image.shape, str(self._paths[first.index]))
         self._first = first
         height, width = first.image.shape[:2]
@@ -110,97 +110,102 @@ class ImageFiles(BaseSource):
                 here = f"{self._paths[frame.index]} is {size_text(frame.image.shape)}"
                 raise InputError(f"{here} but {first}; all must be alike")
             yield frame
-        if self._problems:
-            count = f"{len(self._problems)} of {len(self._paths)} pictures are missing"
-            self.decode_error = f"{count}, of which the first: {self._problems[0]}"
+        if self._errors:
+            count = f"{len(self._errors)} of {len(self._paths)} pictures are missing"
+            self.decode_error = f"{count}, of which the first: {self._errors[0]}"
 
-    def _readable(self) -> Iterator[Frame]:
+    def _read(self) -> Iterator[Frame]:
         for index, path in enumerate(self._paths):
             try:
                 yield Frame(index, index / FOLDER_RATE, read_image(path), time.monotonic())
             except InputError as error:
-                self._problems.append(error)
+                self._errors.append(error)
 
 
 def read_image(path: Path) -> Pixels:
-    """Reads a picture upright as sRGB `(H, W, 3)`, or with straight alpha as `(H, W, 4)` where it has alpha.
+    """Read an image as upright sRGB `(H, W, 3)`, or `(H, W, 4)` with straight alpha where the file has alpha.
 
-    Of an animation, or of a file with several pictures, it is the first one.
+    The first image of an animation or of a file with several images is read.
 
     Raises:
-        InputError: the file is missing, damaged, or not a picture.
+        InputError: the file is missing, damaged, or not an image.
     """
-    with open_picture(path) as picture:
-        return pixels_of(_deep(path, picture) if _loses_depth(picture) else picture)
+    with open_picture(path) as image:
+        return pixels_of(_open_16_bit(path, image) if _loses_depth(image) else image)
 
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image]:
-    """Opens a picture, with what goes wrong while it is open told in one line.
+    """Open an image, and turn any error raised within the `with` block into an InputError of one line.
 
     Raises:
-        InputError: the file is missing, damaged, or not a picture.
+        InputError: the file is missing, damaged, or not an image.
     """
     try:
-        with _identified(path) as picture:
-            yield picture
+        with _open_with_pillow(path) as image:
+            yield image
     except InputError:
         raise
     except UnidentifiedImageError as error:
         known = ", ".join(IMAGE_SUFFIXES)
         raise InputError(f"{path} is not a picture that can be read, or is badly damaged ({known})") from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path} is larger than the {MOST_PIXELS // 2**20:,} megapixels that can be read") from error
-    except Exception as error:  # Decoders raise whatever they stumble over in a damaged file.
+        raise InputError(f"{path} is larger than the {MAX_PIXELS // 2**20:,} megapixels that can be read") from error
+    except Exception as error:  # Decoders raise exceptions of any type at damaged data.
         if isinstance(error, OSError) and error.errno:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path} is damaged, or too large for the memory there is: {reason}") from error
 
 
-def pixels_of(picture: Image.Image) -> Pixels:
-    """An opened picture, or the one of an animation that was sought, as `read_image` gives it."""
-    with _quiet():
-        picture.load()
-        return as_seen(_in_eight_bits(picture), picture)
+def pixels_of(image: Image.Image) -> Pixels:
+    """Convert an opened image, or the current frame of an animation, to pixels as `read_image` does."""
+    with _without_warnings():
+        image.load()
+        return to_upright_srgb(_to_8_bit_mode(image), image)
 
 
-def as_seen(stored: Image.Image, picture: Image.Image) -> Pixels:
-    """Turns what was decoded of `picture` (mode L, LA, RGB, RGBA or CMYK) upright and into sRGB."""
-    seen = in_srgb(stored, picture.info.get("icc_profile"))
-    turn = UPRIGHT.get(picture.getexif().get(Base.Orientation, 1))
-    return np.array(seen if turn is None else seen.transpose(turn))
+def to_upright_srgb(decoded: Image.Image, image: Image.Image) -> Pixels:
+    """Convert a decoded image to upright sRGB `(H, W, 3)` or `(H, W, 4)`.
+
+    Args:
+        decoded: 8-bit samples of mode L, LA, RGB, RGBA or CMYK.
+        image: the file that they come from, with its ICC profile and EXIF orientation.
+    """
+    converted = to_srgb(decoded, image.info.get("icc_profile"))
+    transpose = ORIENTATION_TRANSPOSES.get(image.getexif().get(Base.Orientation, 1))
+    return np.array(converted if transpose is None else converted.transpose(transpose))
 
 
 def animation_format(path: Path) -> str | None:
-    """Pillow's name of the format if the file is an animation; None for any other picture.
+    """Return Pillow's name of the format if the file is an animation, and None for any other image.
 
     Raises:
-        InputError: the file is missing, damaged, or not a picture.
+        InputError: the file is missing, damaged, or not an image.
     """
-    with open_picture(path) as picture:
-        return picture.format if count_pictures(picture) > 1 or is_cut_short(path) else None
+    with open_picture(path) as image:
+        return image.format if count_pictures(image) > 1 or is_cut_short(path) else None
 
 
-def count_pictures(picture: Image.Image) -> int:
-    """How many pictures an animation has; 1 for all else."""
-    if picture.format not in ANIMATED_FORMATS:
-        return 1  # Pages, or the same again in other sizes and exposures.
-    # A PNG may hold one more, for viewers that do not know of animations.
-    return getattr(picture, "n_frames", 1) - bool(picture.info.get("default_image"))
+def count_pictures(image: Image.Image) -> int:
+    """Return the number of frames of an animation, and 1 for any other image."""
+    if image.format not in ANIMATED_FORMATS:
+        return 1  # Further images are pages, or the same one in other sizes and exposures.
+    # An animated PNG may hold one more image, for viewers without animation.
+    return getattr(image, "n_frames", 1) - bool(image.info.get("default_image"))
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The pictures of a folder in the order of the numbers and names that they have.
+    """Return the image files of a folder in natural order of their names.
 
     Raises:
-        InputError: there are none, or the folder may not be read.
+        InputError: the folder holds no images, or may not be read.
     """
     try:
         paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
-    # macOS puts ._NAME beside files on foreign disks; there is no picture in them.
+    # macOS puts metadata in ._NAME beside files on foreign disks.
     paths = [path for path in paths if not path.name.startswith("._")]
     if not paths:
         raise InputError(f"the folder {folder} holds no pictures ({', '.join(IMAGE_SUFFIXES)})")
@@ -208,47 +213,47 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def natural_order(path: Path) -> tuple[list[str | int], str]:
-    """What names are sorted by so that frame2 comes before frame12."""
+    """Return the sort key by which frame2 comes before frame12."""
     parts = re.split("([0-9]+)", path.stem.casefold())
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name
 
 
 @contextmanager
-def _identified(path: Path) -> Iterator[Image.Image]:
-    """The file as Pillow knows it; a TIFF of numbers that Pillow has no place for as OpenCV decodes it."""
+def _open_with_pillow(path: Path) -> Iterator[Image.Image]:
+    """Open an image with Pillow, or decode with OpenCV a TIFF of a sample type that Pillow lacks."""
     with path.open("rb") as file:
-        beginning = file.read(12)
+        signature = file.read(12)
         file.seek(0)
-        if beginning[4:8] == b"ftyp":
-            _learn_heif()
+        if signature[4:8] == b"ftyp":
+            _register_heif()
         try:
-            with _quiet():
-                picture = Image.open(mended(path) or file, formats=_known_formats())
+            with _without_warnings():
+                image = Image.open(repair_truncated(path) or file, formats=_pillow_formats())
         except UnidentifiedImageError:
-            if not beginning.startswith(TIFF_BEGINNINGS):
+            if not signature.startswith(TIFF_SIGNATURES):
                 raise
-            yield _deep_tiff(path)
+            yield _open_16_bit_tiff(path)
             return
-        with picture:
-            yield picture
+        with image:
+            yield image
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Pillow's warnings of odd metadata, which nobody can do anything about."""
+def _without_warnings() -> Iterator[None]:
+    """Suppress Pillow's warnings of odd metadata, which a user cannot act on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _known_formats() -> list[str]:
+def _pillow_formats() -> list[str]:
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
 @cache
-def _learn_heif() -> None:
-    """Teaches Pillow the format, when it is first met: the library takes a moment to load."""
+def _register_heif() -> None:
+    """Register HEIF with Pillow when the first such file is met, as the library loads slowly."""
     try:
         import pillow_heif
     except ImportError as error:
@@ -259,83 +264,88 @@ def _learn_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
-def _in_eight_bits(picture: Image.Image) -> Image.Image:
-    """A loaded picture of any mode as one of mode L, LA, RGB, RGBA or CMYK."""
-    if picture.mode.startswith(("I", "F")):
-        numbers = np.asarray(picture)
-        grey = Image.fromarray(_levels(numbers))
-        if picture.has_transparency_data:  # One of the levels stands for nothing.
-            grey.putalpha(Image.fromarray(np.where(numbers == picture.info["transparency"], 0, 255).astype(np.uint8)))
+def _to_8_bit_mode(image: Image.Image) -> Image.Image:
+    """Convert a loaded image of any mode to mode L, LA, RGB, RGBA or CMYK."""
+    if image.mode.startswith(("I", "F")):
+        samples = np.asarray(image)
+        grey = Image.fromarray(_to_8_bits(samples))
+        if image.has_transparency_data:  # One grey level stands for transparent.
+            grey.putalpha(Image.fromarray(np.where(samples == image.info["transparency"], 0, 255).astype(np.uint8)))
         return grey
-    is_grey = picture.mode in ("1", "L", "LA", "La")
-    if picture.has_transparency_data:
+    is_grey = image.mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
         mode = "LA" if is_grey else "RGBA"
     else:
-        mode = "L" if is_grey else "CMYK" if picture.mode == "CMYK" else "RGB"
-    return picture if picture.mode == mode else picture.convert(mode)
+        mode = "L" if is_grey else "CMYK" if image.mode == "CMYK" else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
-def _loses_depth(picture: Image.Image) -> bool:
+def _loses_depth(image: Image.Image) -> bool:
     """Whether Pillow would drop the lower 8 of 16 bits."""
-    if not isinstance(picture, PngImageFile | TiffImageFile) or picture.mode not in ("RGB", "RGBA") or not picture.tile:
+    if not isinstance(image, PngImageFile | TiffImageFile) or image.mode not in ("RGB", "RGBA") or not image.tile:
         return False
-    return ";16" in str(picture.tile[0].args)
+    return ";16" in str(image.tile[0].args)
 
 
-def _deep(path: Path, picture: Image.Image) -> Image.Image:
-    """A picture of 16 bits; OpenCV turns a TIFF upright by itself, but not a PNG."""
-    if picture.format == "TIFF":
-        return _deep_tiff(path)
-    made = _from_opencv(_decoded(path))
-    made.info["icc_profile"] = picture.info.get("icc_profile")
-    made.getexif()[Base.Orientation] = picture.getexif().get(Base.Orientation, 1)
-    return made
+def _open_16_bit(path: Path, image: Image.Image) -> Image.Image:
+    """Decode a 16-bit image with OpenCV, which applies the orientation of a TIFF, but not of a PNG."""
+    if image.format == "TIFF":
+        return _open_16_bit_tiff(path)
+    decoded = _to_pillow(_decode_with_opencv(path))
+    decoded.info["icc_profile"] = image.info.get("icc_profile")
+    decoded.getexif()[Base.Orientation] = image.getexif().get(Base.Orientation, 1)
+    return decoded
 
 
-def _deep_tiff(path: Path) -> Image.Image:
-    """A TIFF of 16 bits or of floats."""
+def _open_16_bit_tiff(path: Path) -> Image.Image:
+    """Decode a TIFF of 16-bit or float samples with OpenCV."""
     with path.open("rb") as file:
         header = file.read(8)
         tags = ImageFileDirectory_v2(header + (file.read(8) if b"+" in header[:4] else b""))
         file.seek(tags.next)
         tags.load(file)
-    made = _from_opencv(_decoded(path), PREMULTIPLIED in tags.get(TIFF_EXTRA_SAMPLES, ()))
-    made.info["icc_profile"] = tags.get(TIFF_PROFILE)
-    return made
+    decoded = _to_pillow(_decode_with_opencv(path), PREMULTIPLIED in tags.get(TIFF_EXTRA_SAMPLES, ()))
+    decoded.info["icc_profile"] = tags.get(TIFF_PROFILE)
+    return decoded
 
 
-def _decoded(path: Path) -> npt.NDArray[Any]:
-    """The file's own numbers, grey, BGR or BGRA; paths with any characters are no matter."""
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # It would print warnings above our one line.
-    numbers = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if numbers is None:
+def _decode_with_opencv(path: Path) -> npt.NDArray[Any]:
+    """Decode a file to samples of its own type: grey `(H, W)`, BGR `(H, W, 3)` or BGRA `(H, W, 4)`.
+
+    The file is read by NumPy, which opens paths of any characters on all systems.
+    """
+    # OpenCV would print its own warnings above the one-line error.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    samples = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None:
         raise UnidentifiedImageError(path)
-    return numbers
+    return samples
 
 
-def _from_opencv(numbers: npt.NDArray[Any], premultiplied: bool = False) -> Image.Image:
-    levels = _levels(_straight(numbers) if premultiplied else numbers)
+def _to_pillow(samples: npt.NDArray[Any], premultiplied: bool = False) -> Image.Image:
+    """Convert grey, BGR or BGRA samples of any type to an image of mode L, RGB or RGBA with straight alpha."""
+    levels = _to_8_bits(_to_straight_alpha(samples) if premultiplied else samples)
     if levels.ndim == 2:
         return Image.fromarray(levels)
     return Image.fromarray(cv2.cvtColor(levels, cv2.COLOR_BGRA2RGBA if levels.shape[2] == 4 else cv2.COLOR_BGR2RGB))
 
 
-def _straight(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Colours that alpha was multiplied into, `(H, W, 4)` of 16 bits or floats -> floats with straight alpha."""
-    whole = 1 if np.issubdtype(numbers.dtype, np.floating) else 65535
-    straight = (numbers / np.float32(whole)).astype(np.float32, copy=False)
+def _to_straight_alpha(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Convert premultiplied samples `(H, W, 4)`, 16-bit or float, to floats in [0, 1] with straight alpha."""
+    white = 1 if np.issubdtype(samples.dtype, np.floating) else 65535
+    straight = (samples / np.float32(white)).astype(np.float32, copy=False)
     alpha = straight[..., 3:]
     np.divide(straight[..., :3], alpha, straight[..., :3], where=alpha > 0)
     return straight
 
 
-def _levels(numbers: npt.NDArray[Any]) -> Pixels:
-    """Integers of 16 bits, or floats in [0, 1], to levels of 255; what is beyond is white, what is no number black."""
-    if np.issubdtype(numbers.dtype, np.floating):
-        light = np.nan_to_num(numbers, posinf=1, neginf=0).clip(0, 1)
-        levels: Pixels = np.rint(light * np.float32(255)).astype(np.uint8)
+def _to_8_bits(samples: npt.NDArray[Any]) -> Pixels:
+    """Convert 16-bit integers, or floats in [0, 1], to 0 to 255; values out of range are clipped, NaN becomes 0."""
+    if np.issubdtype(samples.dtype, np.floating):
+        clipped = np.nan_to_num(samples, posinf=1, neginf=0).clip(0, 1)
+        levels: Pixels = np.rint(clipped * np.float32(255)).astype(np.uint8)
         return levels
-    if numbers.dtype == np.uint8:
-        return numbers
-    words = numbers.clip(0, 65535).astype(np.uint16)
+    if samples.dtype == np.uint8:
+        return samples
+    words = samples.clip(0, 65535).astype(np.uint16)
     return cv2.convertScaleAbs(words, alpha=1 / 257).astype(np.uint8, copy=False)

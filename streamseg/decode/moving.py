@@ -1,4 +1,4 @@
-"""Animated pictures as their files store them: how long each is shown, and what is left of a file that is cut short."""
+"""Parsers of animated PNG, WebP, AVIF and GIF: frame durations, and truncation of files that are cut short."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import av
 
 from streamseg.errors import InputError
 
-MOST_PADDED_BYTES = 2**28
-"""What a cut file may say that it was long; libraries hold it whole, and more than once."""
+MAX_PADDED_BYTES = 2**28
+"""Largest stated size to which a truncated file is padded: libraries hold it in memory more than once."""
 
 
 def png_durations(path: Path) -> Iterator[Fraction]:
-    """Of the chunks fcTL; Portable Network Graphics, third edition, 11.3.6."""
+    """Yield the durations, in seconds, of the fcTL chunks; Portable Network Graphics, third edition, 11.3.6."""
     with path.open("rb") as file:
         file.seek(8)
         while len(header := file.read(8)) == 8:
@@ -33,7 +33,7 @@ def png_durations(path: Path) -> Iterator[Fraction]:
 
 
 def webp_durations(path: Path) -> Iterator[Fraction]:
-    """Of the chunks ANMF that are whole; RFC 9649, 2.7.1.1."""
+    """Yield the durations, in seconds, of the complete ANMF chunks; RFC 9649, 2.7.1.1."""
     with path.open("rb") as file:
         for kind, begin, _ in _webp_chunks(file):
             if kind == b"ANMF":
@@ -42,9 +42,9 @@ def webp_durations(path: Path) -> Iterator[Fraction]:
 
 
 def avif_durations(path: Path) -> Iterator[Fraction]:
-    """Of the pictures that are whole, in colours and alpha.
+    """Yield the durations, in seconds, of the frames that are complete in both colour and alpha.
 
-    A picture for viewers that do not know of animations is a track of its own to FFmpeg.
+    FFmpeg presents the still image for viewers without animation as another, shorter track.
 
     Raises:
         InputError: the file is damaged.
@@ -52,36 +52,36 @@ def avif_durations(path: Path) -> Iterator[Fraction]:
     try:
         with av.open(str(path.absolute())) as file:
             count = max(stream.frames for stream in file.streams.video)
-            colours, *others = [stream for stream in file.streams.video if stream.frames == count]
+            colour, *others = [stream for stream in file.streams.video if stream.frames == count]
             durations: list[Fraction] = []
-            whole = dict.fromkeys([colours.index, *(stream.index for stream in others)], 0)
-            for packet in file.demux([colours, *others]):
+            complete = dict.fromkeys([colour.index, *(stream.index for stream in others)], 0)
+            for packet in file.demux([colour, *others]):
                 if packet.size and not packet.is_corrupt:
-                    whole[packet.stream_index] += 1
-                    if packet.stream_index == colours.index:
+                    complete[packet.stream_index] += 1
+                    if packet.stream_index == colour.index:
                         durations.append((packet.duration or 0) * packet.time_base)
-            yield from islice(durations, min(whole.values()))
+            yield from islice(durations, min(complete.values()))
     except av.FFmpegError as error:
         raise InputError(f"{path} is damaged: {error.strerror}") from error
 
 
 def is_cut_short(path: Path) -> bool:
-    """Whether a WebP or AVIF ends before it says that it does."""
+    """Whether a WebP or animated AVIF is shorter than its header states."""
     with path.open("rb") as file:
-        return _stated_bytes(file) > _bytes(file)
+        return _stated_bytes(file) > _file_bytes(file)
 
 
 def gif_is_cut_short(path: Path) -> bool:
-    """Whether a GIF ends within a block, which FFmpeg does not tell; GIF89a, sections 15 to 24."""
+    """Whether a GIF ends within a block, which FFmpeg does not report; GIF89a, sections 15 to 24."""
     with path.open("rb") as file:
         file.seek(10)
-        _skip_colours(file, file.read(1))
+        _skip_colour_table(file, file.read(1))
         file.seek(2, os.SEEK_CUR)
         while (kind := file.read(1)) in (b"\x21", b"\x2c"):
             if kind == b"\x2c":
                 file.seek(8, os.SEEK_CUR)
-                _skip_colours(file, file.read(1))
-            file.seek(1, os.SEEK_CUR)  # What extension it is, or how the picture is packed.
+                _skip_colour_table(file, file.read(1))
+            file.seek(1, os.SEEK_CUR)  # The extension's label, or the image's LZW code size.
             while (length := file.read(1)) not in (b"", b"\0"):
                 file.seek(length[0], os.SEEK_CUR)
             if not length:
@@ -89,56 +89,56 @@ def gif_is_cut_short(path: Path) -> bool:
         return False
 
 
-def mended(path: Path) -> BytesIO | None:
-    """An animated WebP or AVIF that is cut short as libraries take it, which refuse it otherwise; None for all else.
+def repair_truncated(path: Path) -> BytesIO | None:
+    """Return a truncated animated WebP or AVIF in a form that decoders accept, or None for any other file.
 
-    A WebP ends after its last whole picture. An AVIF lists its pictures beforehand: those that are missing are zeros.
+    A WebP is cut after its last complete frame. An AVIF lists its frames in its header: missing data becomes zeros.
     """
     with path.open("rb") as file:
-        stated, beginning = _stated_bytes(file), _beginning(file)
-        if stated <= _bytes(file):
+        stated, signature = _stated_bytes(file), _read_signature(file)
+        if stated <= _file_bytes(file):
             return None
-        if beginning.startswith(b"RIFF"):
+        if signature.startswith(b"RIFF"):
             ends = [end for kind, _, end in _webp_chunks(file) if kind == b"ANMF"]
             if not ends:
                 return None
             file.seek(0)
             kept = file.read(ends[-1])
             return BytesIO(kept[:4] + struct.pack("<I", len(kept) - 8) + kept[8:])
-        if stated > MOST_PADDED_BYTES or next(avif_durations(path), None) is None:
+        if stated > MAX_PADDED_BYTES or next(avif_durations(path), None) is None:
             return None
         file.seek(0)
         return BytesIO(file.read().ljust(stated, b"\0"))
 
 
-def _beginning(file: BinaryIO) -> bytes:
+def _read_signature(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read(12)
 
 
-def _bytes(file: BinaryIO) -> int:
+def _file_bytes(file: BinaryIO) -> int:
     return file.seek(0, os.SEEK_END)
 
 
 def _stated_bytes(file: BinaryIO) -> int:
-    """How long a WebP or an animated AVIF says that it is; 0 for all else."""
-    beginning = _beginning(file)
-    if beginning.startswith(b"RIFF") and beginning[8:] == b"WEBP":
-        return 8 + int.from_bytes(beginning[4:8], "little")
-    if beginning[4:] == b"ftypavis":
-        return _end_of_boxes(file)
+    """Return the size that the header of a WebP or animated AVIF states, in bytes; 0 for any other file."""
+    signature = _read_signature(file)
+    if signature.startswith(b"RIFF") and signature[8:] == b"WEBP":
+        return 8 + int.from_bytes(signature[4:8], "little")
+    if signature[4:] == b"ftypavis":
+        return _boxes_end(file)
     return 0
 
 
-def _skip_colours(file: BinaryIO, flags: bytes) -> None:
-    """Passes over a table of colours as large as its flags say, if there is one."""
+def _skip_colour_table(file: BinaryIO, flags: bytes) -> None:
+    """Skip the colour table, if the flags announce one, in the size that they state."""
     if flags and flags[0] & 0x80:
         file.seek(3 << (flags[0] & 7) + 1, os.SEEK_CUR)
 
 
 def _webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """The kind, the begin and the end of the data of each chunk that is whole; RFC 9649, 2.3."""
-    size, at = _bytes(file), 12
+    """Yield the type, and the begin and end of the data in bytes, of each complete chunk; RFC 9649, 2.3."""
+    size, at = _file_bytes(file), 12
     while True:
         file.seek(at)
         header = file.read(8)
@@ -151,8 +151,8 @@ def _webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         yield kind, begin, at
 
 
-def _end_of_boxes(file: BinaryIO) -> int:
-    """Where the last box of a file ends; ISO/IEC 14496-12:2022, 4.2."""
+def _boxes_end(file: BinaryIO) -> int:
+    """Return the end of the last box by the stated sizes, in bytes; ISO/IEC 14496-12:2022, 4.2."""
     at = 0
     while True:
         file.seek(at)

@@ -1,4 +1,4 @@
-"""How a stored picture is turned and mirrored before it is seen."""
+"""Display orientation: the rotation and mirroring that a container asks for before a frame is shown."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ DEGREES = {
     (False, True, True): 180,
     (True, False, True): 270,
 }
-"""Turns without a mirror."""
+"""Clockwise degrees of the orientations without mirroring."""
 
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """What is done to a stored picture, in this order.
+    """The steps from a stored to an upright image, in this order.
 
     Attributes:
-        is_transposed: rows become columns.
-        is_mirrored: left and right change places.
-        is_flipped: top and bottom change places.
+        is_transposed: swap rows and columns.
+        is_mirrored: swap left and right.
+        is_flipped: swap top and bottom.
     """
 
     is_transposed: bool = False
@@ -35,9 +35,9 @@ class Orientation:
 
     @classmethod
     def of(cls, frame: av.VideoFrame) -> Self:
-        """What the frame's display matrix says, to the nearest quarter turn.
+        """Read a frame's display matrix, rounded to the nearest quarter turn.
 
-        It takes a pixel at x, y to a x + c y, b x + d y, with y downwards (ISO/IEC 14496-12:2022, 6.2.2).
+        The matrix takes a pixel at (x, y) to (a x + c y, b x + d y), with y downwards (ISO/IEC 14496-12:2022, 6.2.2).
         """
         matrix = frame.side_data.get("DISPLAYMATRIX")
         if matrix is None:
@@ -47,7 +47,7 @@ class Orientation:
 
     @property
     def text(self) -> str:
-        """For messages; empty if nothing is done."""
+        """Describe the orientation for messages; empty if the image is stored upright."""
         turned = DEGREES.get((self.is_transposed, self.is_mirrored, self.is_flipped))
         unmirrored = DEGREES.get((self.is_transposed, not self.is_mirrored, self.is_flipped))
         degrees = turned or unmirrored
@@ -55,6 +55,6 @@ class Orientation:
         return " and ".join(parts + ["mirrored"] * (turned is None))
 
     def __call__(self, pixels: Pixels) -> Pixels:
-        """The picture `(H, W, ...)` as it is seen."""
+        """Return an image `(H, W, ...)` upright, as `(H, W, ...)` or `(W, H, ...)`."""
         turned = pixels.swapaxes(0, 1) if self.is_transposed else pixels
         return np.ascontiguousarray(turned[:: -1 if self.is_flipped else 1, :: -1 if self.is_mirrored else 1])

@@ -1,4 +1,4 @@
-"""The part of a video that is wanted."""
+"""Time range of a video: start and end as the user gives them, in seconds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """From `start` to just before `end`, in seconds into the video; None is its own end."""
+    """A half-open range `[start, end)` of times in a video.
+
+    Attributes:
+        start: seconds from the beginning of the video.
+        end: seconds from the beginning of the video; None is the end of the video.
+    """
 
     start: Fraction = Fraction(0)
     end: Fraction | None = None
 
     @classmethod
     def of(cls, start: str | None, end: str | None) -> Self:
-        """From what a user writes: `90`, `90.5`, `1:30.5` or `0:01:30.5`.
+        """Parse a range from times such as `90`, `90.5`, `1:30.5` or `0:01:30.5`.
 
         Raises:
-            InputError: it is not a time, or `end` does not come after `start`.
+            InputError: `start` or `end` is not a time, or `end` does not come after `start`.
         """
         time_range = cls(_seconds(start) if start else Fraction(0), _seconds(end) if end else None)
         if time_range.end is not None and time_range.end <= time_range.start:
@@ -32,7 +37,7 @@ class TimeRange:
         return time_range
 
     def holds(self, time: Fraction) -> bool:
-        """Whether a picture at `time` is in it."""
+        """Whether a frame at `time`, in seconds, is in the range."""
         return self.start <= time and (self.end is None or time < self.end)
 
 

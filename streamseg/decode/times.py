@@ -1,4 +1,4 @@
-"""The times of decoded pictures, where the file or the decoder leaves them in disorder."""
+"""Presentation times of decoded frames, where the container or a damaged stream leaves them wrong or out of order."""
 
 from __future__ import annotations
 
@@ -11,87 +11,88 @@ from av.packet import Packet
 
 from streamseg.decode.hevc_alpha import Decode
 
-OUT_OF_ORDER = 4
-"""Places that a picture may come too late, after damage."""
+MAX_REORDERED_FRAMES = 4
+"""Frames that a frame may come too late by, after damage."""
 
 
-def in_order(pictures: Iterable[av.VideoFrame], may_differ: Callable[[], bool]) -> Iterator[av.VideoFrame]:
-    """Pictures by their times; a decoder that has lost some may give those around them in another order.
+def in_order(frames: Iterable[av.VideoFrame], may_reorder: Callable[[], bool]) -> Iterator[av.VideoFrame]:
+    """Yield frames sorted by pts: a decoder that has lost frames may return their neighbours out of order.
 
     Args:
-        pictures: as the decoder gives them.
-        may_differ: whether their order is not to be relied on by now; until then, none is held back.
+        frames: in the order in which the decoder returns them.
+        may_reorder: asked after each frame whether the decoder's order is unreliable by now; until then, no frame is
+            held back.
     """
     waiting: list[tuple[int, int, av.VideoFrame]] = []
-    for number, picture in enumerate(pictures):
-        if picture.pts is None:
-            yield picture
+    for number, frame in enumerate(frames):
+        if frame.pts is None:
+            yield frame
             continue
-        heappush(waiting, (picture.pts, number, picture))
-        while len(waiting) > (OUT_OF_ORDER if may_differ() else 0):
+        heappush(waiting, (frame.pts, number, frame))
+        while len(waiting) > (MAX_REORDERED_FRAMES if may_reorder() else 0):
             yield heappop(waiting)[2]
     while waiting:
         yield heappop(waiting)[2]
 
 
-def until_the_next(pictures: Iterable[av.VideoFrame], end: Callable[[], int | None]) -> Iterator[av.VideoFrame]:
-    """Pictures of containers that state durations in the order of decoding, with those that they are seen for.
+def with_presented_durations(frames: Iterable[av.VideoFrame], end: Callable[[], int | None]) -> Iterator[av.VideoFrame]:
+    """Yield frames with the duration up to the next frame, for containers whose durations follow decoding order.
 
     Args:
-        pictures: in the order in which they are seen; one is held back.
-        end: asked after the last one, when it ends, in ticks; None where that is not known.
+        frames: in presentation order; one is held back.
+        end: asked after the last frame for its end, in ticks; None where that is unknown.
     """
     held: av.VideoFrame | None = None
-    for picture in pictures:
+    for frame in frames:
         if held is not None:
-            yield _shown_until(picture.pts, held)
-        held = picture
+            yield _set_end(held, frame.pts)
+        held = frame
     if held is not None:
-        yield _shown_until(end(), held)
+        yield _set_end(held, end())
 
 
-def _shown_until(end: int | None, picture: av.VideoFrame) -> av.VideoFrame:
-    if end is not None and picture.pts is not None and end > picture.pts:
-        picture.duration = end - picture.pts
-    return picture
+def _set_end(frame: av.VideoFrame, end: int | None) -> av.VideoFrame:
+    if end is not None and frame.pts is not None and end > frame.pts:
+        frame.duration = end - frame.pts
+    return frame
 
 
-def at_their_places(packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """Packets of containers that store no presentation times, with those of their places in the file."""
+def pts_from_dts(packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """Yield packets of containers that store no pts, such as AVI, with the dts in its place."""
     for packet in packets:
         packet.pts = packet.dts
         yield packet
 
 
 class InPacketOrder:
-    """A decoder for such containers: pictures take the packets' times in their order."""
+    """A decoder for containers that store no pts: frames get the packets' dts in ascending order."""
 
     def __init__(self, decode: Decode) -> None:
-        self._decode, self._free = decode, list[int]()
+        self._decode, self._free_pts = decode, list[int]()
 
     def __call__(self, packet: Packet[Any] | None) -> list[av.VideoFrame]:
-        """See `Decode`.
+        """Decode a packet, or flush the decoder on None; see `Decode`.
 
         Raises:
-            av.FFmpegError: the packet does not decode; its time stays free of a picture.
+            av.FFmpegError: the packet does not decode; no other frame gets its time.
         """
-        due = None if packet is None else packet.pts
-        if due is not None:
-            heappush(self._free, due)
+        pts = None if packet is None else packet.pts
+        if pts is not None:
+            heappush(self._free_pts, pts)
         try:
-            pictures = self._decode(packet)
+            frames = self._decode(packet)
         except av.FFmpegError:
-            if due in self._free:
-                self._free.remove(due)
-                heapify(self._free)
+            if pts in self._free_pts:
+                self._free_pts.remove(pts)
+                heapify(self._free_pts)
             raise
-        for picture in pictures:
-            self._place(picture)
-        return pictures
+        for frame in frames:
+            self._set_pts(frame)
+        return frames
 
-    def _place(self, picture: av.VideoFrame) -> None:
-        # What is left from before a key picture was lost without an error.
-        while picture.key_frame and picture.pts is not None and self._free and self._free[0] < picture.pts:
-            heappop(self._free)
-        if self._free:
-            picture.pts = heappop(self._free)
+    def _set_pts(self, frame: av.VideoFrame) -> None:
+        # Times from before a keyframe belong to frames that were lost without an error.
+        while frame.key_frame and frame.pts is not None and self._free_pts and self._free_pts[0] < frame.pts:
+            heappop(self._free_pts)
+        if self._free_pts:
+            frame.pts = heappop(self._free_pts)

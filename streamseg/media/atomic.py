@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their final name and renamed."""
+"""Atomic file writes: write beside the final name, then rename, so that a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streamseg.errors import OutputError
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Writes a file in one move; an existing one is replaced, or kept when that fails.
+    """Write a file atomically; an existing file is replaced, or kept if writing fails.
 
     Raises:
         OutputError: the folder is missing, cannot be written to, or the disk is full.
@@ -22,10 +22,10 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def followed(path: Path) -> Path:
-    """Where a file is really written: what a symbolic link leads to, so that the link stays.
+    """Return the target of a symbolic link, or the path itself, so that replacing a file keeps links to it.
 
     Raises:
-        OutputError: there is something else than a file.
+        OutputError: the path is a pipe or a device, cannot be accessed, or its links lead in a circle.
     """
     try:
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
@@ -40,7 +40,11 @@ def followed(path: Path) -> Path:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """As `atomic_write`; raises OSError instead."""
+    """Write a file atomically, without following links.
+
+    Raises:
+        OSError: the file cannot be written; an existing one is kept.
+    """
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Alpha below the colours, in pictures of twice the height: for files and players that know no alpha."""
+"""Stacked alpha: frames of twice the height with the matte below the colours, for codecs and players without alpha."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from streamseg.image import Pixels
 
 STACKED_TAG = "streamseg: alpha stacked below the colours"
-"""The comment in a file's metadata by which we know our own."""
+"""Comment in the metadata of files that streamseg wrote with stacked alpha."""
 
 
 def is_stacked(metadata: Mapping[str, str]) -> bool:
-    """Whether a file is one of ours; Matroska's names are in capitals."""
+    """Whether a file's metadata says that its alpha is stacked; Matroska writes keys in capitals."""
     return any(key.lower() == "comment" and text == STACKED_TAG for key, text in metadata.items())
 
 
 def stack(rgba: Pixels) -> Pixels:
-    """A cut-out `(H, W, 4)` -> RGB `(2 H, W, 3)`: the colours, and below them alpha in grey."""
+    """Stack RGBA `(H, W, 4)` into RGB `(2 H, W, 3)`: the colours, and below them the alpha as grey."""
     height = rgba.shape[0]
     stacked = np.empty((2 * height, rgba.shape[1], 3), np.uint8)
     stacked[:height], stacked[height:] = rgba[..., :3], rgba[..., 3:]
@@ -26,6 +26,6 @@ def stack(rgba: Pixels) -> Pixels:
 
 
 def unstack(rgb: Pixels) -> Pixels:
-    """What `stack` made, RGB `(2 H, W, 3)` -> a cut-out `(H, W, 4)`."""
+    """Return the RGBA `(H, W, 4)` that `stack` stored as RGB `(2 H, W, 3)`."""
     height = rgb.shape[0] // 2
     return np.dstack((rgb[:height], rgb[height : 2 * height, :, 1]))

@@ -38,19 +38,19 @@ def open_sink(
     resume: bool = False,
     overlay: Callable[[], str] = str,
 ) -> BaseSink:
-    """Opens what `out` names: a video, an animation, a sequence (`x_%05d.png` or a folder), `window` or `virtual`.
+    """Open an output: a video, an animation, an image sequence (`x_%05d.png` or a folder), `window` or `virtual`.
 
     Args:
         out: a path, `window` or `virtual`.
-        info: the frames that will come.
-        kind: what a video file is to hold: pictures, cut-outs with alpha, or grey mattes; the first frame decides where
-            it is not said, and is refused where it is something else.
-        output: where in a video file the alpha goes, and how good it is.
-        resume: go on with what an interrupted run left of that video file, if it left something.
-        overlay: text that the window shows over the picture, such as `Statistics.live_text`; empty if not given.
+        info: size, rate and clock of the frames to write.
+        kind: what a video file holds: composites, foregrounds with alpha, or mattes; None takes the kind of the first
+            frame. Frames of another kind are refused.
+        output: how a video file stores alpha, and its quality.
+        resume: continue the file that an interrupted run left of this video, if there is one.
+        overlay: returns the text to draw over the preview, such as `Statistics.live_text`.
 
     Raises:
-        OutputError: there is no such output here, or it cannot hold the frames; the message says what can.
+        OutputError: the output is not available, or cannot hold the frames; the message says what can.
     """
     if out == WINDOW:
         return PreviewWindow(overlay)
@@ -69,10 +69,10 @@ def open_sink(
 def open_file(
     path: Path, info: VideoInfo, kind: Kind | None = None, output: OutputSettings = STANDARD, resume: bool = False
 ) -> BaseSink:
-    """As `open_sink`, but one video or animation whatever its name is: no number stands for several.
+    """Open one video or animation file as `open_sink` does, even where its name looks like a pattern.
 
     Raises:
-        OutputError: it cannot hold the frames; the message says what can.
+        OutputError: the format cannot hold the frames; the message says which can.
     """
     check_format(path, kind, output)
     claim = Claim(followed(path))
@@ -87,7 +87,11 @@ def open_file(
 
 
 def check_format(path: Path, kind: Kind | None, output: OutputSettings) -> None:
-    """Raises OutputError where the format that a file's suffix names does not hold what is to be written."""
+    """Check that the format named by a file's suffix can hold frames of a kind.
+
+    Raises:
+        OutputError: the format is unknown or cannot store alpha as asked.
+    """
     if path.suffix.lower() not in ANIMATIONS:
         choose_encoding(path, kind or "composite", output)
     elif kind == "foreground" and output.alpha != "embedded":
@@ -119,7 +123,7 @@ def _open_video(path: Path, info: VideoInfo, kind: Kind | None, output: OutputSe
 
 
 def _resume_point(path: Path, kind: Kind | None, output: OutputSettings) -> Fraction:
-    """Where the file goes on; where there are two, both."""
+    """Return the time, in seconds, at which the file, and its sidecar matte if any, can be continued."""
     paths = [followed(path)]
     if output.alpha == "sidecar" and (
         kind == "foreground" or (not kind and left_over(followed(matte_path(path))).exists())

@@ -1,4 +1,4 @@
-"""Animated pictures, what chats and web pages take: GIF, WebP and APNG."""
+"""Sink for animated GIF, WebP and APNG files."""
 
 from __future__ import annotations
 
@@ -25,44 +25,44 @@ from streamseg.sink.resume import BEGINNING, part_of
 from streamseg.sink.video import check_folder
 from streamseg.sink.webp import WebpFile
 
-FINEST_DENOMINATOR = 0xFFFF
-COMMON_CLOCK = Fraction(1, 30_000)
-"""In seconds; what an APNG counts in where the source's clock is finer than its durations, ratios of small numbers."""
+MAX_DENOMINATOR = 0xFFFF
+DEFAULT_CLOCK = Fraction(1, 30_000)
+"""Seconds per tick of an APNG where the source's time base is finer than APNG's ratios of 16-bit numbers."""
 
 
-class AnimationFile(Protocol):
-    """A file of animated pictures that is complete after each."""
+class AnimationWriter(Protocol):
+    """Writer of an animated file that is complete after each frame."""
 
     def add(self, pixels: Pixels, seconds: Fraction) -> None:
-        """Takes a picture and how long it is shown."""
+        """Add an image `(H, W)`, `(H, W, 3)` or `(H, W, 4)` with its duration in seconds."""
         ...
 
     def close(self) -> None:
-        """Writes what was held back."""
+        """Write the images held back by the encoder."""
         ...
 
 
 @dataclass(frozen=True)
 class AnimationFormat:
-    """What an animated format can hold.
+    """Properties of an animated format.
 
     Attributes:
-        name: what people call it.
-        label: how it keeps colours.
-        alpha: how it keeps alpha.
-        open: begins a file for pictures like the first one; the last argument asks for the best quality.
-        clock: what durations are counted in, in seconds; None where that is the source's own clock.
-        shortest: how long a picture must be shown, in seconds; browsers slow down what is shorter.
-        most_px: the longest side.
+        name: name of the format for messages.
+        label: how it stores colours, for the summary.
+        alpha: how it stores alpha, for the summary.
+        open: makes a writer for images like the first one; the last argument asks for high quality.
+        clock: seconds per tick of its durations; None for the source's time base.
+        min_duration: shortest duration of an image in seconds; browsers slow down shorter ones.
+        max_side_px: longest side of an image.
     """
 
     name: str
     label: str
     alpha: str
-    open: Callable[[BinaryIO, Pixels, bool], AnimationFile]
+    open: Callable[[BinaryIO, Pixels, bool], AnimationWriter]
     clock: Fraction | None
-    shortest: Fraction
-    most_px: int
+    min_duration: Fraction
+    max_side_px: int
 
 
 ANIMATIONS = {
@@ -72,8 +72,8 @@ ANIMATIONS = {
         "each pixel whole or transparent (.webp and .apng keep soft edges)",
         lambda file, first, high: GifFile(file, first),
         clock=Fraction(1, 100),
-        shortest=Fraction(2, 100),
-        most_px=0xFFFF,
+        min_duration=Fraction(2, 100),
+        max_side_px=0xFFFF,
     ),
     ".webp": AnimationFormat(
         "WebP",
@@ -81,8 +81,8 @@ ANIMATIONS = {
         "with soft alpha",
         WebpFile,
         clock=Fraction(1, 1000),
-        shortest=Fraction(11, 1000),
-        most_px=16383,
+        min_duration=Fraction(11, 1000),
+        max_side_px=16383,
     ),
     ".apng": AnimationFormat(
         "APNG",
@@ -90,91 +90,91 @@ ANIMATIONS = {
         "with soft alpha",
         lambda file, first, high: ApngFile(file, first),
         clock=None,
-        shortest=Fraction(11, 1000),
-        most_px=0xFFFFFF,
+        min_duration=Fraction(11, 1000),
+        max_side_px=0xFFFFFF,
     ),
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Waiting:
-    """A picture whose duration the next one tells; `start` in ticks of the file's clock."""
+class PendingImage:
+    """An image whose duration depends on the next one; `start` is in ticks of the file's clock."""
 
     pixels: Pixels
     start: int
 
 
 class AnimationSink(BaseSink):
-    """One animated file, written as NAME.part and renamed by `complete`; what a killed run leaves of it plays."""
+    """One animated file, written as NAME.part and renamed by `complete`; the part of a killed run plays."""
 
     def __init__(self, path: Path, info: VideoInfo, form: AnimationFormat, high_quality: bool = False) -> None:
-        """Nothing is made on the disk before the first picture.
+        """Check the output; the file is made when the first image is written.
 
         Args:
             path: the finished file.
-            info: the pictures that will come.
-            form: the format.
-            high_quality: as good as the format can be.
+            info: size, rate and clock of the frames to write.
+            form: the format of the file.
+            high_quality: use the best quality of the format.
 
         Raises:
-            OutputError: the file cannot be written, or the pictures are too large for the format.
+            OutputError: the file cannot be written, or the frames are too large for the format.
         """
         check_folder(path)
         self._path, self._part, self._info, self._form = path, part_of(path), info, form
         self._high_quality = high_quality
-        if max(info.width_px, info.height_px) > form.most_px:
-            raise OutputError(f"cannot write {path}: a {form.name} has no more than {form.most_px} px a side")
-        own = info.time_base if info.time_base.denominator <= FINEST_DENOMINATOR else COMMON_CLOCK
+        if max(info.width_px, info.height_px) > form.max_side_px:
+            raise OutputError(f"cannot write {path}: a {form.name} has no more than {form.max_side_px} px a side")
+        own = info.time_base if info.time_base.denominator <= MAX_DENOMINATOR else DEFAULT_CLOCK
         self._clock = form.clock or own
-        self._shortest = math.ceil(form.shortest / self._clock)
-        self._began = BEGINNING
-        self._waiting: Waiting | None = None
+        self._min_ticks = math.ceil(form.min_duration / self._clock)
+        self._first_pts = BEGINNING
+        self._pending: PendingImage | None = None
         self._file: BinaryIO | None = None
-        self._pictures: AnimationFile | None = None
-        self._count, self._left_out, self._end = 0, 0, 0
+        self._writer: AnimationWriter | None = None
+        self._count, self._skipped, self._end = 0, 0, 0
 
     @property
     def summary(self) -> str:
         """See `Sink`."""
         if not self._count:
             return "nothing was written"
-        has_alpha = self._waiting is not None and self._waiting.pixels.shape[2:] == (4,)
+        has_alpha = self._pending is not None and self._pending.pixels.shape[2:] == (4,)
         label = f"{self._form.label}, {self._form.alpha}" if has_alpha else self._form.label
-        most = math.floor(1 / (self._shortest * self._clock))
-        left_out = f"; {self._left_out} left out: it shows {most} a second at most" if self._left_out else ""
+        max_rate = math.floor(1 / (self._min_ticks * self._clock))
+        left_out = f"; {self._skipped} left out: it shows {max_rate} a second at most" if self._skipped else ""
         return f"{self._path}: {self._count} pictures, {label}, no sound{left_out}; plays in any browser"
 
     def write(self, frame: Frame) -> None:
-        """Takes a picture, and writes the one before it.
+        """Keep a frame until its duration is known, and write the one before it.
 
         Raises:
-            OutputError: the disk is full, or the picture is not like the one before it.
+            OutputError: the disk is full, or the frame differs in size or channels from the one before it.
         """
-        if self._waiting is None:
-            self._began = frame.pts
-        time = frame.pts - self._began
+        if self._pending is None:
+            self._first_pts = frame.pts
+        time = frame.pts - self._first_pts
         start = round(time / self._clock)
         self._end = max(self._end, round((time + (frame.duration or 1 / self._info.rate)) / self._clock))
-        if self._waiting and start - self._waiting.start < self._shortest:
-            self._left_out += 1
+        if self._pending and start - self._pending.start < self._min_ticks:
+            self._skipped += 1
             return
-        pixels = _square(frame.pixels, self._info.pixel_aspect)
-        if self._waiting:
-            self._hand_over(self._waiting, start)
-            if pixels.shape != self._waiting.pixels.shape:
+        pixels = _to_square_pixels(frame.pixels, self._info.pixel_aspect)
+        if self._pending:
+            self._write_pending(self._pending, start)
+            if pixels.shape != self._pending.pixels.shape:
                 raise OutputError(f"cannot write {self._path}: pictures of two sizes or kinds do not go into one file")
-        self._waiting = Waiting(pixels, start)
+        self._pending = PendingImage(pixels, start)
 
     def complete(self) -> None:
-        """Writes the last picture and gives the file its name.
+        """Write the last image and rename the file to its final name.
 
         Raises:
-            OutputError: the disk is full; nothing is left.
+            OutputError: the disk is full; the part file is removed.
         """
-        if self._waiting is None:
+        if self._pending is None:
             return
         try:
-            self._hand_over(self._waiting, self._end)
+            self._write_pending(self._pending, self._end)
             self._finish()
         except BaseException:
             self.discard()
@@ -187,35 +187,35 @@ class AnimationSink(BaseSink):
                 self._file.close()
                 self._part.unlink(missing_ok=True)
 
-    def _hand_over(self, picture: Waiting, until: int) -> None:
-        """Writes a picture that is shown up to `until`, in ticks."""
-        with self._told():
-            if self._file is None or self._pictures is None:
+    def _write_pending(self, image: PendingImage, end: int) -> None:
+        """Write an image that is shown up to `end`, in ticks."""
+        with self._output_errors():
+            if self._file is None or self._writer is None:
                 self._file = self._part.open("wb")
-                self._pictures = self._form.open(self._file, picture.pixels, self._high_quality)
-            self._pictures.add(picture.pixels, max(until - picture.start, self._shortest) * self._clock)
-            self._file.flush()  # For a run that is killed.
+                self._writer = self._form.open(self._file, image.pixels, self._high_quality)
+            self._writer.add(image.pixels, max(end - image.start, self._min_ticks) * self._clock)
+            self._file.flush()  # So that the part of a killed run plays.
         self._count += 1
 
     def _finish(self) -> None:
         assert self._file
-        assert self._pictures
-        with self._told():
-            self._pictures.close()
+        assert self._writer
+        with self._output_errors():
+            self._writer.close()
             self._file.close()
             os.replace(self._part, self._path)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """What goes wrong in one line."""
+    def _output_errors(self) -> Iterator[None]:
+        """Turn errors of FFmpeg and the file system into an OutputError of one line."""
         try:
             yield
         except (av.FFmpegError, OSError) as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror or error}") from error
 
 
-def _square(pixels: Pixels, pixel_aspect: Fraction) -> Pixels:
-    """Pixels as wide as high, which is all that these formats know."""
+def _to_square_pixels(pixels: Pixels, pixel_aspect: Fraction) -> Pixels:
+    """Resize an image to square pixels, the only ones that these formats know."""
     if pixel_aspect == 1:
         return pixels
     size_px = max(1, round(pixels.shape[1] * pixel_aspect)), pixels.shape[0]

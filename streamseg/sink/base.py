@@ -1,4 +1,4 @@
-"""What every sink can do."""
+"""Base class and protocol of sinks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class SinkClosed(Exception):
-    """The viewer closed the window: nobody wants more frames, and nothing is wrong."""
+    """The user closed the preview window: the run ends without an error."""
 
 
 class Sink(Protocol):
-    """Takes finished frames."""
+    """An output of finished frames."""
 
     def write(self, frame: Frame) -> None:
-        """Take one frame.
+        """Write one frame.
 
         Raises:
-            OutputError: it cannot be written.
-            SinkClosed: it was the last one that is wanted.
+            OutputError: the frame cannot be written.
+            SinkClosed: the user ended the output.
         """
         ...
 
@@ -34,16 +34,16 @@ class Sink(Protocol):
         ...
 
     def discard(self) -> None:
-        """Remove what is half written and what --resume cannot continue from."""
+        """Remove unfinished output that --resume cannot continue from."""
         ...
 
 
 class BaseSink(ABC):
-    """What every sink of ours is: completed at the end of `with` and on Ctrl-C, cleaned up after any other error.
+    """Base of this package's sinks: completed at the end of `with` and on Ctrl-C, discarded after any other error.
 
     Attributes:
-        claim: of what it writes; released at the end.
-        resume_at: frames before this pts, in seconds, are there already and will be passed over.
+        claim: lock on the output files; released at the end.
+        resume_at: frames before this pts, in seconds, are already written and are skipped.
     """
 
     claim: Claim | None = None
@@ -52,7 +52,7 @@ class BaseSink(ABC):
     @property
     @abstractmethod
     def summary(self) -> str:
-        """One line on what was written and where, for the user."""
+        """Describe in one line what was written and where."""
 
     @abstractmethod
     def write(self, frame: Frame) -> None:
@@ -76,11 +76,11 @@ class BaseSink(ABC):
                 self.claim.release()
 
     def complete(self) -> None:
-        """Makes the output final."""
+        """Make the output final."""
 
     def cut_short(self) -> None:
-        """Makes what there is final; the user stopped the run."""
+        """Make the output so far final, after the user stopped the run."""
         self.complete()
 
     def discard(self) -> None:
-        """Removes what is half written and cannot be gone on with."""
+        """Remove unfinished output that --resume cannot continue from."""

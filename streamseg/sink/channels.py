@@ -1,4 +1,4 @@
-"""Which channels a track of sound has, and which of them its new codec knows."""
+"""Audio channel layouts: read those of a track, choose those of an encoder, reorder PCM channels."""
 
 from __future__ import annotations
 
@@ -18,76 +18,76 @@ LAYOUTS = {
     "libopus": ("mono", "stereo", "3.0", "quad", "5.1", "7.1"),
     "flac": ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"),
 }
-"""The loudspeakers that each codec has a number for, which every decoder knows.
+"""Channel layouts by encoder, in ascending size, that every decoder of the codec knows.
 
-Without those that FFmpeg's encoders mix up: libopus gets 5.0 and 6.1 in another order than it states.
+Layouts that FFmpeg's encoders mix up are left out: libopus gets 5.0 and 6.1 in another order than it states.
 """
 
-COUNTED = "NONE"
-"""The name of a channel in files that only count them; up to eight, FFmpeg has one usual layout for each number."""
+UNNAMED_CHANNEL = "NONE"
+"""Name of a channel in files that state only a number of them; FFmpeg has a default layout for up to eight."""
 
 MOST_CHANNELS = 8
 NO_CHANNELS = "0 channels"
-"""FFmpeg's name of a layout that a file does not tell."""
+"""FFmpeg's name of a layout that a file does not state."""
 
 SIDE_AS_BACK = {"SL": "BL", "SR": "BR"}
-IN_ORDER = tuple(channel.name for channel in AudioLayout("22.2").channels)
+FFMPEG_ORDER = tuple(channel.name for channel in AudioLayout("22.2").channels)
 """FFmpeg's order of loudspeakers."""
 
-OWN_ORDER = re.compile(r"\d+ channels \((.+)\)")
-"""How FFmpeg names a layout that is neither usual nor merely counted."""
+CUSTOM_LAYOUT = re.compile(r"\d+ channels \((.+)\)")
+"""FFmpeg's name of a layout with channels in a custom order."""
 
 
 def layout_of(source: Any) -> str:
-    """FFmpeg's name of a track's layout; to be asked in place of `source.layout`."""
+    """Return FFmpeg's name of a track's layout; use it instead of `source.layout`, which may crash."""
     layout: AudioLayout = source.layout
     name = layout.name
-    if OWN_ORDER.fullmatch(name):
-        # PyAV would free a list that belongs to FFmpeg, which ends the process. So this object is never freed.
+    if CUSTOM_LAYOUT.fullmatch(name):
+        # PyAV would free a list that belongs to FFmpeg and crash the process, so this object is never freed.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
     return name
 
 
 def own_order(layout: str) -> list[str]:
-    """The channels of a layout in an order of its own, as film editors write 5.1; empty where it is a usual one."""
-    found = OWN_ORDER.fullmatch(layout)
+    """Return the channels of a layout in custom order, as film editors write 5.1; empty for a standard layout."""
+    found = CUSTOM_LAYOUT.fullmatch(layout)
     return found[1].split("+") if found else []
 
 
 def nearest_layout(codec: str, layout: str) -> str:
-    """The smallest layout of an encoder that has all loudspeakers of `layout`, or its largest; stereo for none."""
+    """Return an encoder's smallest layout with all speakers of `layout`, or its largest; stereo for an unknown one."""
     if layout == NO_CHANNELS:
         return "stereo"
-    wanted = _speakers(AudioLayout(layout))
-    known = [name for name in LAYOUTS[codec] if wanted <= _speakers(AudioLayout(name))]
+    wanted = _speaker_names(AudioLayout(layout))
+    known = [name for name in LAYOUTS[codec] if wanted <= _speaker_names(AudioLayout(name))]
     return known[0] if known else LAYOUTS[codec][-1]
 
 
 class Reordered:
-    """A track of PCM in an order of its own, decoded into FFmpeg's.
+    """A PCM track with channels in custom order, decoded into FFmpeg's order.
 
-    It has what `Transcoded` needs of a stream. Its packets go through a decoder that only counts the channels: for the
-    stream's own, see `layout_of`.
+    It has the attributes of a stream that `Transcoded` needs. Packets go through a decoder opened with a mere number of
+    channels, as the stream's own may crash: see `layout_of`.
     """
 
     def __init__(self, source: Any, order: Sequence[str]) -> None:
-        """`order`: the channels' names; where they are not all different loudspeakers, their order stays."""
+        """Open the decoder; `order` names the channels, and is kept unless these are distinct known speakers."""
         self.metadata, self.disposition, self.time_base = source.metadata, source.disposition, source.time_base
         self.rate, self.format, self.codec = source.rate, source.format, source.codec
         counted = f"{len(order)} channels"
-        is_known = set(order) <= set(IN_ORDER) and len(set(order)) == len(order)
-        self.layout = AudioLayout("+".join(name for name in IN_ORDER if name in order) if is_known else counted)
+        is_known = set(order) <= set(FFMPEG_ORDER) and len(set(order)) == len(order)
+        self.layout = AudioLayout("+".join(name for name in FFMPEG_ORDER if name in order) if is_known else counted)
         self._decoder: AudioCodecContext = av.CodecContext.create(source.codec.name, "r")
         self._decoder.sample_rate, self._decoder.layout = source.rate, counted
         self._map = "|".join(f"{number}-{name}" for number, name in enumerate(order)) if is_known else None
         self._graph: Graph | None = None
 
     def decode(self, packet: Packet[Any] | None) -> Iterator[av.AudioFrame]:
-        """As a stream's."""
+        """Decode a packet, or flush the decoder on None, to audio frames in FFmpeg's channel order."""
         for sound in self._decoder.decode(packet):
-            yield self._in_order(sound, self._map) if self._map else sound
+            yield self._reorder(sound, self._map) if self._map else sound
 
-    def _in_order(self, sound: av.AudioFrame, channel_map: str) -> av.AudioFrame:
+    def _reorder(self, sound: av.AudioFrame, channel_map: str) -> av.AudioFrame:
         self._graph = self._graph or self._open_graph(sound, channel_map)
         self._graph.push(sound)
         return self._graph.pull()  # type: ignore[return-value]
@@ -107,9 +107,9 @@ class Reordered:
         return graph
 
 
-def _speakers(layout: AudioLayout) -> set[str]:
-    """The loudspeakers' names, without the difference between side and back where there is but one pair."""
+def _speaker_names(layout: AudioLayout) -> set[str]:
+    """Return a layout's speaker names; a single pair of side speakers counts as back speakers."""
     names = {channel.name for channel in layout.channels}
-    if names == {COUNTED} and layout.nb_channels <= MOST_CHANNELS:
+    if names == {UNNAMED_CHANNEL} and layout.nb_channels <= MOST_CHANNELS:
         names = {channel.name for channel in AudioLayout(f"{layout.nb_channels}c").channels}
     return names if "BL" in names else {SIDE_AS_BACK.get(name, name) for name in names}

@@ -1,4 +1,4 @@
-"""Reads a finished file again and compares its alpha with what was meant: lost alpha is an error, not a surprise."""
+"""Verification of written alpha: decode frames of the finished file and compare their mattes with those encoded."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ from streamseg.errors import InputError, OutputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
 
-MEAN_LEVELS = 2.0
-"""Mean difference of alpha, of 255, from which on a file is refused; codecs at our settings stay under 0.3."""
+MAX_MEAN_ERROR_LEVELS = 2.0
+"""Largest mean difference of alpha, in levels of 255; the codecs at the settings used here stay under 0.3."""
 
 TICK = Fraction(1, 1000)
-"""The coarsest clock of a container that we write (WebM), in seconds."""
+"""Coarsest tick, in seconds, of the containers written (WebM)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Meant:
-    """A matte `(H, W)` as it was written, its time in seconds, and the channel in which it comes back."""
+class ExpectedAlpha:
+    """A matte as it was encoded.
+
+    Attributes:
+        time: pts in seconds.
+        alpha: the matte `(H, W)`.
+        channel: channel of the decoded image that holds it: 3 of RGBA, or 1 of a grey image as RGB.
+    """
 
     time: Fraction
     alpha: Pixels
@@ -31,62 +37,62 @@ class Meant:
 
     @classmethod
     def of(cls, frame: Frame) -> Self:
-        """Of a cut-out or a grey matte, which comes back as grey in RGB; borrows its memory."""
+        """Take the alpha of an RGBA frame or of a matte, as a view of the frame's memory."""
         pixels = frame.pixels
         return cls(frame.pts, pixels, 1) if pixels.ndim == 2 else cls(frame.pts, pixels[..., 3], 3)
 
     def kept(self) -> Self:
-        """With memory of its own, a quarter of the cut-out's."""
+        """Copy the alpha, so that the frame's memory, four times as large, can be freed."""
         return replace(self, alpha=self.alpha.copy())
 
 
 class AlphaCheck:
-    """Keeps the first, a middle and the last matte as they were meant, and looks for them in the file."""
+    """Keep the first, a middle and the last matte of a video, and compare them with the finished file."""
 
     def __init__(self, info: VideoInfo) -> None:
         self._middle = (info.frame_count or 0) // 2
-        self._kept: dict[str, Meant] = {}
+        self._kept: dict[str, ExpectedAlpha] = {}
         self._count = 0
 
     def note(self, frame: Frame) -> None:
-        """Takes a frame that was written; one without alpha is passed over."""
+        """Record a frame that was written; composites, which have no alpha, are ignored."""
         if frame.kind == "composite":
             return
-        meant, count = Meant.of(frame), self._count
+        expected, count = ExpectedAlpha.of(frame), self._count
         if not count:
-            self._kept["first"] = meant.kept()
+            self._kept["first"] = expected.kept()
         # Where the length is not known beforehand, the last power of two is in the second half.
         if count == self._middle or (not self._middle and count & (count - 1) == 0):
-            self._kept["middle"] = meant.kept()
-        self._kept["last"] = meant
+            self._kept["middle"] = expected.kept()
+        self._kept["last"] = expected
         self._count += 1
 
     def verify(self, path: Path, name: Path) -> None:
-        """Decodes the frames that were kept.
+        """Decode the recorded frames and compare their alpha.
 
         Args:
-            path: the file.
-            name: what messages call it.
+            path: the file to read.
+            name: the file's name for messages.
 
         Raises:
-            OutputError: one is missing, or its alpha is not what was meant.
+            OutputError: a frame is missing, or its alpha differs from what was written.
         """
         if not self._kept:
             return
         try:
             with VideoFile(str(path)) as source:
-                for place, meant in self._kept.items():
-                    source.skip_to(meant.time - TICK)
-                    _compare(meant, next(iter(source)).pixels, f"{name} lost its alpha: the {place} frame")
+                for place, expected in self._kept.items():
+                    source.skip_to(expected.time - TICK)
+                    _compare(expected, next(iter(source)).pixels, f"{name} lost its alpha: the {place} frame")
         except InputError as error:
             raise OutputError(f"{name} lost its alpha: {error}") from error
 
 
-def _compare(meant: Meant, found: Pixels, what: str) -> None:
-    if meant.channel == 3 and found.shape[2] != 4:
+def _compare(expected: ExpectedAlpha, decoded: Pixels, what: str) -> None:
+    if expected.channel == 3 and decoded.shape[2] != 4:
         raise OutputError(f"{what} came back without it")
-    height, width = meant.alpha.shape
-    back = found[:height, :width, meant.channel]
-    error = np.abs(back.astype(np.int16) - meant.alpha).mean()
-    if error > MEAN_LEVELS:
+    height, width = expected.alpha.shape
+    alpha = decoded[:height, :width, expected.channel]
+    error = np.abs(alpha.astype(np.int16) - expected.alpha).mean()
+    if error > MAX_MEAN_ERROR_LEVELS:
         raise OutputError(f"{what} is off by {error:.1f} levels of 255")

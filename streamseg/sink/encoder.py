@@ -1,4 +1,4 @@
-"""Pixels in, packets for a file out."""
+"""Video encoders: frames to packets of a stream, on the CPU or by NVENC, and the stream's size, clock and tags."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from streamseg.sink.planes import ToPlanes, even, needs_even, pad_to_even
 
 NVENC = "h264_nvenc"
 NVENC_OPTIONS = {"preset": "p5", "rc": "vbr", "cq": "19", "b": "0", "g": "60"}
-"""Meant to be as good as x264 at our standard quality; not compared, for want of a GPU."""
+"""Intended to match x264 at the standard quality; not measured."""
 
 
 class Encoder(Protocol):
-    """One stream of pictures on its way into a file.
+    """Encoder of one video stream.
 
     Attributes:
-        stream: the stream of the file.
+        stream: the stream of the output file.
     """
 
     stream: VideoStream
 
     def encode(self, frame: Frame, pts: int, duration: int) -> list[Packet[Any]]:
-        """One picture at `pts` for `duration`, both in the stream's time base -> the packets that are ready."""
+        """Encode a frame and return the packets that are ready; pts and duration are in ticks of the stream."""
         ...
 
     def flush(self) -> list[Packet[Any]]:
-        """The packets that are left at the end."""
+        """Return the packets that the encoder still holds at the end."""
         ...
 
 
 class FrameEncoder:
-    """One encoder of FFmpeg's."""
+    """An encoder of FFmpeg that takes frames of one pixel format."""
 
     def __init__(self, stream: VideoStream, layout: str) -> None:
         self.stream, self._to_planes = stream, ToPlanes(layout)
 
     def encode(self, frame: Frame, pts: int, duration: int) -> list[Packet[Any]]:
-        """See `Encoder`; takes any kind of picture."""
-        picture = self._to_planes(frame.image)
-        picture.pts, picture.duration, picture.time_base = pts, duration, self.stream.codec_context.time_base
-        return list(self.stream.encode(picture))
+        """See `Encoder`; takes YUV, RGB, RGBA or grey."""
+        converted = self._to_planes(frame.image)
+        converted.pts, converted.duration, converted.time_base = pts, duration, self.stream.codec_context.time_base
+        return list(self.stream.encode(converted))
 
     def flush(self) -> list[Packet[Any]]:
         """See `Encoder`."""
@@ -62,7 +62,7 @@ class FrameEncoder:
 
 
 class StackedEncoder(FrameEncoder):
-    """Alpha as grey below the colours."""
+    """Encoder of stacked alpha: the matte as grey below the colours."""
 
     def encode(self, frame: Frame, pts: int, duration: int) -> list[Packet[Any]]:
         """See `Encoder`; takes RGBA."""
@@ -70,7 +70,7 @@ class StackedEncoder(FrameEncoder):
 
 
 def on_gpu(encoding: Encoding, info: VideoInfo) -> Encoding:
-    """H.264 at the standard quality by the GPU's encoder, where there is one that opens; else the encoding as it is."""
+    """Replace x264 at the standard quality by NVENC where it opens; return any other encoding unchanged."""
     if encoding.options != X264 or not nvidia.has_gpu():
         return encoding
     if not _opens(NVENC, info):
@@ -80,29 +80,29 @@ def on_gpu(encoding: Encoding, info: VideoInfo) -> Encoding:
 
 
 def _opens(codec: str, info: VideoInfo) -> bool:
-    """Whether there is an encoder for pictures of that size."""
+    """Whether an encoder opens for frames of the size and rate of `info`."""
     try:
         encoder: VideoCodecContext = av.CodecContext.create(codec, "w")  # type: ignore[assignment]
         encoder.width, encoder.height, encoder.pix_fmt = even(info.width_px), even(info.height_px), "yuv420p"
         encoder.time_base, encoder.framerate, encoder.options = info.time_base, info.rate, dict(NVENC_OPTIONS)
         encoder.open()
-    except (av.FFmpegError, ValueError):  # ValueError: FFmpeg was built without it
+    except (av.FFmpegError, ValueError):  # ValueError: FFmpeg was built without this encoder.
         return False
     return True
 
 
 def add_stream(output: OutputContainer, encoding: Encoding, info: VideoInfo, options: dict[str, str]) -> VideoStream:
-    """A stream of the encoding's codec, with its size, clock and colours set.
+    """Add a stream with the encoding's codec, and set its size, time base and colour tags.
 
     Raises:
-        av.FFmpegError: the container does not take it.
+        av.FFmpegError: the container does not take the codec.
     """
     stream: VideoStream = output.add_stream(encoding.codec, rate=info.rate, options=options)  # type: ignore[assignment]
     context = stream.codec_context
     stream.disposition = Disposition.default
-    # The encoder otherwise counts in frames, which rounds variable rates.
+    # By default the encoder counts frames, which would round variable rates.
     context.time_base = stream.time_base = info.time_base
-    context.flags |= Flags.frame_duration  # Otherwise packets have none, and the last one gets the mean.
+    context.flags |= Flags.frame_duration  # Without it, packets have no duration and the last gets the mean.
     size_px = info.width_px, info.height_px
     stream.width, stream.height = map(even, size_px) if needs_even(encoding.layout) else size_px
     if encoding.stacked:
@@ -113,5 +113,5 @@ def add_stream(output: OutputContainer, encoding: Encoding, info: VideoInfo, opt
     if encoding.layout.startswith("yuv"):
         context.colorspace, context.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
     if encoding.layout == "yuva420p":
-        stream.metadata["alpha_mode"] = "1"  # Without it, players do not look for the second layer.
+        stream.metadata["alpha_mode"] = "1"  # Without it, players ignore the alpha layer.
     return stream

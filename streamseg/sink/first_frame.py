@@ -1,4 +1,4 @@
-"""The first frame decides what a video file holds."""
+"""Video sink that is opened when the first frame shows its kind: composite, foreground or matte."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from streamseg.sink.video import VideoSink
 
 
 class FirstFrameSink(BaseSink):
-    """A video file that is opened for the kind of its first frame, and refuses frames of another kind."""
+    """A video file opened for the kind of its first frame; frames of another kind are refused."""
 
     def __init__(
         self, path: Path, open_for: Callable[[Kind], VideoSink | SidecarSink], kind: Kind | None, resume_at: Fraction
     ) -> None:
-        """Opens the file if the kind is known beforehand.
+        """Open the file if the kind is known beforehand.
 
         Args:
-            path: what messages call the file.
-            open_for: opens it.
-            kind: what the frames are going to be, where that is known.
-            resume_at: frames before this time are there already.
+            path: the file's name for messages.
+            open_for: opens the file for a kind.
+            kind: the kind of the frames, if known.
+            resume_at: frames before this pts, in seconds, are already written.
 
         Raises:
             OutputError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Which codec the name of a file and the wish for alpha call for."""
+"""Table of video encodings, and the choice of one by file suffix, alpha and quality."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from streamseg.settings import OutputSettings
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How pictures are stored in a file.
+    """Container, codec and encoder options of a video file.
 
     Attributes:
         muxer: FFmpeg's name of the container.
         codec: FFmpeg's name of the encoder.
-        layout: FFmpeg's name of the pixel format; one with alpha keeps it.
-        label: what it is, for the user.
-        plays_in: what takes it, for the user.
-        options: the encoder's, at the standard quality.
-        high: the encoder's at high quality, over the others.
-        high_codec: another encoder for high quality.
+        layout: FFmpeg's name of the pixel format; one with an alpha component stores alpha.
+        label: name of the encoding for the summary.
+        plays_in: programs that play it, for the summary.
+        options: encoder options at the standard quality.
+        high: encoder options that replace or extend these at high quality.
+        high_codec: encoder that replaces `codec` at high quality.
         stacked: alpha is stored as grey below the colours.
-        layered: alpha goes through an encoder of its own, into a second layer.
+        layered: alpha is encoded separately, as a second layer of the stream.
     """
 
     muxer: str
@@ -43,7 +43,7 @@ class Encoding:
 
 # x264: visually lossless for a second-generation file, at a speed that leaves the cores to the network.
 X264, X264_HIGH = {"crf": "18", "preset": "veryfast", "g": "60"}, {"crf": "12", "preset": "medium"}
-# A matte is measured, not looked at: without the tuning, the grain that x264 adds for the eye doubles its error.
+# A matte is judged by its error, not by its look: the grain that x264 adds without this tuning doubles the error.
 X264_MATTE = {"crf": "14", "tune": "psnr"}
 # VP9 is slow: `cpu-used` trades size for time. `auto-alt-ref` must be off, or the alpha layer is refused.
 VP9 = {"crf": "16", "b": "0", "deadline": "good", "cpu-used": "6", "row-mt": "1", "auto-alt-ref": "0", "g": "60"}
@@ -64,7 +64,7 @@ OPAQUE = {
     ".mkv": Encoding("matroska", "libx264", "yuv420p", "H.264", "most players", X264, X264_HIGH),
     ".webm": Encoding("webm", "libvpx-vp9", "yuv420p", "VP9", "any browser", VP9, VP9_HIGH),
 }
-"""Pictures and mattes without alpha."""
+"""Encodings of composites and mattes, by suffix."""
 
 WITH_ALPHA = {
     ".mp4": Encoding("mp4", "libx265", "yuv420p", "HEVC with alpha", APPLE, X265, X265_HIGH, layered=True),
@@ -80,19 +80,19 @@ WITH_ALPHA = {
     ".webm": Encoding("webm", "libvpx-vp9", "yuva420p", "VP9 with alpha", BROWSERS, VP9, VP9_HIGH),
     ".mkv": Encoding("matroska", "ffv1", "bgra", "FFV1 with alpha, lossless", "VLC, mpv, FFmpeg", FFV1),
 }
-"""Cut-outs: the same suffixes, with codecs whose alpha the programs named here read."""
+"""Encodings of foregrounds with alpha, by suffix; the programs named read their alpha."""
 
 
 def choose_encoding(path: Path, kind: Kind, output: OutputSettings) -> Encoding:
-    """The encoding for a file name.
+    """Choose the encoding of a video file.
 
     Args:
         path: its suffix names the container.
-        kind: what will be written.
-        output: where alpha goes, and the quality that is wanted.
+        kind: kind of the frames to write.
+        output: how to store alpha, and at which quality.
 
     Raises:
-        OutputError: there is no such container.
+        OutputError: the suffix names no container that can be written.
     """
     suffix = path.suffix.lower()
     if suffix not in OPAQUE:
@@ -109,12 +109,16 @@ def choose_encoding(path: Path, kind: Kind, output: OutputSettings) -> Encoding:
 
 
 def at_width(chosen: Encoding, width_px: int) -> Encoding:
-    """An encoding for pictures that wide: as chosen, or with its other encoder, as `prores_aw` refuses odd widths."""
+    """Return the encoding, with its high-quality encoder for odd widths where `prores_aw` would refuse them."""
     return _at_quality(chosen, "high") if width_px % 2 and chosen.codec == EVEN_WIDTHS_ONLY else chosen
 
 
 def check_size(path: Path, info: VideoInfo) -> None:
-    """Raises OutputError for pictures too small for some encoder or for our own reader."""
+    """Check that frames are large enough for every encoder and for streamseg's own reader.
+
+    Raises:
+        OutputError: a side is shorter than 16 px.
+    """
     if min(info.width_px, info.height_px) < MIN_SIDE_PX:
         smallest = f"a video has {MIN_SIDE_PX}x{MIN_SIDE_PX} px at least"
         raise OutputError(

@@ -1,7 +1,7 @@
-"""GIF: 256 colours a picture, dithered, each pixel whole or transparent.
+"""GIF writer: 256 colours per frame, dithered, with binary alpha; complete after every frame.
 
-FFmpeg chooses the colours and packs the pictures. The file around them is ours: FFmpeg's muxer has to be told how long
-the last picture is shown before the first one is written.
+FFmpeg chooses the palettes and encodes the images, and this module writes the file: FFmpeg's muxer needs the duration
+of the last frame before it writes the first.
 """
 
 from __future__ import annotations
@@ -19,86 +19,88 @@ from av.video.codeccontext import VideoCodecContext
 
 from streamseg.image import Pixels
 
-WHOLE_FROM = 128
-"""Alpha from which on a pixel is there."""
+OPAQUE_FROM = 128
+"""Smallest alpha of a pixel that is stored as opaque."""
 
-FOREVER = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
-LONGEST = 0xFFFF
-"""Hundredths of a second that a picture can be shown."""
+LOOP_EXTENSION = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+MAX_DURATION_TICKS = 0xFFFF
+"""Longest duration of a frame, in hundredths of a second."""
 
-CONTROL = b"\x21\xf9\x04"
-END = b"\x3b"
-"""GIF89a, sections 23 and 27, and the extension by which all programs repeat a GIF."""
+CONTROL_EXTENSION = b"\x21\xf9\x04"
+TRAILER = b"\x3b"
+"""GIF89a, sections 23 and 27; `LOOP_EXTENSION` is the one that makes all programs repeat a GIF."""
 
 
 class GifFile:
-    """A GIF that is complete after every picture."""
+    """Writer of a GIF file that is complete after every frame."""
 
     def __init__(self, file: BinaryIO, pixels: Pixels, loops: bool = True) -> None:
-        """Nothing is written yet.
+        """Open the encoder; nothing is written yet.
 
         Args:
             file: open for writing, at its beginning.
-            pixels: the first picture, for the size and the channels.
-            loops: it begins again at its end, for ever.
+            pixels: the first image, which sets the size and the channels.
+            loops: repeat the animation forever.
         """
         height, width = pixels.shape[:2]
         self._file, self._loops, self._count = file, loops, 0
-        self._colours = _reduction(width, height, has_alpha=pixels.shape[2:] == (4,))
+        self._palette_graph = _build_palette_graph(width, height, has_alpha=pixels.shape[2:] == (4,))
         self._encoder: VideoCodecContext = av.CodecContext.create("gif", "w")
         self._encoder.width, self._encoder.height, self._encoder.pix_fmt = width, height, "pal8"
         self._encoder.time_base = Fraction(1, 100)
 
     def add(self, pixels: Pixels, seconds: Fraction) -> None:
-        """Writes a picture that is shown for whole hundredths of a second.
+        """Write an image with its duration in seconds, truncated to hundredths.
 
         Raises:
             OSError: the disk is full.
         """
-        packet = self._packed(pixels)
+        packet = self._encode(pixels)
         if self._count:
-            self._file.seek(-len(END), SEEK_CUR)  # The next picture takes the place of the end.
+            self._file.seek(-len(TRAILER), SEEK_CUR)  # Overwrite the trailer.
         else:
-            size = _head_size(packet)
-            self._file.write(packet[:size] + (FOREVER if self._loops else b""))
+            size = _header_bytes(packet)
+            self._file.write(packet[:size] + (LOOP_EXTENSION if self._loops else b""))
             packet = packet[size:]
-        flags, image = packet[len(CONTROL)], packet[len(CONTROL) + 3 :]
-        self._file.write(CONTROL + struct.pack("<BH", flags, min(int(seconds * 100), LONGEST)) + image + END)
+        flags, image = packet[len(CONTROL_EXTENSION)], packet[len(CONTROL_EXTENSION) + 3 :]
+        self._file.write(
+            CONTROL_EXTENSION + struct.pack("<BH", flags, min(int(seconds * 100), MAX_DURATION_TICKS)) + image + TRAILER
+        )
         self._count += 1
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: every image is already written."""
 
-    def _packed(self, pixels: Pixels) -> bytes:
-        picture = av.VideoFrame.from_ndarray(_whole_or_gone(pixels), "rgba")
-        picture.pts, picture.time_base = self._count, self._encoder.time_base
-        self._colours.vpush(picture)
-        (packet,) = self._encoder.encode(self._colours.vpull())
+    def _encode(self, pixels: Pixels) -> bytes:
+        frame = av.VideoFrame.from_ndarray(_with_binary_alpha(pixels), "rgba")
+        frame.pts, frame.time_base = self._count, self._encoder.time_base
+        self._palette_graph.vpush(frame)
+        (packet,) = self._encoder.encode(self._palette_graph.vpull())
         return bytes(packet)
 
 
 def encode_gif(pixels: Pixels) -> bytes:
-    """Encodes one picture: RGB, RGBA or grey."""
+    """Encode one image, `(H, W, 3)`, `(H, W, 4)` or grey `(H, W)`, as a GIF file."""
     file = BytesIO()
     GifFile(file, pixels, loops=False).add(pixels, Fraction(0))
     return file.getvalue()
 
 
-def _whole_or_gone(pixels: Pixels) -> Pixels:
-    """Pixels of any kind as RGBA with alpha of one level; what is gone has no colour, so that it takes none of 256."""
+def _with_binary_alpha(pixels: Pixels) -> Pixels:
+    """Convert any pixels to RGBA with alpha 0 or 255; transparent pixels become black, to save palette entries."""
     if pixels.ndim == 2:
         return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGBA).astype(np.uint8, copy=False)
     if pixels.shape[2] == 3:
         return cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA).astype(np.uint8, copy=False)
-    kept = pixels.copy()
-    there = kept[..., 3] >= WHOLE_FROM
-    kept[~there] = 0
-    kept[there, 3] = 255
-    return kept
+    binary = pixels.copy()
+    is_opaque = binary[..., 3] >= OPAQUE_FROM
+    binary[~is_opaque] = 0
+    binary[is_opaque, 3] = 255
+    return binary
 
 
-def _reduction(width: int, height: int, has_alpha: bool) -> Graph:
-    """A picture in, the same in its own best 256 colours out; the dither is one that stands still where pictures do."""
+def _build_palette_graph(width: int, height: int, has_alpha: bool) -> Graph:
+    """Build a graph that reduces each image to its own 256 colours, with ordered dither, which does not flicker."""
     graph = Graph()
     source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgba"), time_base=Fraction(1, 100))
     both = graph.add("split")
@@ -113,6 +115,6 @@ def _reduction(width: int, height: int, has_alpha: bool) -> Graph:
     return graph
 
 
-def _head_size(packet: bytes) -> int:
-    """Length of what stands before the first picture; GIF89a, sections 17 to 19."""
+def _header_bytes(packet: bytes) -> int:
+    """Return the bytes of header and global colour table before the first image; GIF89a, sections 17 to 19."""
     return 13 + (3 << (packet[10] & 7) + 1 if packet[10] & 0x80 else 0)

@@ -1,4 +1,4 @@
-"""One run at a time writes a file: a second one is refused when it begins."""
+"""Lock on output files: a second run that would write the same file is refused at its start."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from streamseg.sink.resume import part_of
 
 
 class Claim:
-    """The right to write outputs, until `release` or the end of the process, however that comes.
+    """Exclusive lock on outputs, held until `release` or the end of the process.
 
-    Beside each output's `.part` lies an empty file that the system keeps locked. One that a killed run left is locked
-    by nobody: the next run takes it over.
+    The lock is an empty file `NAME.part.lock` that the operating system locks. The lock file of a killed run is no
+    longer locked, and the next run takes it over.
     """
 
     def __init__(self, *outputs: Path) -> None:
-        """Claims all or none.
+        """Lock all outputs, or none.
 
         Raises:
-            OutputError: another run is writing one of them.
+            OutputError: another run is writing one of the outputs.
         """
         self._locks: list[FileLock] = []
         try:
@@ -33,19 +33,19 @@ class Claim:
             raise
 
     def release(self) -> None:
-        """Gives the outputs back and removes the files."""
+        """Release the locks and remove the lock files."""
         for lock in self._locks:
-            with suppress(OSError):  # Windows keeps a locked file; there, the lock removes it itself.
+            with suppress(OSError):  # Windows keeps a locked file; there, releasing it removes it.
                 Path(lock.lock_file).unlink()
             lock.release()
         self._locks.clear()
 
     def _lock(self, output: Path) -> None:
         part = part_of(output)
-        if not part.parent.is_dir():  # The lock would make the folder; the sink says that there is none.
+        if not part.parent.is_dir():  # FileLock would make the folder; the sink reports that it is missing.
             return
         lock = FileLock(part.with_name(part.name + ".lock"), blocking=False, thread_local=False)
-        # Into a folder that is not ours to write to the sink says so; file systems without locks do without.
+        # The sink reports a folder without write permission; file systems without locks go unlocked.
         with suppress(OSError, NotImplementedError):
             try:
                 lock.acquire()

@@ -1,8 +1,8 @@
-"""Puts right in a finished MP4 or MOV how long its pictures play.
+"""Correction of the video duration in the headers of a finished MP4 or MOV.
 
-FFmpeg's muxer (8.1) takes the pictures to end with the one before which it cut the last fragment. Where they are stored
-out of order, a later one may lie before that cut: it is in the file, and players leave it out.
-Boxes and their fields are of ISO/IEC 14496-12:2022.
+FFmpeg's muxer (8.1) ends the video at the frame before which it cut the last fragment. Where B-frames are stored out of
+presentation order, a later frame may lie before that cut: it is in the file, and players leave it out.
+Boxes and fields are those of ISO/IEC 14496-12:2022.
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ from typing import BinaryIO
 MUXERS = ("mp4", "mov")
 """FFmpeg's names of these containers."""
 
-HEAD_BYTES, LONG_HEAD_BYTES = 8, 16
-LONG = 1
-"""Instead of a box's size: it follows, in 8 bytes."""
+HEADER_BYTES, LONG_HEADER_BYTES = 8, 16
+LONG_SIZE = 1
+"""Size field of a box whose size follows in 8 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where a box's contents lie in a file."""
+    """Contents of a box: bytes `begin` to `end` of a file."""
 
     file: BinaryIO
     begin: int
     end: int
 
     def all(self, kind: bytes) -> Iterator[Box]:
-        """The boxes of a kind within."""
+        """Yield the boxes of a type directly within this one."""
         at = self.begin
         while at < self.end:
-            size, head = self._read(at, 4), HEAD_BYTES
-            if size == LONG:
-                size, head = self._read(at + HEAD_BYTES, 8), LONG_HEAD_BYTES
+            size, head = self._read(at, 4), HEADER_BYTES
+            if size == LONG_SIZE:
+                size, head = self._read(at + HEADER_BYTES, 8), LONG_HEADER_BYTES
             if self._read(at + 4, 4) == int.from_bytes(kind, "big"):
                 yield Box(self.file, at + head, at + size)
             at += max(size, head)
 
     def first(self, *kinds: bytes) -> Box:
-        """The first box of the first kind within, in that the first one of the next kind, and so on."""
+        """Return the first box at a path of types, such as `b"mdia", b"mdhd"`."""
         box = self
         for kind in kinds:
             box = next(box.all(kind))
         return box
 
     def number(self, offset: int, width: int) -> int:
-        """A number of `width` bytes, `offset` bytes within."""
+        """Read an unsigned number of `width` bytes at `offset` bytes within the box."""
         return self._read(self.begin + offset, width)
 
     def put(self, offset: int, width: int, number: int) -> None:
-        """Writes one."""
+        """Write an unsigned number of `width` bytes at `offset` bytes within the box."""
         self.file.seek(self.begin + offset)
         self.file.write(number.to_bytes(width, "big"))
 
     def by_version(self, narrow: int, wide: int) -> int:
-        """One or the other, as times in this box have 4 bytes or 8."""
+        """Return `narrow` or `wide`, as the times of this box have 4 or 8 bytes by its version."""
         return wide if self.number(0, 1) else narrow
 
     def _read(self, at: int, width: int) -> int:
@@ -69,18 +69,18 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """A length that a box states, in ticks."""
+    """A duration field of a box, in ticks."""
 
     box: Box
     offset: int
 
     @property
     def ticks(self) -> int:
-        """What it is."""
+        """The duration that the box states."""
         return self.box.number(self.offset, self._width)
 
     def put(self, ticks: int) -> None:
-        """Writes it, or the most that the box can say."""
+        """Write the duration, limited to the largest that the field holds."""
         self.box.put(self.offset, self._width, min(ticks, (1 << 8 * self._width) - 1))
 
     @property
@@ -89,34 +89,34 @@ class Length:
 
 
 def state_end(path: Path, end: Fraction) -> None:
-    """Makes the first track, which is the pictures', end at `end` seconds.
+    """Set the end of the first track, the video, to `end` seconds in all headers that state it.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     with path.open("r+b") as file:
         movie = Box(file, 0, file.seek(0, os.SEEK_END)).first(b"moov")
         movie_header, tracks = movie.first(b"mvhd"), list(movie.all(b"trak"))
         media_header = tracks[0].first(b"mdia", b"mdhd")
-        ticks = math.ceil(end * _per_second(movie_header))
+        ticks = math.ceil(end * _timescale(movie_header))
 
-        *before, edit = _edits(tracks[0].first(b"edts", b"elst"))
+        *before, edit = _edit_durations(tracks[0].first(b"edts", b"elst"))
         edit.put(ticks - sum(one.ticks for one in before))
-        shown_in_media = Fraction(edit.ticks, _per_second(movie_header)) * _per_second(media_header)
+        presented_ticks = Fraction(edit.ticks, _timescale(movie_header)) * _timescale(media_header)
         media = Length(media_header, media_header.by_version(16, 24))
-        media.put(max(media.ticks, round(shown_in_media)))
+        media.put(max(media.ticks, round(presented_ticks)))
 
         lengths = [Length(header, header.by_version(20, 28)) for header in (track.first(b"tkhd") for track in tracks)]
         lengths[0].put(ticks)
         Length(movie_header, movie_header.by_version(16, 24)).put(max(one.ticks for one in lengths))
 
 
-def _per_second(header: Box) -> int:
-    """The clock of a movie or of a track's media."""
+def _timescale(header: Box) -> int:
+    """Return the ticks per second of a movie or media header."""
     return header.number(header.by_version(12, 20), 4)
 
 
-def _edits(box: Box) -> list[Length]:
-    """An edit list's lengths: what is empty before the pictures, and the pictures."""
+def _edit_durations(box: Box) -> list[Length]:
+    """Return the durations in an edit list: an empty edit before the video, if any, and the video."""
     width = box.by_version(4, 8)
     return [Length(box, 8 + n * (2 * width + 4)) for n in range(box.number(4, 4))]

@@ -1,4 +1,4 @@
-"""The unfinished file beside the finished one: it is there from the moment at which it plays."""
+"""Part file: the unfinished video on disk, made once it holds complete frames and plays."""
 
 from __future__ import annotations
 
@@ -11,62 +11,62 @@ from streamseg.sink.resume import is_playable
 
 
 class PartFile:
-    """What FFmpeg writes a video into.
+    """File object that FFmpeg writes a video into.
 
-    The beginning, which holds no picture yet, stays in memory, so that a run that is killed leaves a file that plays
-    or none. It is small: encoders and containers hold back some 40 frames at most before the first piece is complete.
+    Data before the first complete fragment stays in memory, so that a killed run leaves a file that plays, or none. It
+    is small: encoders and containers hold back some 40 frames at most before the first fragment is complete.
     """
 
     def __init__(self, path: Path) -> None:
-        """Nothing is made on the disk yet; an older `path` stays until this one takes its place."""
+        """Begin in memory; an older file at `path` stays until this one replaces it."""
         self._path = path
         self._memory: BytesIO | None = BytesIO()
         self._file: BinaryIO = self._memory
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether pictures were complete at the last `synchronize`, and the file is there."""
+        """Whether the data has been moved to the disk, as frames were complete at the last `synchronize`."""
         return self._memory is None
 
     def synchronize(self) -> None:
-        """Moves what was written to the disk if that plays by now.
+        """Move the data to the disk once it plays.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         if self._memory is not None and is_playable(BytesIO(self._memory.getvalue())):
             self.keep()
 
     def keep(self) -> None:
-        """Moves what was written to the disk whether it plays or not.
+        """Move the data to the disk, whether it plays or not.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         if self._memory is None:
             return
-        # In one move: it is not there half.
+        # Atomically, so that no truncated file appears.
         replace_file(self._path, self._memory.getvalue())
         self._file = self._path.open("r+b")
         self._file.seek(self._memory.tell())
         self._memory = None
 
     def write(self, data: bytes) -> int:
-        """As a file's, but nothing waits in a buffer: FFmpeg has one."""
+        """Write and flush the data, as FFmpeg buffers itself; return the number of bytes."""
         count = self._file.write(data)
         self._file.flush()
         return count
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As a file's."""
+        """Move to an offset, as `io.IOBase.seek`."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """As a file's."""
+        """Return the offset, as `io.IOBase.tell`."""
         return self._file.tell()
 
     def close(self) -> None:
-        """As a file's; a short video is complete only now."""
+        """Close the file; a short video is complete, and moved to the disk, only now."""
         if not self._file.closed:
             self.synchronize()
             self._file.close()

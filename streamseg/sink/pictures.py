@@ -1,4 +1,4 @@
-"""Pictures: single files, numbered sequences, and the pixel orders that they are written in."""
+"""Writers of single images and numbered image sequences."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from streamseg.sink.gif import encode_gif
 from streamseg.sink.lock import Claim
 from streamseg.sink.webp import encode_webp
 
-PATTERN = re.compile(r"(?:[^%]|%%)*%0?[0-9]?d(?:[^%]|%%)*")
-"""One number, whole and at most nine digits wide; %% stands for a percent sign."""
+NUMBER_PATTERN = re.compile(r"(?:[^%]|%%)*%0?[0-9]?d(?:[^%]|%%)*")
+"""A name with one decimal number of at most nine digits; %% stands for a percent sign."""
 
 PADDED_NUMBER = re.compile(r"%0\d+d")
 
 HOLD_ALPHA = (".png", ".webp", ".tif", ".tiff", ".exr", ".gif", ".apng")
 WITHOUT_ALPHA = (".jpg", ".jpeg", ".bmp")
-"""Single pictures that can be written."""
+"""Suffixes of the single images that can be written."""
 
 SEQUENCES = {
     ".png": "PNG",
     ".webp": "lossless WebP",
     ".exr": "OpenEXR, half floats, linear light, straight alpha (multiply before merging)",
 }
-"""Pictures that keep every level and the transparency, and what to know of them."""
+"""Formats of sequences by suffix, all lossless with alpha, with their labels for the summary."""
 
 
 class PictureSequence(BaseSink):
-    """Numbered pictures, each complete or not there."""
+    """A numbered image sequence; each file is written atomically."""
 
     def __init__(self, pattern: Path) -> None:
         folder, name = pattern.parent, pattern.name
-        if not PATTERN.fullmatch(name):
+        if not NUMBER_PATTERN.fullmatch(name):
             raise OutputError(f"{name!r} is not a pattern for numbered files; write one such as x_%05d.png")
         suffix = Path(name).suffix.lower()
         if suffix not in SEQUENCES:
@@ -64,7 +64,7 @@ class PictureSequence(BaseSink):
 
 
 def sequence_pattern(out: str) -> Path | None:
-    """Where the numbered pictures go that an output stands for, or None where it is one file.
+    """Return the pattern of the image sequence that an output names, or None where it names one file.
 
     A video may have a percent sign in its name, as in 50%.mp4.
     """
@@ -75,38 +75,38 @@ def sequence_pattern(out: str) -> Path | None:
     if "%" not in path.name:
         return None
     if suffix == ".webp":  # A sequence or an animation.
-        return path if PATTERN.fullmatch(path.name) else None
+        return path if NUMBER_PATTERN.fullmatch(path.name) else None
     if suffix in {*VIDEOS, ".gif", ".apng"}:
         return path if PADDED_NUMBER.search(path.name) else None
     return path
 
 
 def write_image(path: Path, pixels: Pixels) -> None:
-    """Writes RGB, RGBA (straight alpha) or grey as the format of the file's name, in one move.
+    """Write RGB `(H, W, 3)`, RGBA `(H, W, 4)` with straight alpha or grey `(H, W)`, atomically, by the file's suffix.
 
     Raises:
         OutputError: the format is unknown or the file cannot be written.
     """
-    own = {".exr": encode_exr, ".webp": encode_webp, ".gif": encode_gif}.get(path.suffix.lower())
-    atomic_write(path, own(pixels) if own else _encoded(path, pixels))
+    encoder = {".exr": encode_exr, ".webp": encode_webp, ".gif": encode_gif}.get(path.suffix.lower())
+    atomic_write(path, encoder(pixels) if encoder else _encode(path, pixels))
 
 
-def _encoded(path: Path, pixels: Pixels) -> bytes:
+def _encode(path: Path, pixels: Pixels) -> bytes:
     try:
-        done, data = cv2.imencode(".png" if path.suffix.lower() == ".apng" else path.suffix, to_bgr(pixels))
+        is_encoded, data = cv2.imencode(".png" if path.suffix.lower() == ".apng" else path.suffix, to_bgr(pixels))
     except cv2.error as error:
         known = f"{path.suffix or 'no suffix'} is not a known picture format, use .png"
         raise OutputError(f"cannot write {path}: {known}") from error
-    if not done:
+    if not is_encoded:
         raise OutputError(f"{path} cannot be encoded as {path.suffix}")
     return data.tobytes()
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it.
+    """Make a folder and its parents.
 
     Raises:
-        OutputError: it cannot be made or written to.
+        OutputError: the folder cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def make_folder(folder: Path) -> None:
 
 
 def to_bgr(pixels: Pixels) -> Pixels:
-    """RGB, RGBA or grey -> what OpenCV writes and shows, always a copy."""
+    """Convert RGB, RGBA or grey to OpenCV's BGR, BGRA or grey; always a copy."""
     if pixels.ndim == 2:
         return pixels.copy()
     code = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
@@ -125,14 +125,14 @@ def to_bgr(pixels: Pixels) -> Pixels:
 
 
 def opaque(pixels: Pixels) -> Pixels:
-    """Any kind of pixels -> RGB `(H, W, 3)`, a cut-out before a checkerboard."""
+    """Convert grey, RGB or RGBA to RGB `(H, W, 3)`; RGBA is composited over a checkerboard."""
     if pixels.ndim == 2:
         return np.dstack((pixels, pixels, pixels))
     return over_checkerboard(pixels) if pixels.shape[2] == 4 else pixels
 
 
 def over_checkerboard(rgba: Pixels, square_px: int = 16) -> Pixels:
-    """A cut-out `(H, W, 4)` -> RGB before the grey squares that stand for nothing."""
+    """Composite RGBA `(H, W, 4)` over the checkerboard that stands for transparency; return RGB `(H, W, 3)`."""
     rows, columns = np.indices(rgba.shape[:2]) // square_px
     board = np.where((rows + columns) % 2, 255, 204).astype(np.uint8)
     alpha = rgba[..., 3].astype(np.float32) / 255

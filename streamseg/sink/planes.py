@@ -1,4 +1,4 @@
-"""Pixels to the planes that encoders and cameras take."""
+"""Conversion of images to the pixel format of an encoder or virtual camera."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from streamseg.yuv import LAYOUT, YuvImage, to_layout
 
 
 class ToPlanes:
-    """Any kind of picture to a layout of FFmpeg's; YUV is limited-range BT.709."""
+    """Convert any image to one of FFmpeg's pixel formats; YUV is limited-range BT.709."""
 
     def __init__(self, layout: str) -> None:
         self._layout = layout
 
-    def __call__(self, picture: Pixels | YuvImage) -> av.VideoFrame:
-        """RGB `(H, W, 3)`, RGBA `(H, W, 4)` or grey `(H, W)`, padded where the layout needs it -> a tagged frame.
+    def __call__(self, image: Pixels | YuvImage) -> av.VideoFrame:
+        """Convert YUV, RGB `(H, W, 3)`, RGBA `(H, W, 4)` or grey `(H, W)` to a tagged frame, padded to even sides.
 
-        A picture in planes passes as it is where it can.
+        A YUV image in BT.709 passes without conversion to `yuv420p`.
         """
-        if not isinstance(picture, np.ndarray):
+        if not isinstance(image, np.ndarray):
             if self._layout == LAYOUT:
-                return picture.as_bt709().frame
-            picture = picture.rgb
-        padded = pad_to_even(picture) if needs_even(self._layout) else np.ascontiguousarray(picture)
+                return image.as_bt709().frame
+            image = image.rgb
+        padded = pad_to_even(image) if needs_even(self._layout) else np.ascontiguousarray(image)
         return to_layout(padded, self._layout)
 
 
 def needs_even(layout: str) -> bool:
-    """Whether one sample of colour stands for two pixels each way, so that encoders refuse odd sides."""
+    """Whether chroma is subsampled 4:2:0, so that encoders refuse odd sides."""
     return "420" in layout
 
 
 def even(side_px: int) -> int:
-    """The side rounded up to an even number."""
+    """Round a side up to an even number of pixels."""
     return side_px + side_px % 2
 
 
 def pad_to_even(pixels: Pixels) -> Pixels:
-    """Repeats the last row and column where a side is odd."""
+    """Repeat the last row or column of an image `(H, W)` or `(H, W, C)` where a side is odd."""
     below, right = (side % 2 for side in pixels.shape[:2])
     if not below and not right:
         return np.ascontiguousarray(pixels)

@@ -1,4 +1,4 @@
-"""What an interrupted run left behind: how far it is whole, and its packets for the file that goes on from there."""
+"""Resumption of an interrupted video: find its last keyframe and copy the packets before it to the new file."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from streamseg.sink.check import TICK
 
 BEGINNING = Fraction(0)
 HALF_A_TICK = TICK / 2
-"""Containers round times by at most this (WebM counts milliseconds)."""
+"""Largest rounding error, in seconds, of times in a container (WebM counts milliseconds)."""
 
 
 def part_of(path: Path) -> Path:
-    """The unfinished file beside the finished one."""
+    """Return the path of the unfinished file, NAME.part."""
     return path.with_name(path.name + ".part")
 
 
 def left_over(path: Path) -> Path:
-    """What an interrupted run left of `path`, out of the way of the next `.part`; it may not be there.
+    """Move the part file of an interrupted run to NAME.part.old, and return that path; the file may not exist.
 
-    A run that was interrupted while it took this over began a shorter `.part`, which is of no use.
+    An existing NAME.part.old stays: a run interrupted while copying it left a NAME.part that is shorter.
     """
     aside = path.with_name(path.name + ".part.old")
     part = part_of(path)
@@ -40,11 +40,11 @@ def left_over(path: Path) -> Path:
 
 
 def resume_point(left: Collection[Path]) -> Fraction:
-    """The time in seconds up to which all the files are whole, and can go on with a new group of pictures.
+    """Return the time, in seconds, of the last keyframe that all the files share: a new encoder continues there.
 
-    Where that is the beginning, the files are removed.
+    The files are removed where that is the beginning.
     """
-    common = set.intersection(*(set(_key_times(path)) for path in left))
+    common = set.intersection(*(set(_keyframe_times(path)) for path in left))
     point = max(common, default=BEGINNING)
     if not point:
         for path in left:
@@ -53,55 +53,55 @@ def resume_point(left: Collection[Path]) -> Fraction:
 
 
 def is_playable(written: Path | BinaryIO) -> bool:
-    """Whether a file, or the beginning of one, holds pictures."""
-    with closing(_key_times(written)) as times:
+    """Whether a file, or the beginning of one, holds a keyframe."""
+    with closing(_keyframe_times(written)) as times:
         return next(times, None) is not None
 
 
 def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[Packet[Any]]:
-    """The pictures before `until` seconds, for `stream`.
+    """Yield the video packets before `until` seconds of an interrupted file, assigned to `stream`.
 
     Raises:
-        OutputError: they are not what `stream` holds; the run that was interrupted had other settings.
+        OutputError: their codec or size is not that of `stream`, as the interrupted run had other settings.
     """
     with av.open(str(left.absolute())) as file:
         source = file.streams.video[0]
-        _check_alike(left, source, stream)
-        # Files hold H.264 with lengths, encoders give it with start codes; one track cannot mix them.
+        _check_same_format(left, source, stream)
+        # Files store H.264 with NAL lengths, encoders return it with start codes; one track cannot mix them.
         convert = BitStreamFilterContext("h264_mp4toannexb", source) if source.codec_context.name == "h264" else None
-        for packet in _pictures(file):
-            if _time(packet) >= until - HALF_A_TICK:
+        for packet in _video_packets(file):
+            if _pts_seconds(packet) >= until - HALF_A_TICK:
                 return
             for kept in convert.filter(packet) if convert else [packet]:
                 kept.stream = stream
                 yield kept
 
 
-def _key_times(source: Path | BinaryIO) -> Generator[Fraction]:
-    """When each group of pictures begins; the last one may be broken off, and there may be none."""
-    # Absolute, as FFmpeg takes "12:30.mp4" for a protocol.
+def _keyframe_times(source: Path | BinaryIO) -> Generator[Fraction]:
+    """Yield the pts, in seconds, of the keyframes of a file that may be truncated or unreadable."""
+    # Absolute, as FFmpeg would take "12:30.mp4" for a protocol.
     opened = str(source.absolute()) if isinstance(source, Path) else source
-    with suppress(av.FFmpegError, IndexError), av.open(opened, "r") as file, closing(_pictures(file)) as pictures:
-        yield from (_time(packet) for packet in pictures if packet.is_keyframe)
+    with suppress(av.FFmpegError, IndexError), av.open(opened, "r") as file, closing(_video_packets(file)) as pictures:
+        yield from (_pts_seconds(packet) for packet in pictures if packet.is_keyframe)
 
 
-def _pictures(file: InputContainer) -> Generator[Packet[Any]]:
+def _video_packets(file: InputContainer) -> Generator[Packet[Any]]:
     with suppress(av.FFmpegError):
         for packet in file.demux(file.streams.video[0]):
             if packet.size and packet.pts is not None:
                 yield packet
 
 
-def _time(packet: Packet[Any]) -> Fraction:
+def _pts_seconds(packet: Packet[Any]) -> Fraction:
     assert packet.pts is not None
     assert packet.time_base is not None
     return packet.pts * packet.time_base
 
 
-def _check_alike(left: Path, found: VideoStream, wanted: VideoStream) -> None:
-    is_there, was_asked = (
+def _check_same_format(left: Path, found: VideoStream, wanted: VideoStream) -> None:
+    existing, expected = (
         f"{context.codec.canonical_name} of {context.width}x{context.height} px"
         for context in (found.codec_context, wanted.codec_context)
     )
-    if is_there != was_asked:
-        raise OutputError(f"cannot resume: {left} is {is_there}, not {was_asked}; give the same settings, or remove it")
+    if existing != expected:
+        raise OutputError(f"cannot resume: {left} is {existing}, not {expected}; give the same settings, or remove it")

@@ -1,4 +1,4 @@
-"""Alpha in a second file, which editors call a luma matte."""
+"""Sidecar alpha: the matte in a video file of its own, which editors call a luma matte."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class SidecarSink(BaseSink):
         return f"{self._colour.summary}; luma matte in {self._matte_path}"
 
     def write(self, frame: Frame) -> None:
-        """See `Sink`; takes cut-outs `(H, W, 4)`."""
+        """See `Sink`; takes foregrounds `(H, W, 4)`."""
         self._colour.write(replace(frame, image=frame.pixels[..., :3]))
         self._matte.write(replace(frame, image=frame.pixels[..., 3]))
 
     def complete(self) -> None:
-        """See `BaseSink`; there are both new files or neither."""
+        """See `BaseSink`; either both files get their final names or neither does."""
         self._complete(is_cut_short=False)
 
     def cut_short(self) -> None:
@@ -78,5 +78,5 @@ class SidecarSink(BaseSink):
 
 
 def matte_path(path: Path) -> Path:
-    """The matte's file beside that of the colours."""
+    """Return the path of the matte beside the file of the colours, `x.alpha.mp4` for `x.mp4`."""
     return path.with_suffix(f".alpha{path.suffix}")

@@ -1,4 +1,4 @@
-"""When the pictures of a file are stored and shown."""
+"""Decoding and presentation times of the video packets written to a file."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from av.packet import Packet
 
 
 class PictureTimes:
-    """Follows the packets of a file's pictures, which may be stored in another order than they are shown.
+    """Keep dts ascending and track the end of a video whose frames may be stored out of presentation order.
 
     Attributes:
-        end: when the last one ends, in seconds.
+        end: end of the frame that is presented last, in seconds.
     """
 
     def __init__(self) -> None:
         self.end = Fraction(0)
-        self._lead = Fraction(0)  # How long before it is shown the first one is stored.
-        self._last_stored: Fraction | None = None
+        self._reorder_delay = Fraction(0)  # pts less dts of the first packet, in seconds.
+        self._last_dts: Fraction | None = None
 
-    def follow(self, packet: Packet[Any]) -> None:
-        """Takes the next one; a new encoder's first ones may be due before the last ones of an interrupted run."""
+    def note_packet(self, packet: Packet[Any]) -> None:
+        """Record the next packet; raise its dts where a new encoder begins before the end of an interrupted run."""
         if packet.dts is None or packet.pts is None:
             return
         unit = packet.time_base
-        if self._last_stored is None:
-            self._lead = (packet.pts - packet.dts) * unit
+        if self._last_dts is None:
+            self._reorder_delay = (packet.pts - packet.dts) * unit
         else:
-            packet.dts = max(packet.dts, math.floor(self._last_stored / unit) + 1)
-        self._last_stored = packet.dts * unit
+            packet.dts = max(packet.dts, math.floor(self._last_dts / unit) + 1)
+        self._last_dts = packet.dts * unit
         self.end = max(self.end, (packet.pts + (packet.duration or 0)) * unit)
 
-    def fill(self, last: Packet[Any]) -> None:
-        """Makes the last one so long that all together are stored as long as they are shown; players take the less."""
+    def extend_last(self, last: Packet[Any]) -> None:
+        """Extend the last packet so that the dts span the presented duration: players use the shorter of the two."""
         if last.dts is not None:
-            last.duration = max(1, round((self.end - self._lead) / last.time_base) - last.dts)
+            last.duration = max(1, round((self.end - self._reorder_delay) / last.time_base) - last.dts)

@@ -1,4 +1,4 @@
-"""Writes video files: exact times, tagged colours, the source's sound copied packet by packet."""
+"""Sink for video files: encoded frames at exact times, with the source's audio, subtitles and metadata."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from streamseg.sink.times import PictureTimes
 from streamseg.sink.tracks import SourceTracks
 
 BUFFER_BYTES = 1 << 20
-"""What FFmpeg hands over at once, unless a piece is complete before."""
+"""Size of FFmpeg's write buffer, which it also flushes after each complete fragment."""
 
 
 class VideoSink(BaseSink):
     """One video file, written as NAME.part and renamed by `complete`; a killed run leaves a NAME.part that plays.
 
-    One that is killed before the first pictures are complete leaves nothing.
+    A run that is killed before the first fragment is complete leaves nothing.
     """
 
     def __init__(self, path: Path, info: VideoInfo, encoding: Encoding, resume_at: Fraction = BEGINNING) -> None:
-        """Opens the file and the source's other tracks.
+        """Open the file and the source's other tracks.
 
         Args:
             path: the finished file.
-            info: the pictures that will come; its `path` is where sound and subtitles are taken from.
+            info: size, rate and clock of the frames to write; audio and subtitles come from its `path`.
             encoding: container and codec.
-            resume_at: the time up to which the pictures of an interrupted run are taken over.
+            resume_at: seconds up to which the frames of an interrupted run are copied.
 
         Raises:
             OutputError: the file cannot be written.
@@ -62,13 +62,13 @@ class VideoSink(BaseSink):
             if encoding.stacked:
                 self._output.metadata["comment"] = STACKED_TAG
             if resume_at:
-                self._take_over(left_over(path))
+                self._copy_interrupted(left_over(path))
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error
 
     @property
     def summary(self) -> str:
-        """One line on what the file holds and what plays it."""
+        """Describe in one line what the file holds and what plays it."""
         if not self._frames:
             return "nothing was written"
         sound = self._tracks.kept if self._tracks else "no sound"
@@ -76,7 +76,7 @@ class VideoSink(BaseSink):
         return f"{self._path}: {self._frames} frames, {encoding.label}, {sound}; plays in {encoding.plays_in}"
 
     def write(self, frame: Frame) -> None:
-        """Encodes one frame and the sound up to it.
+        """Encode one frame, and write the other tracks up to its pts.
 
         Raises:
             OutputError: the disk is full or the encoder failed.
@@ -86,7 +86,7 @@ class VideoSink(BaseSink):
         pts = max(round(frame.pts / self._info.time_base), self._last_pts + 1)
         duration = round((frame.duration or 1 / self._info.rate) / self._info.time_base)
         try:
-            self._mux_pictures(self._encoder.encode(frame, pts, duration))
+            self._mux_video(self._encoder.encode(frame, pts, duration))
             self._mux_tracks(frame.pts)
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error
@@ -94,15 +94,15 @@ class VideoSink(BaseSink):
         self._alpha.note(replace(frame, pts=pts * self._info.time_base))
 
     def complete(self) -> None:
-        """Flushes the encoder, writes the rest of the sound, reads the file again and gives it its name.
+        """Flush the encoder, write the rest of the other tracks, verify the file and rename it to its final name.
 
         Raises:
-            OutputError: the disk is full, or the alpha was lost; what was written stays under the name of the part.
+            OutputError: the disk is full, or the alpha was lost; the part file stays.
         """
         self._complete(is_cut_short=False)
 
     def cut_short(self) -> None:
-        """As `complete`, but the sound ends with the pictures."""
+        """Complete the file, with the other tracks cut at the last frame."""
         self._complete(is_cut_short=True)
 
     def _complete(self, is_cut_short: bool) -> None:
@@ -111,16 +111,19 @@ class VideoSink(BaseSink):
         self.place()
 
     def finish(self, is_cut_short: bool) -> None:
-        """Makes the file whole, under the name of the part; without a frame there is none.
+        """Finish the file as NAME.part; without a frame, leave none.
+
+        Args:
+            is_cut_short: end the other tracks at the last frame.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         if not self._frames:
             self.discard()
             return
         try:
-            self._mux_pictures(self._encoder.flush(), are_last=True)
+            self._mux_video(self._encoder.flush(), are_last=True)
             self._mux_tracks(self._last_pts * self._info.time_base if is_cut_short else None)
             self._flush_tracks()
             self._output.close()
@@ -137,10 +140,10 @@ class VideoSink(BaseSink):
         self._close_tracks()
 
     def verify(self) -> None:
-        """Reads the whole file again.
+        """Check that the finished part file plays, and that its alpha is what was written.
 
         Raises:
-            OutputError: it is not what was meant.
+            OutputError: it does not play, or its alpha differs.
         """
         if not self._frames:
             return
@@ -152,10 +155,10 @@ class VideoSink(BaseSink):
             raise OutputError(f"{error}; what was written is in {self._part}") from error
 
     def place(self) -> None:
-        """Gives the whole file its name.
+        """Rename the finished part file to its final name.
 
         Raises:
-            OutputError: that cannot be written.
+            OutputError: the file cannot be renamed.
         """
         if not self._frames:
             return
@@ -165,29 +168,29 @@ class VideoSink(BaseSink):
             raise OutputError(self._message(error)) from error
 
     def discard(self) -> None:
-        """Leaves the unfinished file if it plays, for `--resume`."""
-        # Closing writes the trailer, which fails again on a full disk; what was written before it stays.
+        """Close the file, leaving NAME.part for `--resume` if it plays."""
+        # Closing writes the trailer, which fails again on a full disk; the data before it stays.
         with suppress(av.FFmpegError, OSError):
             self._output.close()
         with suppress(OSError):
             self._file.close()
         self._close_tracks()
 
-    def _take_over(self, left: Path) -> None:
-        """Begins the file with the pictures that an interrupted run completed."""
+    def _copy_interrupted(self, left: Path) -> None:
+        """Begin the file with the frames that an interrupted run completed."""
         for packet in kept_packets(left, self.resume_at, self._encoder.stream):
             time = (packet.pts or 0) * packet.time_base
-            self._mux_pictures([packet])
+            self._mux_video([packet])
             self._mux_tracks(time)
             self._last_pts = max(self._last_pts, round(time / self._info.time_base))
             self._frames += 1
         left.unlink()
 
-    def _mux_pictures(self, packets: list[Packet[Any]], are_last: bool = False) -> None:
+    def _mux_video(self, packets: list[Packet[Any]], are_last: bool = False) -> None:
         for packet in packets:
-            self._times.follow(packet)
+            self._times.note_packet(packet)
         if are_last and packets and self._encoding.muxer in mp4.MUXERS:
-            self._times.fill(packets[-1])
+            self._times.extend_last(packets[-1])
         self._output.mux(packets)
         self._file.synchronize()
 
@@ -212,7 +215,11 @@ class VideoSink(BaseSink):
 
 
 def check_folder(path: Path) -> None:
-    """Raises OutputError where no file can be made in the folder of `path`."""
+    """Check that a file can be made in the folder of `path`.
+
+    Raises:
+        OutputError: the folder is missing, or may not be written to.
+    """
     if not path.parent.is_dir():
         raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):
@@ -220,12 +227,12 @@ def check_folder(path: Path) -> None:
 
 
 def _open_output(part: PartFile, encoding: Encoding, info: VideoInfo) -> OutputContainer:
-    # What is complete is on the disk at once, in pieces of a quarter of a second, for a run that is killed.
+    # Fragments of a quarter of a second reach the disk at once, so that a killed run loses little.
     options = {"flush_packets": "1"}
     if encoding.muxer in mp4.MUXERS:
-        # Fragments make what a killed run leaves playable; the trailer turns them into an ordinary file. The header
-        # waits for the first one: only then is the delay of reordered pictures known, which shifts all times.
-        options |= {"movie_timescale": _clock(info.time_base), "movflags": "hybrid_fragmented+delay_moov"}
+        # A fragmented file plays after a killed run; the trailer turns it into an ordinary one. The header waits for
+        # the first fragment: only then is the delay of reordered frames known, which shifts all times.
+        options |= {"movie_timescale": _movie_timescale(info.time_base), "movflags": "hybrid_fragmented+delay_moov"}
         options["frag_duration"] = "250000"
     else:
         options["cluster_time_limit"] = "250"
@@ -239,7 +246,7 @@ def _open_encoder(output: OutputContainer, encoding: Encoding, info: VideoInfo) 
     return (StackedEncoder if encoding.stacked else FrameEncoder)(stream, encoding.layout)
 
 
-def _clock(time_base: Fraction) -> str:
-    """Ticks a second for the moment at which picture and sound start; FFmpeg's 1000 would move it."""
+def _movie_timescale(time_base: Fraction) -> str:
+    """Return ticks per second that hold the start of video and audio exactly; FFmpeg's default of 1000 rounds it."""
     both = math.lcm(time_base.denominator, 48_000)
     return str(both if both < 2**31 else time_base.denominator)

@@ -1,4 +1,4 @@
-"""Virtual cameras: v4l2loopback on Linux, through FFmpeg's own output; OBS's elsewhere, through pyvirtualcam."""
+"""Virtual camera sinks: v4l2loopback through FFmpeg on Linux, OBS's camera through pyvirtualcam elsewhere."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ HOW_TO_GET_ONE = (
 
 
 def open_virtual_camera(info: VideoInfo) -> BaseSink:
-    """A virtual camera: v4l2loopback on Linux, OBS's through pyvirtualcam elsewhere.
+    """Open v4l2loopback on Linux, or OBS's camera through pyvirtualcam elsewhere.
 
     Raises:
-        OutputError: there is none; the message says how to get one.
+        OutputError: there is no virtual camera; the message says how to get one.
     """
     return LoopbackCamera(info) if sys.platform.startswith("linux") else PyVirtualCam(info)
 
@@ -60,18 +60,18 @@ class LoopbackCamera(BaseSink):
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
-        kept = frame.image if isinstance(frame.image, YuvImage) else opaque(frame.image)
-        picture = self._to_planes(kept)
-        picture.pts = self._count
+        image = frame.image if isinstance(frame.image, YuvImage) else opaque(frame.image)
+        converted = self._to_planes(image)
+        converted.pts = self._count
         try:
-            self._output.mux(self._video.encode(picture))
+            self._output.mux(self._video.encode(converted))
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error
         self._count += 1
 
     def complete(self) -> None:
-        """Gives the device back."""
-        # A device that was unplugged fails once more here; every frame that counts is out.
+        """Close the device."""
+        # A device that was removed fails once more here; all frames have been delivered.
         with suppress(av.FFmpegError, OSError):
             self._output.close()
 
@@ -105,17 +105,17 @@ class PyVirtualCam(BaseSink):
         self._camera.send(opaque(frame.pixels))
 
     def complete(self) -> None:
-        """Gives the camera back."""
+        """Close the camera."""
         self._camera.close()
 
     discard = complete
 
 
 def find_loopback(devices: Path) -> Path:
-    """The first video device under `devices` (sysfs) that the v4l2loopback module made and we may write to.
+    """Return the first v4l2loopback device under `devices` (sysfs) that the user may write to.
 
     Raises:
-        OutputError: there is none; the message says how to get one, or who may use it.
+        OutputError: there is none; the message says how to get one, or how to get permission.
     """
     found = [Path("/dev", entry.name) for entry in sorted(devices.glob("video*"))]
     usable = [device for device in found if os.access(device, os.W_OK)]

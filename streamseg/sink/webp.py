@@ -1,6 +1,6 @@
-"""WebP, still and animated, with soft alpha.
+"""WebP writer, still and animated, with 8-bit alpha; an animation is complete after every frame.
 
-libwebp packs the pictures. The file around them is ours: libwebp would keep all of an animation in memory to its end.
+libwebp encodes the images and this module writes the file: libwebp would keep a whole animation in memory.
 """
 
 from __future__ import annotations
@@ -21,81 +21,83 @@ from streamseg.image import Pixels
 EXACT = {"lossless": True, "exact": True, "method": 1}
 LOSSLESS = {"lossless": True, "method": 4}
 LOSSY = {"quality": 80, "alpha_quality": 100, "method": 4}
-"""What libwebp is asked for; alpha is lossless in all. Where nothing shows, only the first keeps the colours."""
+"""Options of libwebp; alpha is lossless in all. Only `EXACT` keeps the colours of transparent pixels."""
 
 ANIMATED, ALPHA = 0x02, 0x10
 DISPOSED, NOT_BLENDED = 0x01, 0x02
-"""RFC 9649, 2.7 and 2.7.1.1."""
+"""Flags of the chunks VP8X and ANMF; RFC 9649, 2.7 and 2.7.1.1."""
 
-LONGEST = 2**24 - 1
-"""Thousandths of a second that a picture can be shown."""
+MAX_DURATION_MS = 2**24 - 1
+"""Longest duration of a frame: 24 bits."""
 
-LARGEST_FILE = 2**32 - 2**16
-"""The size of a file has 32 bits."""
+MAX_FILE_BYTES = 2**32 - 2**16
+"""Largest file: its size is stored in 32 bits."""
 
 
 class WebpFile:
-    """An animated WebP that is complete after every picture."""
+    """Writer of an animated WebP file that is complete after every frame."""
 
     def __init__(self, file: BinaryIO, pixels: Pixels, lossless: bool) -> None:
-        """Nothing is written yet.
+        """Set the size and the options; nothing is written yet.
 
         Args:
             file: open for writing, at its beginning.
-            pixels: the first picture, for the size and the channels.
-            lossless: colours are kept to the last level too, where they show.
+            pixels: the first image, which sets the size and the channels.
+            lossless: compress the colours of visible pixels without loss.
         """
         self._file, self._options = file, LOSSLESS if lossless else LOSSY
         self._height, self._width = pixels.shape[:2]
         self._has_alpha, self._size = pixels.shape[2:] == (4,), 0
 
     def add(self, pixels: Pixels, seconds: Fraction) -> None:
-        """Writes a picture that is shown for whole thousandths of a second.
+        """Write an image with its duration in seconds, truncated to milliseconds.
 
         Raises:
             OSError: the disk is full.
             OutputError: the file would be too large for its format.
         """
-        x, y, kept = _what_shows(pixels) if self._has_alpha else (0, 0, pixels)
-        height, width = kept.shape[:2]
-        place = b"".join(map(_three_bytes, (x // 2, y // 2, width - 1, height - 1, min(int(seconds * 1000), LONGEST))))
-        image = b"".join(_image_chunks(_encoded(kept, self._options)))
-        picture = _chunk(b"ANMF", place + bytes([DISPOSED | NOT_BLENDED]) + image)
+        x, y, visible = _crop_to_visible(pixels) if self._has_alpha else (0, 0, pixels)
+        height, width = visible.shape[:2]
+        header = b"".join(
+            map(_uint24, (x // 2, y // 2, width - 1, height - 1, min(int(seconds * 1000), MAX_DURATION_MS)))
+        )
+        image = b"".join(_image_chunks(_encode(visible, self._options)))
+        frame = _chunk(b"ANMF", header + bytes([DISPOSED | NOT_BLENDED]) + image)
         if not self._size:
-            self._file.write(self._head())
+            self._file.write(self._header())
             self._size = self._file.tell()
-        if self._size + len(picture) > LARGEST_FILE:
+        if self._size + len(frame) > MAX_FILE_BYTES:
             raise OutputError("an animated WebP can be no larger than 4 GB: give a shorter stretch, or x.webm")
         self._file.seek(0, SEEK_END)
-        self._file.write(picture)
-        self._size += len(picture)
-        # What stands beyond the size is not looked at: until now, the file ended before this picture.
+        self._file.write(frame)
+        self._size += len(frame)
+        # Readers stop at the stated size, so the file ended before this frame until now.
         self._file.seek(4)
         self._file.write(struct.pack("<I", self._size - 8))
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: every image is already written."""
 
-    def _head(self) -> bytes:
+    def _header(self) -> bytes:
         flags = ANIMATED | (ALPHA if self._has_alpha else 0)
-        shape = struct.pack("<I", flags) + _three_bytes(self._width - 1) + _three_bytes(self._height - 1)
+        shape = struct.pack("<I", flags) + _uint24(self._width - 1) + _uint24(self._height - 1)
         endless = struct.pack("<IH", 0, 0)
         return b"RIFF" + bytes(4) + b"WEBP" + _chunk(b"VP8X", shape) + _chunk(b"ANIM", endless)
 
 
 def encode_webp(pixels: Pixels) -> bytes:
-    """Encodes one picture without loss, with the colours where nothing shows, which OpenCV would drop."""
-    return _encoded(pixels, EXACT)
+    """Encode one image losslessly, with the colours of transparent pixels, which OpenCV would drop."""
+    return _encode(pixels, EXACT)
 
 
-def _encoded(pixels: Pixels, options: dict[str, Any]) -> bytes:
+def _encode(pixels: Pixels, options: dict[str, Any]) -> bytes:
     file = BytesIO()
     Image.fromarray(pixels).save(file, "webp", **options)
     return file.getvalue()
 
 
-def _what_shows(rgba: Pixels) -> tuple[int, int, Pixels]:
-    """The part of a cut-out that is not transparent, and where it is, from the left and from above; both even."""
+def _crop_to_visible(rgba: Pixels) -> tuple[int, int, Pixels]:
+    """Crop RGBA `(H, W, 4)` to its visible part; return its left and top, both even, in pixels, and the part."""
     x, y, width, height = cv2.boundingRect(np.ascontiguousarray(rgba[..., 3]))
     left, top = x - x % 2, y - y % 2
     right, bottom = max(x + width, left + 1), max(y + height, top + 1)
@@ -103,7 +105,7 @@ def _what_shows(rgba: Pixels) -> tuple[int, int, Pixels]:
 
 
 def _image_chunks(still: bytes) -> Iterator[bytes]:
-    """The chunks of a still picture that hold its pixels."""
+    """Yield the chunks of a still WebP file that hold its pixels."""
     place = 12
     while place < len(still):
         kind, length = struct.unpack_from("<4sI", still, place)
@@ -114,9 +116,9 @@ def _image_chunks(still: bytes) -> Iterator[bytes]:
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    """RFC 9649, 2.3."""
+    """Build a chunk; RFC 9649, 2.3."""
     return struct.pack("<4sI", kind, len(data)) + data + bytes(len(data) % 2)
 
 
-def _three_bytes(number: int) -> bytes:
+def _uint24(number: int) -> bytes:
     return number.to_bytes(3, "little")

@@ -1,4 +1,4 @@
-"""The preview window."""
+"""Preview window sink, through OpenCV."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ QUIT_KEYS = (ord("q"), 27)
 
 
 class PreviewWindow(BaseSink):
-    """A window on the screen, with a line of text over the picture."""
+    """A window that shows each frame with a line of text."""
 
     def __init__(self, overlay: Callable[[], str]) -> None:
         """Open the window.
 
         Args:
-            overlay: gives the text, frame by frame.
+            overlay: returns the text for each frame.
 
         Raises:
             OutputError: there is no display.
@@ -42,24 +42,24 @@ class PreviewWindow(BaseSink):
         """See `Sink`."""
         if self._is_closed:
             raise SinkClosed
-        shown = to_bgr(opaque(frame.pixels))
-        cv2.putText(shown, self._overlay(), (12, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
-        cv2.imshow(WINDOW_TITLE, shown)
-        gone = cv2.waitKey(1) & 0xFF in QUIT_KEYS or cv2.getWindowProperty(WINDOW_TITLE, cv2.WND_PROP_VISIBLE) < 1
-        self._is_closed = bool(gone)
+        bgr = to_bgr(opaque(frame.pixels))
+        cv2.putText(bgr, self._overlay(), (12, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
+        cv2.imshow(WINDOW_TITLE, bgr)
+        is_closed = cv2.waitKey(1) & 0xFF in QUIT_KEYS or cv2.getWindowProperty(WINDOW_TITLE, cv2.WND_PROP_VISIBLE) < 1
+        self._is_closed = bool(is_closed)
 
     def complete(self) -> None:
-        """Closes the window."""
+        """Close the window."""
         cv2.destroyAllWindows()
 
     discard = complete
 
 
 def check_display() -> None:
-    """OpenCV aborts the whole process without a display, so it is looked for first.
+    """Check on Linux that there is a display, without which OpenCV aborts the process.
 
     Raises:
-        OutputError: there is none.
+        OutputError: there is no display.
     """
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise OutputError(
