@@ -45,7 +45,7 @@ def open_sink(
         info: the frames that will come.
         kind: what a video file is to hold: pictures, cut-outs with alpha, or grey mattes; the first frame decides where
             it is not said, and is refused where it is something else.
-        output: where in a video file the alpha goes, and how good it is.
+        output: where in a file the alpha goes, of which kind it is, and how good the file is.
         resume: go on with what an interrupted run left of that video file, if it left something.
         overlay: text that the window shows over the picture, such as `Statistics.live_text`; empty if not given.
 
@@ -62,7 +62,7 @@ def open_sink(
             raise OutputError(
                 f"{out} is a sequence of pictures and cannot be resumed; name a video file, or give --start"
             )
-        return PictureSequence(pattern)
+        return PictureSequence(pattern, output.straight)
     return open_file(Path(out), info, kind, output, resume)
 
 
