@@ -91,7 +91,7 @@ def _matte_photo(
     inference_ms = (time.perf_counter() - started) * 1000
     picture = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only)
     written = replace(frame, image=picture).pixels
-    write_image(out, written)
+    write_image(out, written, settings.output.straight)
     notes = filter(None, (_of_several(photo), _of_format(out, written)))
     return PhotoDone(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))
 

@@ -93,6 +93,8 @@ class OutputSettings(Section):
     height (for players that know no alpha), or into a second file, x.alpha.mp4 (a luma matte)."""
     quality: Literal["standard", "high"] = "standard"
     """`high` takes more time and space; lossless formats are the same at both."""
+    straight: bool = False
+    """Straight alpha in OpenEXR, whose standard says premultiplied; every other format's alpha is straight anyway."""
 
 
 class Settings(Section):

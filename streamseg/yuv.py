@@ -31,10 +31,7 @@ LUMA_WEIGHTS = {
     Colorspace.SMPTE240M: (0.212, 0.087),
     Colorspace.BT2020: (0.2627, 0.0593),
 }
-"""Shares of red and blue in luma; ITU-T H.273, table 4."""
-
-RGB_OF_BT709 = np.array([[1.164, 1.164, 1.164], [0.0, -0.213, 2.112], [1.793, -0.533, 0.0]], np.float32)
-"""Luma, blue and red difference of limited range -> red, green and blue (ITU-R BT.709-6, section 3)."""
+"""Weights of red and blue in luma, from which all conversions derive; ITU-T H.273, table 4."""
 
 TO_RGB = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 SMALLER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -159,18 +156,31 @@ def to_layout(pixels: Pixels, layout: str) -> av.VideoFrame:
 
 
 @cache
-def _to_bt709(matrix: Colorspace) -> npt.NDArray[np.float64]:
-    """Weights of blue and red difference in the change of luma, in the new blue and in the new red one."""
-    converted = _from_rgb(Colorspace.ITU709) @ np.linalg.inv(_from_rgb(matrix))
-    weights: npt.NDArray[np.float64] = converted[:, 1:] * [[LUMA_LEVELS / CHROMA_LEVELS], [1], [1]]
+def rgb_weights(matrix: Colorspace = Colorspace.ITU709) -> npt.NDArray[np.float64]:
+    """What a level of limited-range luma, Cb and Cr adds to red, green and blue in levels of 255.
+
+    ITU-R BT.709-6, items 3.2 to 3.4, from the weights of luma; other matrices differ from it in those alone.
+
+    Args:
+        matrix: a key of `LUMA_WEIGHTS`.
+
+    Returns:
+        `(3, 3)`: rows luma, Cb, Cr; columns red, green, blue.
+    """
+    red, blue = LUMA_WEIGHTS[matrix]
+    luma = np.array([red, 1 - red - blue, blue])
+    from_rgb = np.stack([luma, ([0, 0, 1] - luma) / (2 * (1 - blue)), ([1, 0, 0] - luma) / (2 * (1 - red))])
+    levels = np.array([LUMA_LEVELS, CHROMA_LEVELS, CHROMA_LEVELS])
+    weights: npt.NDArray[np.float64] = np.linalg.inv(from_rgb).T * (255 / levels[:, None])
     return weights
 
 
-def _from_rgb(matrix: Colorspace) -> npt.NDArray[np.float64]:
-    """RGB -> luma, blue and red difference; ITU-R BT.709-6, items 3.2 and 3.3, which differ elsewhere in two shares."""
-    red, blue = LUMA_WEIGHTS[matrix]
-    luma = np.array([red, 1 - red - blue, blue])
-    return np.stack([luma, ([0, 0, 1] - luma) / (2 * (1 - blue)), ([1, 0, 0] - luma) / (2 * (1 - red))])
+@cache
+def _to_bt709(matrix: Colorspace) -> npt.NDArray[np.float64]:
+    """Weights of blue and red difference in the change of luma, in the new blue and in the new red one."""
+    converted = rgb_weights(matrix) @ np.linalg.inv(rgb_weights(Colorspace.ITU709))
+    weights: npt.NDArray[np.float64] = converted.T[:, 1:]
+    return weights
 
 
 def _weighed(

@@ -220,12 +220,13 @@ def test_sequences_are_exact(suffix: str, tmp_path: Path) -> None:
             np.testing.assert_array_equal(found.pixels, meant.pixels)
 
 
+@pytest.mark.parametrize("straight", [False, True])
 @pytest.mark.parametrize("kind", ["foreground", "composite", "matte"])
-def test_exr_by_a_separate_ffmpeg(kind: Kind, tmp_path: Path) -> None:
-    """Linear and straight, to the precision of half floats: the colours where nothing shows, too."""
+def test_exr_by_a_separate_ffmpeg(kind: Kind, straight: bool, tmp_path: Path) -> None:
+    """Linear, to the precision of half floats: premultiplied, or straight with the colours where nothing shows."""
     rgba = cut_outs()[3].pixels
     pixels = {"foreground": rgba, "composite": rgba[..., :3].copy(), "matte": rgba[..., 3].copy()}[kind]
-    write(tmp_path / "x_%d.exr", [Frame(0, Fraction(0), pixels)], STANDARD, kind)
+    write(tmp_path / "x_%d.exr", [Frame(0, Fraction(0), pixels)], OutputSettings(straight=straight), kind)
     raw = ["-pix_fmt", "grayf32le" if kind == "matte" else "gbrapf32le", "-f", "rawvideo", "-"]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "x_0.exr"), *raw]
     data = subprocess.run(command, check=True, capture_output=True).stdout
@@ -240,7 +241,14 @@ def test_exr_by_a_separate_ffmpeg(kind: Kind, tmp_path: Path) -> None:
     for plane, channel in ((red, 0), (green, 1), (blue, 2)):
         level = rgba[..., channel] / 255
         light = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
-        np.testing.assert_allclose(plane, light, atol=1e-3)
+        np.testing.assert_allclose(plane, light if straight else light * cover, atol=1e-3)
+
+
+def test_an_exr_sequence_says_which_alpha_it_has(tmp_path: Path) -> None:
+    info = VideoInfo(WIDTH_PX, HEIGHT_PX, Fraction(25), Fraction(1, 25), 1)
+    for straight, said in ((False, "premultiplied alpha"), (True, "straight alpha")):
+        with open_sink(str(tmp_path / "x_%d.exr"), info, "foreground", OutputSettings(straight=straight)) as sink:
+            assert sink.summary.endswith(said)
 
 
 def test_a_file_without_its_alpha_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

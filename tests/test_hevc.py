@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -15,6 +17,8 @@ from streamseg.image import Pixels
 from streamseg.media import hevc
 from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
+from streamseg.sink.formats import choose_encoding
+from streamseg.sink.hevc_alpha import LayeredEncoder
 from tests.synthetic import picture
 
 WIDTH_PX, HEIGHT_PX, COUNT = 75, 53, 130
@@ -107,6 +111,67 @@ class TestFile:
         assert all(frame.pixels.shape[2] == 4 for frame in frames)
 
 
+def write_half_seen(path: Path, premultiplied: bool, layout: str = "yuv420p", use: int = hevc.STRAIGHT) -> Pixels:
+    """Write five pictures: half transparent on the left, then opaque, nothing on the right; returns the straight ones.
+
+    Args:
+        path: the file.
+        premultiplied: whether its colours are multiplied by alpha.
+        layout: of both layers.
+        use: what its SEI messages say.
+    """
+    alpha = np.zeros((64, 96), np.uint8)
+    alpha[:, :32], alpha[:, 32:64] = 128, 255
+    rgb = cv2.resize(np.random.default_rng(1).integers(90, 230, (4, 6, 3)).astype(np.uint8), (96, 64))
+    stored = np.rint(rgb * (alpha[..., None] / 255)).astype(np.uint8) if premultiplied else rgb
+    info = VideoInfo(96, 64, Fraction(30), Fraction(1, 30), 5)
+    encoding = replace(choose_encoding(path, "foreground", OutputSettings(quality="high")), layout=layout)
+    with av.open(str(path), "w") as output:
+        encoder = LayeredEncoder(output, encoding, info)
+        for index in range(5):
+            output.mux(encoder.encode(Frame(index, Fraction(index, 30), np.dstack((stored, alpha))), index, 1))
+        output.mux(encoder.flush())
+    data = path.read_bytes()
+    said = hevc.alpha_information()
+    assert data.count(said) >= 2, "in the setup and in the first picture"
+    path.write_bytes(data.replace(said, hevc.alpha_information(use)))
+    return np.dstack((rgb, alpha))
+
+
+class TestUseOfAlpha:
+    @pytest.mark.parametrize("use", [hevc.STRAIGHT, hevc.PREMULTIPLIED])
+    def test_pixels_are_straight(self, use: int, tmp_path: Path) -> None:
+        """Whatever the file holds, if it says so; where nothing shows, a premultiplied file holds no colours."""
+        meant = write_half_seen(tmp_path / "x.mp4", use == hevc.PREMULTIPLIED, use=use).astype(int)
+        frames = frames_of(tmp_path / "x.mp4")
+        assert len(frames) == 5
+        for frame in frames:
+            difference = np.abs(frame.pixels - meant)
+            assert difference[..., 3].mean() < 1
+            assert difference[:, :30, :3].mean() < 5
+            assert difference[:, 34:62, :3].mean() < 3
+            assert (frame.pixels[:, 70:, :3].max() < 3) == (use == hevc.PREMULTIPLIED)
+
+    def test_bright_noise_does_not_wrap_around(self, tmp_path: Path) -> None:
+        """A file that says premultiplied and is not: levels end at white."""
+        meant = write_half_seen(tmp_path / "x.mp4", False, use=hevc.PREMULTIPLIED)
+        for frame in frames_of(tmp_path / "x.mp4"):
+            assert np.all(frame.pixels[:, :30, :3].mean(axis=2) > meant[:, :30, :3].mean(axis=2))
+
+    @pytest.mark.parametrize("use", [hevc.STRAIGHT, hevc.PREMULTIPLIED])
+    def test_layers_of_ten_bits(self, use: int, tmp_path: Path) -> None:
+        meant = write_half_seen(tmp_path / "x.mp4", use == hevc.PREMULTIPLIED, "yuv420p10le", use).astype(int)
+        with av.open(str(tmp_path / "x.mp4")) as file:
+            assert next(file.decode(video=0)).format.name == "yuv420p10le"
+        frames = frames_of(tmp_path / "x.mp4")
+        assert len(frames) == 5
+        for frame in frames:
+            difference = np.abs(frame.pixels - meant)
+            assert difference[..., 3].mean() < 1
+            assert difference[:, :30, :3].mean() < 5
+            assert difference[:, 34:62, :3].mean() < 3
+
+
 class TestBits:
     @pytest.mark.parametrize("value", [0, 1, 2, 3, 7, 8, 254, 255, 70_000])
     def test_exp_golomb(self, value: int) -> None:
@@ -133,6 +198,20 @@ class TestBits:
     def test_alpha_information(self) -> None:
         """Straight alpha, 8 bits, 0 is transparent and 255 opaque; a message of four bytes."""
         assert hevc.alpha_information().hex() == "4e01a50400007f9080"
+
+    @pytest.mark.parametrize("use", [hevc.STRAIGHT, hevc.PREMULTIPLIED, 2])
+    def test_use_of_alpha(self, use: int) -> None:
+        """Also behind another message, whose size takes two bytes."""
+        alone = hevc.alpha_information(use)
+        behind = alone[:2] + bytes([5, 255, 1]) + bytes([7]) * 256 + alone[2:]
+        assert hevc.alpha_use(alone) == hevc.alpha_use(behind) == use
+        assert hevc.is_alpha_information(behind)
+
+    @pytest.mark.parametrize(
+        "unit", ["4e01", "4e01a5", "4e01a504", "4e01a580", "4e01ff", "4e010401b580", "4001a50400007f9080"]
+    )
+    def test_units_that_say_nothing_on_its_use(self, unit: str) -> None:
+        assert hevc.alpha_use(bytes.fromhex(unit)) is None
 
     def test_units_with_lengths(self) -> None:
         units = [bytes.fromhex("4001ff"), bytes.fromhex("020100aa")]

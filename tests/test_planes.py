@@ -23,7 +23,7 @@ from streamseg.pipeline import run
 from streamseg.settings import CompositeSettings, InferSettings, Settings
 from streamseg.sink import open_sink
 from streamseg.smooth.scene_cuts import CutDetector
-from streamseg.yuv import LAYOUT, LUMA_WEIGHTS, YuvImage
+from streamseg.yuv import BLACK, LAYOUT, LUMA_WEIGHTS, NEUTRAL_CHROMA, YuvImage, rgb_weights
 from tests.synthetic import DiscEngine, picture, write_clip
 
 HEIGHT_PX, WIDTH_PX = 288, 384
@@ -93,6 +93,23 @@ def test_another_matrix_is_exchanged_for_bt709(matrix: Colorspace) -> None:
     difference = np.abs(exchanged.rgb.astype(int) - planes.rgb)
     assert difference.mean() < 1
     assert np.quantile(difference, 0.999) <= 4
+
+
+@pytest.mark.parametrize("matrix", sorted(LUMA_WEIGHTS))
+def test_rgb_weights_are_ffmpegs(matrix: Colorspace) -> None:
+    """One colour after the other, none of which is clipped."""
+    for colour in ((60, 128, 128), (120, 100, 150), (150, 150, 110)):
+        planes = YuvImage.empty((16, 16), matrix)
+        for values, level in zip(planes.values, colour, strict=True):
+            values[:] = level
+        meant = (np.array(colour) - (BLACK, NEUTRAL_CHROMA, NEUTRAL_CHROMA)) @ rgb_weights(matrix)
+        assert np.abs(planes.rgb - meant).max() < 1
+
+
+def test_rgb_weights_as_they_are_printed() -> None:
+    """The rounded figures that the literature gives for BT.709."""
+    meant = [[1.164, 1.164, 1.164], [0, -0.213, 2.112], [1.793, -0.533, 0]]
+    np.testing.assert_allclose(rgb_weights(), meant, atol=0.0005)
 
 
 def test_reduced_is_the_mean() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -22,6 +25,12 @@ def do(task: Task) -> Any:
 
 def without_its_package() -> None:
     raise MissingExtraError("drawing", "pen", "art")
+
+
+def be_killed_once(mark: Path) -> None:
+    if not mark.exists():
+        mark.touch()
+        signal.raise_signal(signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +69,22 @@ def test_it_is_lost_and_replaced(worker: Worker[Task, Any]) -> None:
     with pytest.raises(Lost, match="exit code 3"):
         result_of(worker, os._exit, 3)
     assert result_of(worker, os.getpid) != first
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no signals there")
+def test_a_kill_between_tasks_costs_none(worker: Worker[Task, Any]) -> None:
+    first = result_of(worker, os.getpid)
+    os.kill(first, signal.SIGKILL)
+    wait([worker.pipe])
+    assert result_of(worker, os.getpid) != first
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no signals there")
+def test_a_kill_at_the_start_costs_one(tmp_path: Path) -> None:
+    with Worker(do, partial(be_killed_once, tmp_path / "killed")) as worker:
+        with pytest.raises(Lost, match="SIGKILL"):
+            result_of(worker, abs, -1)
+        assert result_of(worker, abs, -1) == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no signals there")

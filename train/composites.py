@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -19,8 +21,51 @@ FRAMES = ((16, 9), (16, 9), (4, 3), (1, 1), (9, 16))
 EMPTY_SHARE = 0.08
 """Frames with nobody in them: alpha must stay empty when the person leaves."""
 
+OVER_BACKGROUND_SHARE = 0.5
+"""Composites over a background; the others are over a training image, with whoever is in it."""
+
 HEIGHTS = (0.35, 1.3)
 """Height of a cut-out as a share of the frame's, from the end of the room to close before the camera."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a cut-out stands in a frame.
+
+    Attributes:
+        size: height and width that it is resized to, px.
+        mirrored: whether left and right change places.
+        corner: row and column of its top left in the frame, which it may stand over on any side.
+    """
+
+    size: tuple[int, int]
+    mirrored: bool
+    corner: tuple[int, int]
+
+    @classmethod
+    def draw(cls, cutout: tuple[int, int], frame: tuple[int, int], rng: np.random.Generator) -> Self:
+        """On the frame's lower edge or sunk into it, or anywhere; across, in the middle or anywhere.
+
+        Args:
+            cutout: height and width, px.
+            frame: height and width, px.
+            rng: draws.
+        """
+        height, width = frame
+        factor = rng.uniform(*HEIGHTS) * height / cutout[0]
+        mirrored = bool(rng.random() < 0.5)
+        tall, wide = (max(1, round(length * factor)) for length in cutout)
+        top = height - tall * rng.uniform(0.75, 1.0) if rng.random() < 0.8 else rng.uniform(0, height) - tall / 2
+        left = rng.uniform(-0.3, 1.3) * width - wide / 2 if rng.random() < 0.5 else (width - wide) / 2
+        return cls((tall, wide), mirrored, (round(top), round(left)))
+
+    def of(self, rgba: Pixels, frame: tuple[int, int]) -> Pixels:
+        """Premultiplied RGBA of a cut-out -> of a frame of a height and width."""
+        mirrored = rgba[:, ::-1] if self.mirrored else rgba
+        top, left = self.corner
+        shift = np.array([[1, 0, left], [0, 1, top]], np.float32)
+        resized = resize(mirrored, self.size, antialias=True)
+        return cv2.warpAffine(resized, shift, frame[::-1]).astype(np.uint8, copy=False)
 
 
 class Composites:
@@ -58,13 +103,18 @@ class Composites:
         Raises:
             DataError: the cut-out does not decode.
         """
-        rgba = _decoded_rgba(self.cutouts[rng.integers(len(self.cutouts))])
-        height, width = image.shape[:2]
-        factor = rng.uniform(*HEIGHTS) * height / rgba.shape[0]
-        if rng.random() < 0.5:
-            rgba = rgba[:, ::-1]
-        # The colours come premultiplied, so that the transparent pixels' own do not bleed into the edge.
-        return laid_over(image, mask, _placed(resize(rgba, _scaled(rgba, factor), antialias=True), height, width, rng))
+        rgba = self.cutout(int(rng.integers(len(self.cutouts))))
+        height, width = mask.shape
+        placement = Placement.draw((rgba.shape[0], rgba.shape[1]), (height, width), rng)
+        return laid_over(image, mask, placement.of(rgba, (height, width)))
+
+    def cutout(self, index: int) -> Pixels:
+        """RGBA `(H, W, 4)`, premultiplied, so that the transparent pixels' own colours do not bleed into the edge.
+
+        Raises:
+            DataError: it does not decode, or has no alpha.
+        """
+        return _decoded_rgba(self.cutouts[index])
 
     def _background(self, short_side_px: int, rng: np.random.Generator) -> Pixels:
         picture = decode(self.backgrounds[rng.integers(len(self.backgrounds))], cv2.IMREAD_COLOR)
@@ -88,19 +138,6 @@ def laid_over(image: Pixels, mask: Pixels, placed: Pixels) -> tuple[Pixels, Pixe
     behind = cv2.merge((image, mask))
     whole = cv2.add(placed, cv2.multiply(behind, cv2.merge((rest,) * 4), scale=1 / 255)).astype(np.uint8, copy=False)
     return whole[..., :3], whole[..., 3]
-
-
-def _scaled(rgba: Pixels, factor: float) -> tuple[int, int]:
-    return max(1, round(rgba.shape[0] * factor)), max(1, round(rgba.shape[1] * factor))
-
-
-def _placed(rgba: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:
-    """The cut-out in a frame of the given size: on its lower edge or sunk into it, or anywhere; across, anywhere."""
-    tall, wide = rgba.shape[:2]
-    top = height - tall * rng.uniform(0.75, 1.0) if rng.random() < 0.8 else rng.uniform(0, height) - tall / 2
-    left = rng.uniform(-0.3, 1.3) * width - wide / 2 if rng.random() < 0.5 else (width - wide) / 2
-    shift = np.array([[1, 0, round(left)], [0, 1, round(top)]], np.float32)
-    return cv2.warpAffine(rgba, shift, (width, height)).astype(np.uint8, copy=False)
 
 
 def _decoded_rgba(blob: Blob) -> Pixels:

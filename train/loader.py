@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from streamseg.errors import DataError
 from train.augment import augment, crop_shape, phase_at
 from train.cache import cached, reduced
-from train.composites import Composites
+from train.composites import OVER_BACKGROUND_SHARE, Composites
 from train.config import Config
 from train.data import LoadablePair, Pair, Pixels, check_pairs, empty_pairs, find_matches, find_pairs
 from train.resident import ResidentSet
@@ -64,7 +64,7 @@ class TrainingSet(Dataset[Sample]):
             return self.webcam.frame(self.config.data.cache_px, rng)
         if self.composites is None or rng.random() >= self.config.data.composite_share:
             return self.pairs[index].load()
-        if rng.random() < 0.5:
+        if rng.random() < OVER_BACKGROUND_SHARE:
             return self.composites.frame(self.config.data.cache_px, rng)
         return self.composites.onto(*reduced(*self.pairs[index].load(), self.config.data.cache_px), rng)
 

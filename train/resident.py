@@ -19,10 +19,10 @@ from torch import Tensor
 from streamseg.errors import DataError
 from streamseg.hardware.cuda import in_order, sent
 from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD
-from train.augment import View, crop_shape, phase_at
+from train.augment import View, crop_shape, phase_at, resize
 from train.cache import AT_ONCE, reduced
 from train.camera import Change, draw_changes, on_device
-from train.composites import Composites
+from train.composites import HEIGHTS, OVER_BACKGROUND_SHARE, Composites, Placement
 from train.config import Config
 from train.data import LoadablePair, Pixels
 from train.schedule import Key
@@ -31,14 +31,15 @@ from train.webcam import WebcamFrames
 Item = TypeVar("Item")
 
 RENDERED = 2000
-"""Composites, and webcam frames, that are made once, at the start; crops, flips and cameras make them different each
-time."""
+"""Composites over backgrounds, and webcam frames, that are made once, at the start; crops, flips and cameras make them
+different each time."""
 
 
 class ResidentSet:
     """Pictures as uint8 `(4, h, w)`, RGB and alpha, on a device.
 
-    A sample shows the same part of the same picture as it would from `TrainingSet`; only the noise has other numbers.
+    A sample shows the same part of the same picture as it would from `TrainingSet`, with the same cut-out over it; only
+    the noise has other numbers, and webcam frames and composites over backgrounds are `RENDERED` ones.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ResidentSet:
         held = dict(zip(unique, self._moved(unique, lambda pair: reduced(*pair.load(), short_side_px)), strict=True))
         self.pictures = [held[pair] for pair in pairs]
         self.composites, self.webcam = self._rendered(composites), self._rendered(webcam)
+        self.cutouts = self._cutouts(composites) if composites else []
         mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
         self._mean, self._std = mean.to(device), std.to(device)
 
@@ -86,19 +88,36 @@ class ResidentSet:
         return torch.Generator(self.device).manual_seed(int(seed))
 
     def _picture(self, index: int, rng: np.random.Generator) -> Tensor:
-        """The pair itself, or in its place a webcam's frame or a composite."""
+        """The pair itself, or in its place a webcam's frame or a composite, as `TrainingSet` chooses them."""
         data = self.config.data
         if self.webcam and rng.random() < data.webcam_share:
             return self.webcam[rng.integers(len(self.webcam))]
-        if self.composites and rng.random() < data.composite_share:
+        picture = self.pictures[index]
+        if not self.composites or rng.random() >= data.composite_share:
+            return picture
+        if rng.random() < OVER_BACKGROUND_SHARE:
             return self.composites[rng.integers(len(self.composites))]
-        return self.pictures[index]
+        cutout = self.cutouts[rng.integers(len(self.cutouts))]
+        return laid_over(picture, cutout, Placement.draw(_size(cutout), _size(picture), rng))
 
     def _rendered(self, made: Composites | WebcamFrames | None) -> list[Tensor]:
         if made is None:
             return []
         short_side_px, seed = self.config.data.cache_px, self.config.seed
         return self._moved(range(RENDERED), lambda n: made.frame(short_side_px, np.random.default_rng((seed, n))))
+
+    def _cutouts(self, composites: Composites) -> list[Tensor]:
+        """Premultiplied RGBA `(4, h, w)`, no taller than the tallest picture ever shows them."""
+        height_px = round(HEIGHTS[1] * max(picture.shape[1] for picture in self.pictures))
+
+        def load(index: int) -> tuple[Pixels, Pixels]:
+            rgba = composites.cutout(index)
+            if rgba.shape[0] > height_px:
+                size = (height_px, max(1, round(rgba.shape[1] * height_px / rgba.shape[0])))
+                rgba = resize(rgba, size, antialias=True)
+            return rgba[..., :3], rgba[..., 3]
+
+        return self._moved(range(len(composites.cutouts)), load)
 
     def _moved(self, items: Iterable[Item], load: Callable[[Item], tuple[Pixels, Pixels]]) -> list[Tensor]:
         moved: list[Tensor] = []
@@ -117,6 +136,29 @@ class ResidentSet:
 def _loaded(items: Iterable[Item], load: Callable[[Item], tuple[Pixels, Pixels]]) -> Iterator[tuple[Pixels, Pixels]]:
     with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
         yield from in_order(items, lambda item: pool.submit(load, item).result, AT_ONCE)
+
+
+def laid_over(picture: Tensor, cutout: Tensor, placement: Placement) -> Tensor:
+    """What `composites.laid_over` does: premultiplied RGBA over RGB and alpha, uint8 `(4, H, W)` both."""
+    whole, mirrored = picture.clone(), cutout.flip(2) if placement.mirrored else cutout
+    resized = F.interpolate(
+        mirrored[None].float(), placement.size, mode="bilinear", align_corners=False, antialias=True
+    )[0].round()
+    (rows, own_rows), (columns, own_columns) = map(_overlap, placement.corner, placement.size, _size(whole))
+    front, behind = resized[:, own_rows, own_columns], whole[:, rows, columns]
+    behind.copy_((front + behind * (1 - front[3:] / 255)).round().clamp_(0, 255))
+    return whole
+
+
+def _overlap(first: int, own: int, length: int) -> tuple[slice, slice]:
+    """Of `own` places from `first` on those that lie within `length`: as places there, and as places of their own."""
+    start = min(max(0, first), length)
+    stop = max(start, min(length, first + own))
+    return slice(start, stop), slice(start - first, stop - first)
+
+
+def _size(picture: Tensor) -> tuple[int, int]:
+    return picture.shape[1], picture.shape[2]
 
 
 def shown(pictures: Sequence[Tensor], views: Sequence[View], antialias: bool) -> Tensor:

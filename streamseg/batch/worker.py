@@ -29,7 +29,8 @@ class Lost(Exception):
 class Worker(Generic[Task, Result]):
     """Does tasks in a process of its own, one at a time; a process that is lost is replaced for the next task.
 
-    There is nothing between the two but a pipe: what a process held when it was killed is held by nobody.
+    There is nothing between the two but a pipe: what a process held when it was killed is held by nobody. The pools of
+    `concurrent.futures` and of pebble 5.2 break for good when a process is killed between two tasks or at its start.
 
     Attributes:
         pipe: ready to be read when `result` need not wait; what `multiprocessing.connection.wait` takes.
@@ -49,7 +50,7 @@ class Worker(Generic[Task, Result]):
 
     def give(self, task: Task) -> None:
         """Begins a task; the result of the one before it must have been taken."""
-        if self._process is None or not self._process.is_alive():
+        if self._process is None or self.pipe.poll():  # Between tasks there is nothing to be read but its end.
             self._begin()
         self.pipe.send(task)
 

@@ -21,6 +21,10 @@ AlphaPlace = Annotated[
     typer.Option(metavar="embedded|stacked|sidecar", help="Where alpha goes without --bg (default: embedded)."),
 ]
 Quality = Annotated[str | None, typer.Option(metavar="standard|high", help="Better or faster (default: standard).")]
+Straight = Annotated[
+    bool | None,
+    typer.Option("--straight", help="Straight alpha in .exr (default: premultiplied, as its standard says)."),
+]
 Model = Annotated[
     str | None,
     typer.Option(

@@ -21,6 +21,7 @@ from streamseg.cli.options import (
     Precision,
     Quality,
     Smooth,
+    Straight,
     Stride,
     settings_of,
 )
@@ -49,6 +50,7 @@ def video(
     matte_only: MatteOnly = None,
     alpha: AlphaPlace = None,
     quality: Quality = None,
+    straight: Straight = None,
     start: Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: 90, 90.5 or 1:30.5.")] = None,
     end: Annotated[str | None, typer.Option(metavar="TIME", help="End before this.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run left OUT.part.")] = False,

@@ -1,6 +1,8 @@
 """HEVC whose second layer is alpha: the layers are taken apart, decoded side by side and joined again.
 
-FFmpeg 9 does this by itself; the one inside PyAV, of 8.1, sees the layer and leaves it out.
+FFmpeg 9 does this by itself; the one inside PyAV, of 8.1, sees the layer and leaves it out. Colours that are multiplied
+by alpha, as Apple's files may hold them, are divided by it again. Layers of more than 8 bits are reduced to 8, which is
+the pipeline's own depth.
 """
 
 from __future__ import annotations
@@ -10,11 +12,16 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 import av
+import cv2
+import numpy as np
+import numpy.typing as npt
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorRange
 
-from streamseg.image import samples
+from streamseg.image import Pixels, samples
 from streamseg.media import hevc
+from streamseg.yuv import BLACK, CHROMA_LEVELS, LAYOUT, LUMA_LEVELS, NEUTRAL_CHROMA
 
 Decode: TypeAlias = "Callable[[Packet[Any] | None], list[av.VideoFrame]]"
 """The pictures that are ready after a packet, or those that are left after None."""
@@ -31,9 +38,13 @@ class WithAlphaLayer:
     def __init__(self, box: bytes) -> None:
         """`box`: the stream's setup, `hvcC`."""
         self._length_bytes = hevc.sample_length_bytes(box)
-        sets = [nal for nal in hevc.configured_units(box) if hevc.nal_type(nal) != hevc.PREFIX_SEI]
+        units = hevc.configured_units(box)
+        sets = [nal for nal in units if hevc.nal_type(nal) != hevc.PREFIX_SEI]
         self._colours, self._alpha = (_decoder(_sets_of(layer, sets)) for layer in (0, hevc.ALPHA_LAYER))
         self._mattes: dict[int | None, av.VideoFrame | None] = {}
+        self._is_premultiplied = False
+        self._premultiplied: set[int | None] = set()
+        self._note_use(units)
 
     def __call__(self, packet: Packet[Any] | None) -> list[av.VideoFrame]:
         """See `Decode`; a picture whose matte does not decode is left out.
@@ -44,6 +55,8 @@ class WithAlphaLayer:
         colours, matte = (None, None) if packet is None else self._layers(packet)
         if packet is not None and matte is not None:
             self._mattes[packet.pts] = None
+            if self._is_premultiplied:
+                self._premultiplied.add(packet.pts)
         with suppress(av.FFmpegError):
             self._mattes.update((frame.pts, frame) for frame in _decoded(self._alpha, packet, matte))
         ready = _decoded(self._colours, packet, colours)
@@ -51,15 +64,29 @@ class WithAlphaLayer:
 
     def _layers(self, packet: Packet[Any]) -> tuple[Packet[Any] | None, Packet[Any] | None]:
         units = list(hevc.without_lengths(bytes(packet), self._length_bytes))
+        self._note_use(units)
         return _layer(packet, units, 0), _layer(packet, units, hevc.ALPHA_LAYER)
 
+    def _note_use(self, units: list[bytes]) -> None:
+        """Keep what the last message said: it holds until the next one."""
+        for unit in units:
+            use = hevc.alpha_use(unit)
+            if use is not None:
+                self._is_premultiplied = use == hevc.PREMULTIPLIED
+
     def _joined(self, frame: av.VideoFrame) -> av.VideoFrame | None:
-        """A frame of yuva420p, opaque where it came without a matte; None if its matte did not decode."""
+        """A straight frame of yuva420p, opaque where it came without a matte; None if its matte did not decode."""
         if frame.pts not in self._mattes:
             return _joined(frame, None)
         matte = self._mattes.pop(frame.pts)
-        is_whole = matte is not None and (matte.width, matte.height) == (frame.width, frame.height)
-        return _joined(frame, matte) if is_whole else None
+        is_premultiplied = frame.pts in self._premultiplied
+        self._premultiplied.discard(frame.pts)
+        if matte is None or (matte.width, matte.height) != (frame.width, frame.height):
+            return None
+        joined = _joined(frame, matte)
+        if is_premultiplied:
+            _divide_by_alpha(joined)
+        return joined
 
 
 def _decoder(sets: list[bytes]) -> VideoCodecContext:
@@ -93,10 +120,47 @@ def _decoded(decoder: VideoCodecContext, packet: Packet[Any] | None, own: Packet
 def _joined(frame: av.VideoFrame, matte: av.VideoFrame | None) -> av.VideoFrame:
     """A frame of yuva420p; without a matte, all of it is opaque."""
     joined = av.VideoFrame(frame.width, frame.height, "yuva420p")
-    for ours, theirs in zip(joined.planes, frame.planes, strict=False):
+    for ours, theirs in zip(joined.planes, _in_bytes(frame, LAYOUT).planes, strict=False):
         samples(ours)[:] = samples(theirs)
-    samples(joined.planes[3])[:] = 255 if matte is None else samples(matte.planes[0])
+    samples(joined.planes[3])[:] = 255 if matte is None else _matte_levels(matte)
     joined.pts = frame.pts
     joined.colorspace, joined.color_range = frame.colorspace, frame.color_range
     joined.color_trc, joined.color_primaries = frame.color_trc, frame.color_primaries
     return joined
+
+
+def _matte_levels(matte: av.VideoFrame) -> Pixels:
+    """A matte's luma `(H, W)`; FFmpeg takes grey pictures for full range, and would convert them on the way to YUV."""
+    layout = "gray" if matte.format.name.startswith("gray") else LAYOUT
+    return samples(_in_bytes(matte, layout).planes[0])
+
+
+def _in_bytes(frame: av.VideoFrame, layout: str) -> av.VideoFrame:
+    """The frame at 8 bits in a layout, its levels in the range in which they are."""
+    if frame.format.name == layout:
+        return frame
+    return frame.reformat(format=layout, src_color_range=ColorRange.MPEG, dst_color_range=ColorRange.MPEG)
+
+
+def _divide_by_alpha(frame: av.VideoFrame) -> None:
+    """Make a premultiplied frame of yuva420p straight; where nothing shows, it becomes black.
+
+    The colour planes, of half the size, hold means of multiplied colours: means of alpha divide them.
+    """
+    luma, blue, red, alpha = map(samples, frame.planes)
+    is_full = int(frame.color_range) == int(ColorRange.JPEG)
+    black, white = (0, 255) if is_full else (BLACK, BLACK + LUMA_LEVELS)
+    reach = NEUTRAL_CHROMA - 1 if is_full else CHROMA_LEVELS // 2
+    share = alpha.astype(np.float32) / 255
+    small_share = cv2.resize(share, blue.shape[::-1], interpolation=cv2.INTER_AREA)
+    luma[:] = _divided(luma, share, black).clip(black, white).round()
+    for plane in (blue, red):
+        plane[:] = (
+            _divided(plane, small_share, NEUTRAL_CHROMA).clip(NEUTRAL_CHROMA - reach, NEUTRAL_CHROMA + reach).round()
+        )
+
+
+def _divided(plane: Pixels, share: cv2.typing.MatLike, zero: int) -> npt.NDArray[np.float32]:
+    """Levels about `zero` over shares in [0, 1] of their size; `zero` where the share is none."""
+    around = plane.astype(np.float32) - zero
+    return np.divide(around, share, out=np.zeros_like(around), where=share > 0) + zero

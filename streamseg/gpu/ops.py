@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from streamseg.composite.background import PLANE_SHARES, blur_scale
 from streamseg.composite.guided_filter import GUIDE_EPSILON
 from streamseg.infer.letterbox import Letterbox
-from streamseg.yuv import BLACK, NEUTRAL_CHROMA, RGB_OF_BT709, WHITE
+from streamseg.yuv import BLACK, NEUTRAL_CHROMA, WHITE, rgb_weights
 
 
 def images(planes: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def _shares(length: int, shorter: int, device: torch.device) -> Tensor:
 def rgb_of(luma: Tensor, blue: Tensor, red: Tensor) -> Tensor:
     """Planes of one size `(N, 1, h, w)` in limited range -> RGB `(N, 3, h, w)` in levels of 255."""
     luma, blue, red = luma - BLACK, blue - NEUTRAL_CHROMA, red - NEUTRAL_CHROMA
-    channels = [y * luma + b * blue + r * red for y, b, r in RGB_OF_BT709.T.tolist()]
+    channels = [y * luma + b * blue + r * red for y, b, r in rgb_weights().T.tolist()]
     return torch.cat(channels, 1).clamp_(0, 255)
 
 

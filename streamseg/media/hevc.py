@@ -14,6 +14,9 @@ VPS, SPS, PPS, PREFIX_SEI = 32, 33, 34, 39
 
 ALPHA_LAYER = 1
 ALPHA_CHANNEL_INFORMATION = 165
+STRAIGHT, PREMULTIPLIED = 0, 1
+"""`alpha_channel_use_idc`, clause F.14.3.8: whether players multiply colours by alpha, or that is done already."""
+
 START_CODE = b"\x00\x00\x01"
 HEADER_BITS = 16
 PROFILE_TIER_LEVEL_BITS = 96
@@ -152,10 +155,10 @@ def nal_header(kind: int) -> bytes:
     return bytes([kind << 1, 1])
 
 
-def alpha_information() -> bytes:
-    """The SEI message "alpha channel information", clause F.14.2.8: straight alpha of 8 bits, 0 to 255."""
+def alpha_information(use: int = STRAIGHT) -> bytes:
+    """The SEI message "alpha channel information", clause F.14.2.8: alpha of 8 bits, 0 to 255."""
     # A message that does not end at a whole byte is filled as a NAL unit is (clause D.2.1).
-    body = Bits().u(0).u(0, 3).u(0, 3).u(0, 9).u(255, 9).u(0).u(0).tail()
+    body = Bits().u(0).u(use, 3).u(0, 3).u(0, 9).u(255, 9).u(0).u(0).tail()
     return escaped(nal_header(PREFIX_SEI) + bytes([ALPHA_CHANNEL_INFORMATION, len(body)]) + body + b"\x80")
 
 
@@ -230,5 +233,29 @@ def sample_length_bytes(box: bytes) -> int:
 
 
 def is_alpha_information(nal: bytes) -> bool:
-    """Whether a NAL unit is the SEI message "alpha channel information"."""
-    return len(nal) > 2 and nal_type(nal) == PREFIX_SEI and nal[2:3] == bytes([ALPHA_CHANNEL_INFORMATION])
+    """Whether a NAL unit holds the SEI message "alpha channel information"."""
+    return any(kind == ALPHA_CHANNEL_INFORMATION for kind, _ in sei_messages(nal))
+
+
+def alpha_use(nal: bytes) -> int | None:
+    """`alpha_channel_use_idc`, clause F.14.2.8, if a NAL unit says it: `STRAIGHT`, `PREMULTIPLIED`, or another use."""
+    for kind, body in sei_messages(nal):
+        if kind == ALPHA_CHANNEL_INFORMATION and body and not body[0] >> 7:  # The first bit cancels an earlier message.
+            return body[0] >> 4 & 0b111
+    return None
+
+
+def sei_messages(nal: bytes) -> Iterator[tuple[int, bytes]]:
+    """Types and bodies of a prefix SEI's messages, clause 7.3.5; none of other units. The last may be cut short."""
+    raw = unescaped(nal[2:]) if len(nal) > 2 and nal_type(nal) == PREFIX_SEI else b""
+    while len(raw) > 1:  # The last byte is the stop bit's.
+        kind, raw = _sei_number(raw)
+        size, raw = _sei_number(raw)
+        yield kind, raw[:size]
+        raw = raw[size:]
+
+
+def _sei_number(raw: bytes) -> tuple[int, bytes]:
+    """A type or a size, and what comes after it: 255 for each byte of 255, and the byte that is not, clause 7.3.5."""
+    full = len(raw) - len(raw.lstrip(b"\xff"))
+    return 255 * full + sum(raw[full : full + 1]), raw[full + 1 :]

@@ -62,7 +62,7 @@ def open_sink(
             raise OutputError(
                 f"{out} is a sequence of pictures and cannot be resumed; name a video file, or give --start"
             )
-        return PictureSequence(pattern)
+        return PictureSequence(pattern, output.straight)
     return open_file(Path(out), info, kind, output, resume)
 
 

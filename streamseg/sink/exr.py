@@ -1,7 +1,8 @@
-"""OpenEXR pictures, what compositing programs take: linear light, half floats, straight alpha.
+"""OpenEXR pictures, what compositing programs take: linear light, half floats, premultiplied alpha.
 
-The format's own custom is colours times alpha. Ours are straight as in all our files, with the foreground's colours
-where it is hidden, so that an edge can still be moved; compositors multiply first (Nuke: Premult, Blender: Convert).
+Premultiplied (associated) alpha, colours times alpha, is what the standard says ("Technical Introduction to OpenEXR").
+Straight alpha keeps the foreground's colours where it is hidden, so that an edge can still be moved; compositors then
+multiply first (Nuke: Premult, Blender: Alpha Convert).
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ PLANES = {1: (0,), 3: (1, 2, 0), 4: (1, 2, 0, 3)}
 """Channels of the pixels -> which of them each of FFmpeg's planes holds."""
 
 
-def encode_exr(pixels: Pixels) -> bytes:
-    """Encodes RGB `(H, W, 3)`, RGBA `(H, W, 4)` with straight alpha, or a matte `(H, W)`.
+def encode_exr(pixels: Pixels, straight: bool = False) -> bytes:
+    """Encode RGB `(H, W, 3)`, RGBA `(H, W, 4)` or a matte `(H, W)`.
+
+    Args:
+        pixels: levels of 255; alpha is straight.
+        straight: keep it so in the file, instead of multiplying the colours by it.
 
     Raises:
         OutputError: FFmpeg's encoder refused them.
     """
     light = to_light(pixels)
+    if light.shape[2] == 4 and not straight:
+        light[..., :3] *= light[..., 3:]
     height, width, channels = light.shape
     picture = av.VideoFrame(width, height, LAYOUTS[channels])
     for plane, channel in zip(picture.planes, PLANES[channels], strict=True):

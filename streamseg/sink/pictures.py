@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -32,7 +34,7 @@ WITHOUT_ALPHA = (".jpg", ".jpeg", ".bmp")
 SEQUENCES = {
     ".png": "PNG",
     ".webp": "lossless WebP",
-    ".exr": "OpenEXR, half floats, linear light, straight alpha (multiply before merging)",
+    ".exr": "OpenEXR, half floats, linear light",
 }
 """Formats of sequences by suffix, all lossless with alpha, with their labels for the summary."""
 
@@ -40,7 +42,16 @@ SEQUENCES = {
 class PictureSequence(BaseSink):
     """A numbered image sequence; each file is written atomically."""
 
-    def __init__(self, pattern: Path) -> None:
+    def __init__(self, pattern: Path, straight: bool = False) -> None:
+        """Take a name with a number in it.
+
+        Args:
+            pattern: such as `x_%05d.png`.
+            straight: see `OutputSettings`.
+
+        Raises:
+            OutputError: it is no such name, its format loses something, or its folder cannot be made.
+        """
         folder, name = pattern.parent, pattern.name
         if not NUMBER_PATTERN.fullmatch(name):
             raise OutputError(f"{name!r} is not a pattern for numbered files; write one such as x_%05d.png")
@@ -49,7 +60,10 @@ class PictureSequence(BaseSink):
             only = ", ".join(SEQUENCES)
             raise OutputError(f"cannot write a sequence as {name}: only {only} keep every level and the transparency")
         make_folder(folder)
-        self._pattern, self._format, self._count = pattern, SEQUENCES[suffix], 0
+        self._pattern, self._straight, self._count = pattern, straight, 0
+        self._format = SEQUENCES[suffix]
+        if suffix == ".exr":
+            self._format += f", {'straight' if straight else 'premultiplied'} alpha"
         self.claim = Claim(pattern)
 
     @property
@@ -59,7 +73,7 @@ class PictureSequence(BaseSink):
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
-        write_image(self._pattern.with_name(self._pattern.name % frame.index), frame.pixels)
+        write_image(self._pattern.with_name(self._pattern.name % frame.index), frame.pixels, self._straight)
         self._count += 1
 
 
@@ -81,14 +95,24 @@ def sequence_pattern(out: str) -> Path | None:
     return path
 
 
-def write_image(path: Path, pixels: Pixels) -> None:
-    """Write RGB `(H, W, 3)`, RGBA `(H, W, 4)` with straight alpha or grey `(H, W)`, atomically, by the file's suffix.
+def write_image(path: Path, pixels: Pixels, straight: bool = False) -> None:
+    """Write RGB, RGBA (straight alpha) or grey as the format of the file's name, in one move.
+
+    Args:
+        path: the file.
+        pixels: levels of 255.
+        straight: see `OutputSettings`.
 
     Raises:
         OutputError: the format is unknown or the file cannot be written.
     """
-    encoder = {".exr": encode_exr, ".webp": encode_webp, ".gif": encode_gif}.get(path.suffix.lower())
-    atomic_write(path, encoder(pixels) if encoder else _encode(path, pixels))
+    encoders: dict[str, Callable[[Pixels], bytes]] = {
+        ".exr": partial(encode_exr, straight=straight),
+        ".webp": encode_webp,
+        ".gif": encode_gif,
+    }
+    own = encoders.get(path.suffix.lower())
+    atomic_write(path, own(pixels) if own else _encode(path, pixels))
 
 
 def _encode(path: Path, pixels: Pixels) -> bytes:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from streamseg.image import Pixels
-from streamseg.yuv import RGB_OF_BT709, YuvImage
+from streamseg.yuv import YuvImage, rgb_weights
 
 CUT_THRESHOLD = 30.0
 """Mean absolute change of the thumbnail, in levels of 255, from which on it is another scene."""
@@ -35,7 +35,7 @@ def _thumbnail(picture: Pixels | YuvImage) -> cv2.typing.MatLike:
     """RGB of a few coarse squares, up to a constant."""
     if isinstance(picture, np.ndarray):
         return _coarse(picture)
-    return np.dstack([_coarse(values) for values in picture.values]) @ RGB_OF_BT709
+    return np.dstack([_coarse(values) for values in picture.values]) @ rgb_weights().astype(np.float32)
 
 
 def _coarse(values: Pixels) -> cv2.typing.MatLike:
