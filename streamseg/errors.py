@@ -1,4 +1,4 @@
-"""Every error that streamseg raises on purpose.
+"""Errors that the user can put right, each with a message of one line.
 
     StreamsegError              one clear line for the user; exit code 2
     ├── InputError              a source, photo, folder or camera that cannot be read
@@ -10,17 +10,17 @@
     ├── DataError               a training or evaluation set that cannot be used
     └── MissingExtraError       an optional package is needed and not installed
 
-A message says what was got, what is allowed and what to do, on one line.
+A message states, on one line, the value found, the values allowed and what to do.
 """
 
 from __future__ import annotations
 
 OUT_OF_MEMORY = "there is not enough memory for pictures of this size; close other programs, or make them smaller"
-"""What is told of Python's MemoryError."""
+"""Message for Python's MemoryError."""
 
 
 class StreamsegError(Exception):
-    """Something that the user can put right; shown as one line, without a traceback."""
+    """An error that the user can put right; shown as one line, without a traceback."""
 
 
 class InputError(StreamsegError):
@@ -55,8 +55,15 @@ class MissingExtraError(StreamsegError):
     """An optional package is needed and not installed."""
 
     def __init__(self, job: str, package: str, extra: str) -> None:
+        """Name the package and the extra that installs it.
+
+        Args:
+            job: what needs the package.
+            package: the missing package.
+            extra: streamseg's extra that installs it.
+        """
         super().__init__(f"{job} needs the package {package}: pip install 'streamseg[{extra}]'")
 
     def __reduce__(self) -> tuple[type[StreamsegError], tuple[object, ...]]:
-        """From another process it comes with the message alone."""
+        """Unpickle in another process as a StreamsegError with the same message."""
         return StreamsegError, self.args

@@ -1,4 +1,4 @@
-"""Frame, Batch and VideoInfo: the only types that pass from one stage to the next."""
+"""Frame, Batch and VideoInfo: the data that passes from stage to stage."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from streamseg.yuv import YuvImage
 
 Kind = Literal["composite", "foreground", "matte"]
-"""What finished pixels are."""
+"""What the pixels of a finished frame are: a composite (RGB), the foreground (RGBA) or the matte (grey)."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a source knows of itself before its first frame is used.
+    """Properties of a source that are known before its first frame is used.
 
     Attributes:
-        width_px: width as seen on screen, rotation applied.
-        height_px: height as seen on screen.
-        rate: average frames per second; what a container without timestamps is written with.
-        time_base: the unit of the source's timestamps in seconds.
-        frame_count: number of frames, where the container says.
-        path: the file that holds the other tracks, if there is one.
-        live: frames arrive at their own pace and cannot wait.
-        pixel_aspect: width of a pixel over its height; 1 for square ones.
-        start_time: what the file's clock shows, in seconds, at pts 0.
-        end: the file's time at which the frames end, where that is not the end of the file.
+        width_px: width as displayed, after rotation.
+        height_px: height as displayed.
+        rate: average frames per second, which outputs without timestamps get.
+        time_base: unit of the source's timestamps in seconds.
+        frame_count: number of frames, if the container states it.
+        path: the file that sound, subtitles and metadata are copied from, if there is one.
+        live: frames arrive at the source's pace and cannot wait.
+        pixel_aspect: width of a pixel over its height; 1 for square pixels.
+        start_time: time on the file's clock, in seconds, at pts 0.
+        end: time on the file's clock, in seconds, at which the frames end, if that is before the end of the file.
     """
 
     width_px: int
@@ -51,16 +51,16 @@ class VideoInfo:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture on the host.
+    """One image of a video with its timestamps.
 
     Attributes:
-        index: 0, 1, 2, ... in the order of the source; live sources skip numbers when frames are dropped.
-        pts: exact presentation time in seconds, as the source states it, less the source's `start_time`.
-        image: upright, as RGB pixels or in YUV planes.
-        captured_seconds: monotonic clock when the frame reached us; what latency is measured from.
-        duration: exact seconds that it is shown, where the source states it; what the last frame needs.
-        matte_age_seconds: live, how long before this one the picture was captured that the matte was computed on; 0 if
-            it is this one's own.
+        index: 0, 1, 2, ... in the order of the source; live sources skip the numbers of dropped frames.
+        pts: exact presentation time in seconds, less the source's `start_time`.
+        image: upright, as RGB, RGBA or grey pixels, or in YUV.
+        captured_seconds: monotonic clock when the frame arrived; latency is measured from it.
+        duration: exact display time in seconds, if the source states it; the last frame needs it.
+        matte_age_seconds: capture time of this frame less that of the frame whose matte it got; 0 if the matte is its
+            own.
     """
 
     index: int
@@ -72,12 +72,12 @@ class Frame:
 
     @property
     def pixels(self) -> Pixels:
-        """See `Pixels` for the shapes; made of planes once, when first asked for."""
+        """The image as `Pixels`; YUV is converted once, when first asked for."""
         return self.image if isinstance(self.image, np.ndarray) else self.image.rgb
 
     @property
     def kind(self) -> Kind:
-        """What its pixels are."""
+        """What the pixels are, by their number of channels."""
         shape = self.image.shape
         return "matte" if len(shape) == 2 else "foreground" if shape[2] == 4 else "composite"
 
@@ -90,7 +90,7 @@ class Batch:
     """Consecutive frames and their mattes.
 
     Attributes:
-        frames: the pictures, at full size on the host.
+        frames: at full size, on the host.
         alpha: `(N, 1, h, w)` float in [0, 1] at the network's size, one matte a frame.
     """
 

@@ -1,4 +1,4 @@
-"""Arrays of pixels, and views of FFmpeg's planes."""
+"""Pixel arrays in RGB, RGBA and grey, and array views of FFmpeg's planes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ if TYPE_CHECKING:
     from av.video.plane import VideoPlane
 
 Pixels = npt.NDArray[np.uint8]
-"""`(H, W, 3)` RGB; a cut-out or a source with alpha is `(H, W, 4)`, RGB with straight alpha; a matte is `(H, W)`, 255 =
-foreground."""
+"""uint8: RGB `(H, W, 3)`, RGBA `(H, W, 4)` with straight alpha, or a matte `(H, W)` with 255 = foreground."""
 
 
 def colours(pixels: Pixels) -> Pixels:
-    """RGB `(H, W, 3)` of a source's pixels with or without alpha; the same array where there is none."""
+    """Return RGB `(H, W, 3)` without alpha; the same array if it has none."""
     return pixels if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., :3])
 
 
 def samples(plane: VideoPlane) -> Pixels:
-    """A view `(H, W)` of a decoder's or encoder's plane of 8 bits, without the padding of its lines."""
+    """Return a view `(H, W)` of an 8-bit plane of an FFmpeg frame, without the padding of its lines."""
     rows: Pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
     return rows[: plane.height, : plane.width]
 
 
 def float_samples(plane: VideoPlane) -> npt.NDArray[np.float32]:
-    """The same of a plane of 32-bit floats."""
+    """Return a view `(H, W)` of a 32-bit float plane of an FFmpeg frame, without the padding of its lines."""
     rows = np.frombuffer(plane, np.float32)  # type: ignore[call-overload]
     floats: npt.NDArray[np.float32] = rows.reshape(-1, plane.line_size // rows.itemsize)
     return floats[: plane.height, : plane.width]

@@ -1,4 +1,4 @@
-"""Ctrl-C: silent and at once while nothing is begun, an exception once there is something to finish."""
+"""Ctrl-C: exit silently before a command has begun, raise KeyboardInterrupt once there is output to finish."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import os
 import signal
 
 INTERRUPTED = 130
-"""The exit code."""
+"""Exit code after Ctrl-C."""
 
 
 def leave_at_once() -> None:
-    """From here on Ctrl-C ends the process without a word.
+    """Exit the process silently at Ctrl-C from here on.
 
-    An exception amid imports would show where it struck, or be taken for a library that is missing.
+    An exception during imports would print where it struck, or be taken for a missing library.
     """
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
 
 def raise_again() -> None:
-    """From here on Ctrl-C raises KeyboardInterrupt, as Python does by itself."""
+    """Raise KeyboardInterrupt at Ctrl-C from here on, as Python does by default."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""Photos one by one, each at its own size: the same stages as a video, without time."""
+"""Photo matting: matte photos one by one, each at its own size, with the stages of a video but without smoothing."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from streamseg.sink.pictures import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, writ
 
 
 @dataclass(frozen=True, slots=True)
-class PhotoDone:
-    """What became of one photo.
+class PhotoResult:
+    """Outcome of one photo.
 
     Attributes:
-        photo: where it came from.
-        out: where the result is.
+        photo: the input file.
+        out: the output file.
         size_px: width and height.
-        inference_ms: time that the network took.
-        note: what the user should know of the result, or nothing.
-        problem: why there is no result, or None.
+        inference_ms: time of the network.
+        note: what the user should know of the result; may be empty.
+        problem: error message if there is no result, else None.
     """
 
     photo: Path
@@ -45,17 +45,17 @@ class PhotoDone:
 
 
 def plan_photos(inputs: list[str], out: str, transparent: bool) -> list[tuple[Path, Path]]:
-    """Pairs every photo with the file that its result goes to.
+    """Pair every photo with its output file.
 
     Args:
         inputs: photos and folders of photos.
-        out: a picture file for one photo; a folder for several, where each keeps its stem as a PNG. A new folder whose
-            name has a dot ends with a slash, so that no file name becomes a folder.
-        transparent: the results carry alpha.
+        out: an image file for one photo; a folder for several, which keep their stems and become PNGs. A new folder
+            with a dot in its name needs a slash at its end, so that a file name is never taken for a folder.
+        transparent: the results have alpha.
 
     Raises:
         InputError: a photo or folder is missing or empty.
-        OutputError: `out` is no picture that can be written, does not fit the inputs, or would overwrite one of them.
+        OutputError: `out` has no writable format, does not fit the inputs, or would overwrite one of them.
     """
     photos = [photo for entry in inputs for photo in _expand(Path(entry))]
     target = Path(out)
@@ -69,34 +69,40 @@ def plan_photos(inputs: list[str], out: str, transparent: bool) -> list[tuple[Pa
     return pairs
 
 
-def matte_photos(pairs: list[tuple[Path, Path]], engine: Engine, settings: Settings) -> Iterator[PhotoDone]:
-    """Does one photo after the other; a bad one is reported and the rest go on."""
+def matte_photos(pairs: list[tuple[Path, Path]], engine: Engine, settings: Settings) -> Iterator[PhotoResult]:
+    """Matte one photo after the other; yield the outcome of each, also of photos that fail."""
     with chosen_background(settings.composite) as background:
         for photo, out in pairs:
             try:
                 done = _matte_photo(photo, out, engine, settings, background)
             except StreamsegError as error:
-                done = PhotoDone(photo, out, problem=str(error))
+                done = PhotoResult(photo, out, problem=str(error))
             yield done
 
 
 def _matte_photo(
     photo: Path, out: Path, engine: Engine, settings: Settings, background: Background | None
-) -> PhotoDone:
+) -> PhotoResult:
+    """Matte one photo and write the result.
+
+    Raises:
+        StreamsegError: the photo cannot be read or is too small, or the result cannot be written.
+    """
     pixels = read_image(photo)
     check_size(pixels.shape, str(photo))
     frame = Frame(0, Fraction(0), pixels)
     started = time.perf_counter()
     batch = next(infer([frame], engine, settings.infer.input_size))
     inference_ms = (time.perf_counter() - started) * 1000
-    picture = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only)
-    written = replace(frame, image=picture).pixels
-    write_image(out, written, settings.output.straight)
-    notes = filter(None, (_of_several(photo), _of_format(out, written)))
-    return PhotoDone(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))
+    image = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only)
+    result = replace(frame, image=image).pixels
+    write_image(out, result, settings.output.straight)
+    notes = filter(None, (_count_note(photo), _format_note(out, result)))
+    return PhotoResult(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))
 
 
 def _check_format(target: Path) -> None:
+    """Raise OutputError if a photo cannot be written in the format of `target`."""
     if target.suffix.lower() not in HOLD_ALPHA + WITHOUT_ALPHA:
         known = ", ".join(HOLD_ALPHA + WITHOUT_ALPHA)
         raise OutputError(
@@ -105,13 +111,15 @@ def _check_format(target: Path) -> None:
         )
 
 
-def _of_several(photo: Path) -> str:
+def _count_note(photo: Path) -> str:
+    """Note that a file holds more than one image, of which only the first is matted."""
     with open_picture(photo) as opened:
         count = count_pictures(opened)
     return f"the first of {count} pictures, streamseg video does them all" if count > 1 else ""
 
 
-def _of_format(out: Path, pixels: Pixels) -> str:
+def _format_note(out: Path, pixels: Pixels) -> str:
+    """Note what a GIF does to colours and alpha."""
     if out.suffix.lower() != ".gif":
         return ""
     form = ANIMATIONS[".gif"]
@@ -119,6 +127,7 @@ def _of_format(out: Path, pixels: Pixels) -> str:
 
 
 def _expand(entry: Path) -> list[Path]:
+    """List the photos of a folder, or the photo itself; raise InputError if it is missing."""
     check_seekable(entry)
     if not entry.exists():
         raise InputError(f"no such photo or folder: {entry}")
@@ -126,6 +135,7 @@ def _expand(entry: Path) -> list[Path]:
 
 
 def _check_plan(pairs: list[tuple[Path, Path]], transparent: bool) -> None:
+    """Raise OutputError if an output overwrites its input or another output, or cannot hold the needed alpha."""
     taken: dict[Path, Path] = {}
     for photo, out in pairs:
         if out.exists() and out.samefile(photo):

@@ -1,4 +1,4 @@
-"""Wires the stages: each runs ahead on its own thread, and an error anywhere ends all of them."""
+"""The pipeline: runs each stage ahead on its own thread, connected by queues; an error in one stage ends all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streamseg.composite.background import Background
 from streamseg.composite.stage import composite
 from streamseg.decode import SeekableSource, Source
 from streamseg.frames import Batch, Frame, VideoInfo
-from streamseg.gpu.line import on_gpu
+from streamseg.gpu.line import composite_on_gpu
 from streamseg.hardware.cuda import SLOTS
 from streamseg.infer.engines.base import Engine
 from streamseg.infer.engines.torch_engine import StreamedEngine, TorchEngine
@@ -34,14 +34,21 @@ from streamseg.statistics import StageTime, Statistics
 T = TypeVar("T")
 
 RUN_AHEAD = 3
-"""Items that a stage may be ahead of the next one, offline."""
+"""Items in the queue between two stages, for sources that are not live."""
 
 
 class Prefetch(Generic[T]):
-    """Runs an iterable ahead on its own thread, at most `depth` items.
+    """Runs an iterable ahead on its own thread, with a queue of at most `depth` items.
 
-    Offline, the thread waits while the queue is full; live, the oldest item gives way and is counted in
-    `dropped`. What the iterable raises is raised to the consumer after the items before it.
+    Offline, the thread waits while the queue is full. Live, a full queue drops its oldest item. An exception of the
+    iterable is raised to the consumer after the items before it.
+
+    Attributes:
+        name: of the stage.
+        dropped: number of items dropped.
+        producing_seconds: time inside the iterable.
+        blocked_seconds: time that the thread waited for room in the queue.
+        starving_seconds: time that the consumer waited for an item.
     """
 
     def __init__(self, items: Iterable[T], depth: int, live: bool = False, name: str = "prefetch") -> None:
@@ -79,12 +86,13 @@ class Prefetch(Generic[T]):
             raise self._error
 
     def stop(self) -> None:
-        """Ends the thread at its next item and the consumer at once; does not wait."""
+        """End the consumer at once and the thread at its next item; do not wait for the thread."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
     def _produce(self) -> None:
+        """Fill the queue on the thread; close the iterable at the end and keep its exception for the consumer."""
         iterator = iter(self._items)
         try:
             for item in self._timed(iterator):
@@ -101,6 +109,7 @@ class Prefetch(Generic[T]):
                 self._changed.notify_all()
 
     def _timed(self, iterator: Iterator[T]) -> Iterator[T]:
+        """Yield the iterator's items and add up the time that it takes for them."""
         while True:
             started = time.perf_counter()
             try:
@@ -112,6 +121,7 @@ class Prefetch(Generic[T]):
             yield item
 
     def _put(self, item: T) -> bool:
+        """Append an item to the queue; return whether to go on."""
         with self._changed:
             if self._live and len(self._queue) >= self._depth:
                 self._queue.popleft()
@@ -135,32 +145,35 @@ def run(
     statistics: Statistics | None = None,
     background: Background | None = None,
 ) -> Statistics:
-    """Send every frame of `source` down the pipeline into `sink`, in the calling thread.
+    """Run the pipeline from `source` to `sink`; the sink runs in the calling thread.
 
     Args:
-        source: where frames come from; a live one makes the pipeline keep only the newest frame.
+        source: yields frames; of a live source only the newest frame is processed.
         engine: runs the network.
         sink: takes the finished frames; the run ends when it raises SinkClosed.
-        settings: the settings of the stages.
-        frame_limit: number of frames to take from the source.
+        settings: of all stages.
+        frame_limit: number of frames to read from the source; None for all.
         on_frame: called after every finished frame.
-        run_ahead: items between two stages, offline; the output does not depend on it.
-        statistics: counts the frames, for a caller that shows them meanwhile; a new one if none is given.
-        background: what the person is set before, in the place of the one that the settings name; stays open.
+        run_ahead: items in the queue between two stages, offline; the output does not depend on it.
+        statistics: updated with every frame, for a caller that displays them; a new object if None.
+        background: replaces the background that the settings name, and is not closed.
+
+    Returns:
+        Statistics of the run, with the stages' times.
 
     Raises:
         StreamsegError: a stage failed; all threads have ended.
     """
     live = source.info.live
     depth = 1 if live else run_ahead
-    taken = 1 if live else settings.infer.batch_size * settings.infer.stride
+    frames_per_call = 1 if live else settings.infer.batch_size * settings.infer.stride
     statistics = statistics or Statistics()
     if live:
         warm_up(engine, source.info, settings.infer.input_size)
     if isinstance(sink, BaseSink) and isinstance(source, SeekableSource) and sink.resume_at > FILTER_WARMUP_SECONDS:
         source.skip_to(sink.resume_at - FILTER_WARMUP_SECONDS)
-    frames = Prefetch(islice(source, frame_limit), depth * taken, live, "decode")
-    stages = (frames, *_work(frames, engine, settings, source.info, depth, background))
+    frames = Prefetch(islice(source, frame_limit), depth * frames_per_call, live, "decode")
+    stages = (frames, *_stages(frames, engine, settings, source.info, depth, background))
     finished, sink_seconds = stages[-1], 0.0
     with _running(stages, engine), suppress(SinkClosed):
         for frame in finished:
@@ -174,7 +187,7 @@ def run(
     return statistics
 
 
-def _work(
+def _stages(
     frames: Iterable[Frame],
     engine: Engine,
     settings: Settings,
@@ -182,17 +195,17 @@ def _work(
     depth: int,
     background: Background | None,
 ) -> tuple[Prefetch[Any], ...]:
-    """The stages between the decoder and the sink; on a GPU one, if the network is to run on every frame."""
-    if isinstance(engine, StreamedEngine) and _on_every_frame(engine, settings.infer, info):
+    """Return the stages from decoder to sink; on a GPU, one stage infers, smooths and composites on every frame."""
+    if isinstance(engine, StreamedEngine) and _runs_on_every_frame(engine, settings.infer, info):
         batch_size, ahead = (1, 0) if info.live else (settings.infer.batch_size, SLOTS - 1)
-        return (Prefetch(on_gpu(frames, engine, settings, batch_size, ahead, background), depth, name="gpu"),)
-    batches = Prefetch(_inferred(frames, engine, settings.infer, info), depth, name="infer")
-    pictures = composite(smooth(batches, settings.smooth), settings.composite, background)
-    return batches, Prefetch(pictures, depth, name="composite")
+        return (Prefetch(composite_on_gpu(frames, engine, settings, batch_size, ahead, background), depth, name="gpu"),)
+    batches = Prefetch(_infer(frames, engine, settings.infer, info), depth, name="infer")
+    composites = composite(smooth(batches, settings.smooth), settings.composite, background)
+    return batches, Prefetch(composites, depth, name="composite")
 
 
-def _on_every_frame(engine: Engine, settings: InferSettings, info: VideoInfo) -> bool:
-    """Whether the network is to run on each; live, whether it has a matte before the next frame is there."""
+def _runs_on_every_frame(engine: Engine, settings: InferSettings, info: VideoInfo) -> bool:
+    """Return whether the network runs on every frame; live, whether a warm call fits in `LIVE_BUDGET`."""
     if not info.live:
         return settings.stride == 1
     started = time.perf_counter()
@@ -200,8 +213,8 @@ def _on_every_frame(engine: Engine, settings: InferSettings, info: VideoInfo) ->
     return time.perf_counter() - started <= LIVE_BUDGET / info.rate
 
 
-def _inferred(frames: Iterable[Frame], engine: Engine, settings: InferSettings, info: VideoInfo) -> Iterator[Batch]:
-    """Stage 2 as the source and the settings want it."""
+def _infer(frames: Iterable[Frame], engine: Engine, settings: InferSettings, info: VideoInfo) -> Iterator[Batch]:
+    """Return the batches of inference on every frame, on keyframes or live, as the source and the settings demand."""
     size = settings.input_size
     if info.live:
         return infer_live(frames, engine, size, float(1 / info.rate))
@@ -211,36 +224,36 @@ def _inferred(frames: Iterable[Frame], engine: Engine, settings: InferSettings, 
 
 
 def mattes(source: Source, engine: Engine, settings: Settings, run_ahead: int = RUN_AHEAD) -> Generator[Batch]:
-    """Yield the frames of `source` with their steadied mattes, while decoder and network run ahead on threads.
+    """Yield a source's frames with smoothed mattes, while decoder and network run ahead on threads.
 
     Closing the iterator ends the threads.
 
     Args:
-        source: where frames come from; of a live one, only the newest frame is kept.
+        source: yields frames; of a live source only the newest frame is processed.
         engine: runs the network.
-        settings: the settings of the stages.
-        run_ahead: items between two stages, offline.
+        settings: of the stages.
+        run_ahead: items in the queue between two stages, offline.
 
     Raises:
         StreamsegError: a stage failed; all threads have ended.
     """
     live = source.info.live
     depth = 1 if live else run_ahead
-    taken = 1 if live else settings.infer.batch_size * settings.infer.stride
-    frames = Prefetch(source, depth * taken, live, "decode")
-    batches = Prefetch(_inferred(frames, engine, settings.infer, source.info), depth, name="infer")
+    frames_per_call = 1 if live else settings.infer.batch_size * settings.infer.stride
+    frames = Prefetch(source, depth * frames_per_call, live, "decode")
+    batches = Prefetch(_infer(frames, engine, settings.infer, source.info), depth, name="infer")
     with _running((frames, batches), engine):
         yield from smooth(batches, settings.smooth)
 
 
 @contextmanager
 def _running(stages: tuple[Prefetch[Any], ...], engine: Engine) -> Iterator[None]:
-    """Each stage has its thread inside."""
+    """Run every stage on its thread inside the `with` block."""
     with ExitStack() as stack:
         stack.enter_context(_one_thread_in_libraries(engine))
         for stage in stages:
             stack.enter_context(stage)
-        # All are told before the first is waited for: a stage may be waiting for its neighbour.
+        # Stop every stage before joining any of them: a stage may be blocked on its neighbour.
         for stage in stages:
             stack.callback(stage.stop)
         yield
@@ -248,7 +261,10 @@ def _running(stages: tuple[Prefetch[Any], ...], engine: Engine) -> Iterator[None
 
 @contextmanager
 def _one_thread_in_libraries(engine: Engine) -> Iterator[None]:
-    """Every stage has its thread already; those of OpenCV and PyTorch would wait for cores that the network uses."""
+    """Limit OpenCV, and PyTorch if another engine runs the network, to one thread each.
+
+    Every stage has its own thread; the libraries' threads would compete for the cores that the network uses.
+    """
     before = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(1)
     if not isinstance(engine, TorchEngine):
@@ -261,7 +277,7 @@ def _one_thread_in_libraries(engine: Engine) -> Iterator[None]:
 
 
 def _stage_times(stages: tuple[Prefetch[Any], ...]) -> dict[str, StageTime]:
-    """A stage's production less its wait for the one before it is its work."""
+    """Compute each stage's time; its busy time is its producing time less its wait for the stage before it."""
     starved = (0.0, *(stage.starving_seconds for stage in stages))
     return {
         stage.name: StageTime(max(0.0, stage.producing_seconds - waited), waited, stage.blocked_seconds)

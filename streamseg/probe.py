@@ -1,4 +1,4 @@
-"""What a file is, and what streamseg will do with it."""
+"""`streamseg probe`: describe a file's container, video, colour and tracks, and how streamseg will convert them."""
 
 from __future__ import annotations
 
@@ -28,91 +28,92 @@ from streamseg.sink.formats import OPAQUE
 from streamseg.sink.metadata import HAVE_ATTACHMENTS
 from streamseg.sink.track_action import Plan, TrackAction, beginnings, codec_of, open_source_file, plan
 
-KEPT = "yes, it is kept"
-UNKNOWN = {0, 2, 3}
-"""Colour numbers of ISO/IEC 23091-2 that say nothing."""
+ALPHA_KEPT = "yes, it is kept"
+UNSPECIFIED = {0, 2, 3}
+"""Matrix numbers of ISO/IEC 23091-2 for unspecified or reserved."""
 
 MATRIX_NAMES = {1: "BT.709", 5: "BT.601", 6: "BT.601", 9: "BT.2020", 10: "BT.2020"}
 TRANSFER_NAMES = {16: "PQ", 18: "HLG"}
 SAMPLED_PACKETS = 300
-"""Packets that the rate is judged by."""
+"""Packets from which the frame rate's regularity is judged."""
 
 
-class Line(NamedTuple):
-    """One fact, under its name."""
+class Fact(NamedTuple):
+    """A named fact about a file."""
 
     name: str
     text: str
 
 
-def describe(path: str, input_size_px: int) -> list[Line]:
-    """Describes a file of video or a picture.
+def describe(path: str, input_size_px: int) -> list[Fact]:
+    """Describe a video, an animation, a photo or a folder of photos.
 
     Args:
-        path: the file.
-        input_size_px: the long side of the network's input.
+        path: the file or folder.
+        input_size_px: long side of the network's input in pixels.
 
     Raises:
-        InputError: it holds no pictures that can be read.
+        InputError: it holds no images that can be read.
     """
     with open_source(path) as source:
         info = source.info
         if isinstance(source, VideoFile):
-            lines = _video_file(path, info)
+            facts = _video_file_facts(path, info)
         else:
-            lines = _pictures(info, next(iter(source)).pixels.shape[2])
+            facts = _image_facts(info, next(iter(source)).pixels.shape[2])
     letterbox = Letterbox.of(info.height_px, info.width_px, input_size_px)
-    return [*lines, Line("network", f"sees it at {letterbox.input_width}x{letterbox.input_height} px")]
+    return [*facts, Fact("network", f"sees it at {letterbox.input_width}x{letterbox.input_height} px")]
 
 
-def _video_file(path: str, info: VideoInfo) -> list[Line]:
+def _video_file_facts(path: str, info: VideoInfo) -> list[Fact]:
     try:
         with open_source_file(Path(path)) as file:
-            pictures = _video(file, picture_stream(file, path), info, _rate(path))
-            return [*pictures, *_tracks(file, beginnings(Path(path)))]
+            video = _video_facts(file, picture_stream(file, path), info, _rate_text(path))
+            return [*video, *_track_facts(file, beginnings(Path(path)))]
     except av.FFmpegError as error:
         raise InputError(f"{path} is damaged: {error.strerror}") from error
 
 
-def _pictures(info: VideoInfo, channels: int) -> list[Line]:
+def _image_facts(info: VideoInfo, channels: int) -> list[Fact]:
     count = f"{info.frame_count} pictures of " if info.frame_count != 1 else ""
     size = f"{count}{info.width_px}x{info.height_px} px"
-    return [Line("picture", size), Line("alpha", KEPT if channels == 4 else "none")]
+    return [Fact("picture", size), Fact("alpha", ALPHA_KEPT if channels == 4 else "none")]
 
 
-def _video(file: InputContainer, stream: VideoStream, info: VideoInfo, rate: str) -> Iterator[Line]:
+def _video_facts(file: InputContainer, stream: VideoStream, info: VideoInfo, rate: str) -> Iterator[Fact]:
     frame = first_picture(file, stream)
     if frame is None:
         return
     seconds = (file.duration or 0) / av.time_base
     begin = (file.start_time or 0) / av.time_base
     container = "/".join(file.format.name.split(",")[:2])
-    yield Line("container", f"{container}, {seconds:.2f} s, begins at {begin:.3f} s")
+    yield Fact("container", f"{container}, {seconds:.2f} s, begins at {begin:.3f} s")
     context = stream.codec_context
-    yield Line("video", f"{context.name}, {info.width_px}x{info.height_px} px, {rate}, {context.pix_fmt}")
+    yield Fact("video", f"{context.name}, {info.width_px}x{info.height_px} px, {rate}, {context.pix_fmt}")
     if orientation := Orientation.of(frame).text:
-        yield Line("rotation", f"stored {orientation}; it is set upright")
+        yield Fact("rotation", f"stored {orientation}; it is set upright")
     if info.pixel_aspect != 1:
-        yield Line("pixels", f"{info.pixel_aspect} as wide as high; they stay so, and the file says it")
+        yield Fact("pixels", f"{info.pixel_aspect} as wide as high; they stay so, and the file says it")
     if frame.interlaced_frame:
-        yield Line("fields", "interlaced; they become whole pictures")
-    yield Line("colour", _colour(frame))
-    yield Line("alpha", KEPT if holds_alpha(stream) or has_alpha(frame) else "none")
+        yield Fact("fields", "interlaced; they become whole pictures")
+    yield Fact("colour", _colour_text(frame))
+    yield Fact("alpha", ALPHA_KEPT if holds_alpha(stream) or has_alpha(frame) else "none")
 
 
-def _colour(frame: av.VideoFrame) -> str:
+def _colour_text(frame: av.VideoFrame) -> str:
+    """Describe the transfer function, range and matrix of a frame, and how they are converted."""
     transfer, matrix = int(frame.color_trc), int(frame.colorspace)
     if transfer in HDR_TRANSFERS:
         return f"{TRANSFER_NAMES[transfer]}, high dynamic range; toned down to BT.709"
     extent = "full range" if int(frame.color_range) == 2 else "limited range"
-    if matrix in UNKNOWN:
+    if matrix in UNSPECIFIED:
         guess = "BT.709" if frame.height >= HD_HEIGHT_PX else "BT.601"
         return f"untagged, {extent}; read as {guess}, as players do, and written as BT.709"
     return f"{MATRIX_NAMES.get(matrix, f'matrix {matrix}')}, {extent}; written as BT.709"
 
 
-def _rate(path: str) -> str:
-    """The mean rate, and whether frames come at even times, from the beginning of the file: some cannot seek."""
+def _rate_text(path: str) -> str:
+    """Describe the mean frame rate and whether it varies, reading from the start, since some files cannot seek."""
     with open_source_file(Path(path)) as file:
         stream = picture_stream(file, path)
         times = sorted(_packet_times(file, stream))
@@ -123,37 +124,38 @@ def _rate(path: str) -> str:
 
 
 def _packet_times(file: InputContainer, stream: VideoStream) -> Iterator[int]:
-    """Of the first packets, up to the first that is damaged."""
+    """Yield the pts of the first packets, up to the first damaged one."""
     with suppress(av.FFmpegError):
         for packet in islice(packets_of(file, [stream]), SAMPLED_PACKETS):
             if packet.pts is not None:
                 yield packet.pts
 
 
-def _tracks(file: InputContainer, first: Mapping[int, Sequence[Packet[Any]]]) -> Iterator[Line]:
+def _track_facts(file: InputContainer, first: Mapping[int, Sequence[Packet[Any]]]) -> Iterator[Fact]:
+    """Describe each sound, subtitle and attachment track, and whether each container copies, transcodes or drops it."""
     for stream in (*file.streams.audio, *file.streams.subtitles):
         plans = {suffix: plan(stream, first.get(stream.index, []), way.muxer) for suffix, way in OPAQUE.items()}
         language = f", {stream.language}" if stream.language not in (None, "und") else ""
-        actions = _actions({suffix: one.action for suffix, one in plans.items()})
-        yield Line(stream.type, f"{_codec(stream, plans.values())}{language}; {actions}")
+        actions = _actions_text({suffix: one.action for suffix, one in plans.items()})
+        yield Fact(stream.type, f"{_codec_text(stream, plans.values())}{language}; {actions}")
     attached: dict[str, TrackAction] = {
         suffix: "copied" if way.muxer in HAVE_ATTACHMENTS else "left out" for suffix, way in OPAQUE.items()
     }
     for attachment in file.streams.attachments:
-        yield Line("attachment", f"{attachment.name}; {_actions(attached)}")
+        yield Fact("attachment", f"{attachment.name}; {_actions_text(attached)}")
 
 
-def _codec(stream: Any, plans: Iterable[Plan]) -> str:
-    """The codec with what is known of the sound, or why it is left out everywhere."""
-    why = {one.what for one in plans}
+def _codec_text(stream: Any, plans: Iterable[Plan]) -> str:
+    """Describe a track's codec, sample rate and channel layout, or why every container drops it."""
+    reasons = {one.what for one in plans}
     if {one.action for one in plans} == {"left out"}:
-        return why.pop()
+        return reasons.pop()
     sound = f", {stream.rate:,} Hz, {layout_of(stream)}" if isinstance(stream, AudioStream) else ""
     return codec_of(stream) + sound
 
 
-def _actions(actions: Mapping[str, TrackAction]) -> str:
-    """What becomes of a track in each container that we write, by suffix."""
+def _actions_text(actions: Mapping[str, TrackAction]) -> str:
+    """List the action on a track by container suffix."""
     together: dict[TrackAction, list[str]] = {}
     for suffix, what in actions.items():
         together.setdefault(what, []).append(suffix)

@@ -1,6 +1,6 @@
-"""Every setting of the pipeline, its default and what it means, once.
+"""Settings of the pipeline: names, defaults, allowed values and meaning, defined once for flags, TOML and Python.
 
-Command-line flags, TOML keys and Python arguments share these names. A TOML file has one table a section:
+Command-line flags, TOML keys and Python arguments share the names. A TOML file has one table a section:
 
     [infer]
     input_size = 256
@@ -24,72 +24,73 @@ if TYPE_CHECKING:
 
 
 AUTO = "auto"
+"""Value of `model` that leaves the choice to streamseg."""
 
 
 class Section(BaseModel):
-    """A frozen table that refuses unknown keys."""
+    """A frozen table of settings that rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InferSettings(Section):
-    """The network and what it sees."""
+    """Settings of inference: the network, its engine and its input."""
 
     model: str = AUTO
-    """Packaged weights (`streamseg weights list`), a weights file, an ONNX graph from elsewhere, which a TOML file
-    beside it may describe (see `foreign.py`), or `auto`: `lite` for files and photos, and for live sources the best
-    that has a matte of its own for every frame on this machine, which is measured at the start."""
+    """Packaged weights (`streamseg weights list`), a weights file, a third-party ONNX graph, which a TOML file
+    beside it may describe (see `foreign.py`), or `auto`: `lite` for files and photos; for live sources the best
+    network that computes a matte for every frame on this machine, measured at the start."""
     engine: str = "auto"
-    """What runs the network: `openvino`, `onnx`, `torch`, `torch-compile` (PyTorch after a minute of compilation), or
-    what `register_engine` added; auto takes PyTorch on a GPU, else OpenVINO, else ONNX Runtime, else PyTorch."""
+    """Runs the network: `openvino`, `onnx`, `torch`, `torch-compile` (PyTorch after a minute of compilation), or an
+    engine of `register_engine`; auto takes PyTorch on a GPU, else OpenVINO, else ONNX Runtime, else PyTorch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the network runs; auto is the GPU where PyTorch finds one."""
+    """Where the network runs; auto is the GPU if PyTorch finds one."""
     precision: Literal["auto", "int8", "fp32"] = "auto"
-    """Of packaged weights; auto takes int8 where the processor has instructions for it (VNNI) and OpenVINO runs."""
+    """Precision of packaged weights; auto takes int8 if the CPU has int8 instructions (VNNI) and OpenVINO runs."""
     input_size: int = Field(320, ge=64, le=2048)
-    """Long side of the network's input in pixels; tall frames get up to 1.3 times as much. Networks that
-    take one size only have their own."""
+    """Long side of the network's input in pixels; tall frames get up to 1.3 times as much. Networks of one size keep
+    theirs."""
     batch_size: int = Field(1, ge=1, le=64)
     """Frames in one call of the network; live sources always use 1."""
     stride: int = Field(1, ge=1, le=30)
-    """The network runs on every so many frames, and mattes move with the picture between them. For live sources, whose
-    every frame has to leave in time, it runs whenever it is free instead."""
+    """Keyframe interval in frames: the network runs on keyframes, and their mattes are warped to the frames between.
+    For live sources, whose every frame has to leave in time, it runs whenever it is free instead."""
 
 
 class SmoothSettings(Section):
-    """How mattes are steadied in time."""
+    """Settings of temporal smoothing."""
 
     smooth: Literal["one-euro", "ema", "none"] = "one-euro"
-    """Temporal filter; every filter starts afresh at a scene cut."""
+    """Temporal filter; it restarts at a scene cut."""
     ema_seconds: float = Field(0.05, gt=0)
     """Time constant of `ema`."""
     min_cutoff_hz: float = Field(2.0, gt=0)
-    """Cut-off of `one-euro` where the matte stands still."""
+    """Cut-off frequency of `one-euro` where the matte stands still."""
     beta: float = Field(6.0, ge=0)
-    """How fast `one-euro` opens up with the speed of the matte."""
+    """How fast the cut-off frequency of `one-euro` rises with the speed of the matte."""
 
 
 class CompositeSettings(Section):
-    """What stands behind the person."""
+    """Settings of compositing: the background and what is written."""
 
     bg: str | None = None
-    """A picture, a video, a colour (name or #rrggbb), `blur`, or none for a transparent cut-out."""
+    """A picture, a video, a colour (name or #rrggbb), `blur`, or None for a transparent foreground."""
     fit: Literal["cover", "contain"] = "cover"
-    """Fill the frame and cut what stands over, or show all of the background between bars."""
+    """Fill the frame and crop the background, or show all of it between black bars."""
     matte_only: bool = False
-    """Write the grey matte instead of a picture."""
+    """Write the grey matte instead of the composite."""
 
     @property
     def kind(self) -> Kind:
-        """What the finished pictures are."""
+        """What the pixels of finished frames are."""
         return "matte" if self.matte_only else "composite" if self.bg else "foreground"
 
 
 class OutputSettings(Section):
-    """How finished pictures are stored in a file."""
+    """Settings of encoding."""
 
     alpha: Literal["embedded", "stacked", "sidecar"] = "embedded"
-    """Where a cut-out's alpha goes: into the file's own alpha channel, below the colours in pictures of twice the
+    """Where the foreground's alpha goes: into the file's own alpha channel, below the colours in frames of twice the
     height (for players that know no alpha), or into a second file, x.alpha.mp4 (a luma matte)."""
     quality: Literal["standard", "high"] = "standard"
     """`high` takes more time and space; lossless formats are the same at both."""
@@ -98,7 +99,7 @@ class OutputSettings(Section):
 
 
 class Settings(Section):
-    """All sections."""
+    """All sections of the settings."""
 
     infer: InferSettings = InferSettings()
     smooth: SmoothSettings = SmoothSettings()
@@ -107,11 +108,11 @@ class Settings(Section):
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Reads a TOML file, if one is given, and lays `overrides` over it.
+    """Read a TOML file, if one is given, and apply `overrides` to it.
 
     Args:
         path: a TOML file with one table a section.
-        overrides: setting name to value, without the section; None means not given.
+        overrides: name of a setting, without its section -> value; None counts as not given.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value is not allowed.
@@ -133,7 +134,7 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
 
 
 def setting_names() -> frozenset[str]:
-    """The names of all settings, of whatever section."""
+    """Return the names of the settings of all sections."""
     return frozenset(_sections())
 
 
@@ -145,7 +146,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _sections() -> dict[str, str]:
-    """Name of each setting -> name of its section."""
+    """Map each setting's name to its section's name."""
     sections: dict[str, str] = {}
     for section, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
@@ -154,7 +155,7 @@ def _sections() -> dict[str, str]:
 
 
 def _place(name: str) -> str:
-    """Where a setting belongs, or what there is, for messages."""
+    """Say in an error message which table a setting belongs to, or which settings are known."""
     sections = _sections()
     return f"it belongs under [{sections[name]}]" if name in sections else f"known are {', '.join(sections)}"
 

@@ -1,4 +1,4 @@
-"""What a run did, and where its time went."""
+"""Statistics of a run: frames, frame rate, latency, age of the mattes, and the time of each stage."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 
 from streamseg.frames import Frame
 
-DELAYS_KEPT = 600
-"""Of so many last frames the latency and the age of the matte are kept."""
+KEPT_DELAYS = 600
+"""Number of last frames whose latency and matte age are kept."""
 
 
 @dataclass(slots=True)
 class StageTime:
-    """Where the time of one stage went, in seconds.
+    """Time of one stage, in seconds.
 
     Attributes:
         busy: at work.
         starved: waiting for the stage before it.
-        blocked: waiting for room before the next one.
+        blocked: waiting for room in the queue to the next stage.
     """
 
     busy: float = 0.0
@@ -30,17 +30,17 @@ class StageTime:
 
 @dataclass(slots=True)
 class Statistics:
-    """What a run did so far; the time of the stages is there when it has ended.
+    """Statistics of a run so far; the stages' times are known when it has ended.
 
     Attributes:
-        frames: how many came out.
-        fresh: how many of them with a matte of their own; all, but for live sources.
-        dropped: how many a live source lost.
+        frames: finished frames.
+        fresh: finished frames with a matte of their own; all, except for live sources.
+        dropped: frames of a live source that were dropped.
         started_seconds: monotonic clock at the start.
-        elapsed_seconds: from there to the last frame out.
-        latencies_ms: from capture to output, of the last frames.
-        matte_ages_ms: see `Frame.matte_age_seconds`, of the same ones.
-        stages: by their names.
+        elapsed_seconds: from the start to the last finished frame.
+        latencies_ms: from capture to output, of the last `KEPT_DELAYS` frames.
+        matte_ages_ms: `Frame.matte_age_seconds` of the same frames, in milliseconds.
+        stages: name of a stage -> its time.
     """
 
     frames: int = 0
@@ -48,8 +48,8 @@ class Statistics:
     dropped: int = 0
     started_seconds: float = field(default_factory=time.monotonic)
     elapsed_seconds: float = 0.0
-    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=DELAYS_KEPT))
-    matte_ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=DELAYS_KEPT))
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_DELAYS))
+    matte_ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_DELAYS))
     stages: dict[str, StageTime] = field(default_factory=dict)
 
     @property
@@ -59,26 +59,31 @@ class Statistics:
 
     @property
     def fresh_share(self) -> float:
-        """Of all finished frames, those with a matte of their own."""
+        """Fraction of finished frames with a matte of their own, in [0, 1]."""
         return self.fresh / self.frames if self.frames else 0.0
 
-    def latency_ms(self, share: float = 0.5) -> float:
-        """The latency from capture to output that `share` of the last frames kept to, in milliseconds."""
-        return _kept_to(self.latencies_ms, share)
+    def latency_ms(self, quantile: float = 0.5) -> float:
+        """Return a quantile of the last frames' latency from capture to output, in milliseconds."""
+        return _quantile(self.latencies_ms, quantile)
 
-    def matte_age_ms(self, share: float = 0.5) -> float:
-        """The age of the matte that `share` of the last frames kept to, in milliseconds."""
-        return _kept_to(self.matte_ages_ms, share)
+    def matte_age_ms(self, quantile: float = 0.5) -> float:
+        """Return a quantile of the last frames' matte age, in milliseconds."""
+        return _quantile(self.matte_ages_ms, quantile)
 
     def __str__(self) -> str:
         return f"{self.frames} frames, {self.fps:.1f} fps"
 
     def live_text(self) -> str:
-        """Frame rate and latency so far, for a preview."""
+        """Return frame rate and median latency so far, for a preview."""
         return f"{self.fps:.1f} fps  {self.latency_ms():.0f} ms"
 
     def count(self, frame: Frame, dropped: int) -> None:
-        """Adds a frame that was just handed to the sink."""
+        """Count a frame that was just written to the sink.
+
+        Args:
+            frame: the frame.
+            dropped: frames that the source has dropped so far.
+        """
         now = time.monotonic()
         self.frames, self.dropped = self.frames + 1, dropped
         self.fresh += frame.matte_age_seconds == 0
@@ -87,6 +92,6 @@ class Statistics:
         self.matte_ages_ms.append(frame.matte_age_seconds * 1000)
 
 
-def _kept_to(values: Iterable[float], share: float) -> float:
+def _quantile(values: Iterable[float], quantile: float) -> float:
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+    return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] if ordered else 0.0

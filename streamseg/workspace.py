@@ -1,6 +1,6 @@
-"""Arrays that a stage needs for a moment of every frame.
+"""Scratch arrays that a stage reuses from frame to frame.
 
-One of a whole frame's size costs more to get from the system than the work that it is for takes.
+Allocating an array of a whole frame costs more than the work that is done in it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-_own = threading.local()
+_thread_local = threading.local()
 
-Number = TypeVar("Number", bound=np.generic)
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def workspace(purpose: str, shape: tuple[int, ...], kind: type[Number]) -> npt.NDArray[Number]:
-    """An array of any content, which is this thread's until it asks for the same purpose again."""
-    kept: dict[tuple[str, type[Number]], npt.NDArray[Number]] = _own.__dict__.setdefault("arrays", {})
-    key, size = (purpose, kind), math.prod(shape)
-    if key not in kept or kept[key].size < size:
-        kept[key] = np.empty(size, kind)
-    return kept[key][:size].reshape(shape)
+def workspace(purpose: str, shape: tuple[int, ...], dtype: type[Scalar]) -> npt.NDArray[Scalar]:
+    """Return an array with undefined content, valid until this thread asks for the same purpose and dtype again.
+
+    Args:
+        purpose: name of the use.
+        shape: of the array.
+        dtype: a NumPy scalar type.
+    """
+    arrays: dict[tuple[str, type[Scalar]], npt.NDArray[Scalar]] = _thread_local.__dict__.setdefault("arrays", {})
+    key, size = (purpose, dtype), math.prod(shape)
+    if key not in arrays or arrays[key].size < size:
+        arrays[key] = np.empty(size, dtype)
+    return arrays[key][:size].reshape(shape)

@@ -1,6 +1,6 @@
-"""Pictures as decoders give them and encoders take them: luma, and two planes of colour at half the size.
+"""YUV images in 8-bit 4:2:0, as decoders return and encoders take them, and their conversion from and to RGB.
 
-Most videos are stored so. What need not become RGB stays so from end to end.
+Most videos are stored so. Images that need not become RGB stay in YUV from decoder to encoder.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from streamseg.image import Pixels, samples
 
-LAYOUT, SMALL_LAYOUT = "yuv420p", "yuv444p"
+LAYOUT, REDUCED_LAYOUT = "yuv420p", "yuv444p"
+"""FFmpeg's pixel formats of a `YuvImage`, and of one that is reduced to the network's size."""
 BLACK, WHITE = 16, 235
-"""Luma of limited range, ITU-R BT.709 section 4."""
+"""Luma (Y) of black and white in limited range; ITU-R BT.709, section 4."""
 
 NEUTRAL_CHROMA = 128
+"""Cb and Cr of grey."""
 LUMA_LEVELS, CHROMA_LEVELS = 219, 224
-"""Levels of limited range from one end to the other."""
+"""Width of the limited range of Y, and of Cb and Cr."""
 
 LUMA_WEIGHTS = {
     Colorspace.ITU709: (0.2126, 0.0722),
@@ -34,95 +36,114 @@ LUMA_WEIGHTS = {
 """Weights of red and blue in luma, from which all conversions derive; ITU-T H.273, table 4."""
 
 TO_RGB = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-SMALLER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-TO_PLANES = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+TO_REDUCED = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+TO_YUV = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
 
 CHANNELS = {1: "gray", 3: "rgb24", 4: "rgba"}
-"""Channels of pixels -> FFmpeg's name."""
+"""Number of channels -> FFmpeg's pixel format."""
 
-_own = threading.local()
+_thread_local = threading.local()
 
 
 class YuvImage:
-    """A picture in limited-range 4:2:0 of 8 bits and even sides; RGB is made of it when it is asked for.
+    """An image in limited-range 8-bit 4:2:0 YUV with even sides; RGB is made when it is first asked for.
 
     Attributes:
-        frame: FFmpeg's picture.
-        matrix: what its colours mean.
+        frame: FFmpeg's frame, which holds the planes.
+        matrix: colour matrix of the planes.
     """
 
     def __init__(self, frame: av.VideoFrame, matrix: Colorspace = Colorspace.ITU709) -> None:
         self.frame, self.matrix = frame, matrix
-        self._kept: av.VideoFrame | None = None
+        self._last_reduced: av.VideoFrame | None = None
 
     @classmethod
     def of(cls, rgb: Pixels) -> YuvImage:
-        """RGB `(H, W, 3)` -> BT.709."""
+        """Convert RGB `(H, W, 3)` uint8 with even sides to BT.709."""
         return cls(to_layout(np.ascontiguousarray(rgb), LAYOUT))
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], matrix: Colorspace = Colorspace.ITU709) -> YuvImage:
-        """Of `(H, W, ...)` and any content."""
+        """Allocate an image of `(H, W, ...)` with undefined content."""
         frame = av.VideoFrame(shape[1], shape[0], LAYOUT)
         frame.colorspace, frame.color_range = int(matrix), int(ColorRange.MPEG)
         return cls(frame, matrix)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """`(H, W, 3)`, as that of the RGB pixels."""
+        """Shape `(H, W, 3)`, as that of the image's RGB pixels."""
         return self.frame.height, self.frame.width, 3
 
     @property
-    def values(self) -> tuple[Pixels, Pixels, Pixels]:
-        """Views of luma `(H, W)`, blue and red difference `(H / 2, W / 2)`."""
-        luma, blue, red = map(samples, self.frame.planes)
-        return luma, blue, red
+    def planes(self) -> tuple[Pixels, Pixels, Pixels]:
+        """Writable views of Y `(H, W)`, Cb `(H / 2, W / 2)` and Cr `(H / 2, W / 2)`, uint8."""
+        y, cb, cr = map(samples, self.frame.planes)
+        return y, cb, cr
+
+    @property
+    def y(self) -> Pixels:
+        """Writable view of the luma plane `(H, W)`, uint8 in [16, 235]."""
+        return samples(self.frame.planes[0])
+
+    @property
+    def cb(self) -> Pixels:
+        """Writable view of the blue-difference plane `(H / 2, W / 2)`, uint8 in [16, 240]."""
+        return samples(self.frame.planes[1])
+
+    @property
+    def cr(self) -> Pixels:
+        """Writable view of the red-difference plane `(H / 2, W / 2)`, uint8 in [16, 240]."""
+        return samples(self.frame.planes[2])
 
     @cached_property
     def rgb(self) -> Pixels:
-        """RGB `(H, W, 3)`."""
+        """RGB `(H, W, 3)` uint8."""
         return to_rgb(self.frame, self.matrix)
 
-    def reduced(self, width: int, height: int) -> Pixels:
-        """RGB `(height, width, 3)`, averaged."""
-        return to_rgb(self._shrunk(width, height), self.matrix)
+    def reduced_rgb(self, width: int, height: int) -> Pixels:
+        """Average areas to RGB `(height, width, 3)` uint8."""
+        return to_rgb(self._reduced_444(width, height), self.matrix)
 
-    def reduced_luma(self, width: int, height: int) -> Pixels:
-        """Luma `(height, width)`, averaged."""
-        return samples(self._shrunk(width, height).planes[0])
+    def reduced_y(self, width: int, height: int) -> Pixels:
+        """Average areas of luma to `(height, width)` uint8."""
+        return samples(self._reduced_444(width, height).planes[0])
 
-    def _shrunk(self, width: int, height: int) -> av.VideoFrame:
-        """The picture averaged, all planes of one size; kept, since every stage asks for the matte's size."""
-        if self._kept is None or (self._kept.width, self._kept.height) != (width, height):
-            scaler = _scaler(self.shape, SMALL_LAYOUT, width, height)
-            self._kept = scaler.reformat(self.frame, width, height, format=SMALL_LAYOUT, interpolation=SMALLER)
-        return self._kept
+    def _reduced_444(self, width: int, height: int) -> av.VideoFrame:
+        """Average areas to 4:4:4; keep the last result, since every stage asks for the matte's size."""
+        if self._last_reduced is None or (self._last_reduced.width, self._last_reduced.height) != (width, height):
+            scaler = _scaler(self.shape, REDUCED_LAYOUT, width, height)
+            self._last_reduced = scaler.reformat(
+                self.frame, width, height, format=REDUCED_LAYOUT, interpolation=TO_REDUCED
+            )
+        return self._last_reduced
 
-    def smaller(self, width: int, height: int) -> YuvImage:
-        """The picture averaged to another size, of which the colours have half, rounded up."""
+    def resized(self, width: int, height: int) -> YuvImage:
+        """Average areas to another size; the sides of Cb and Cr are half of it, rounded up."""
         scaler = _scaler(self.shape, LAYOUT, width, height)
-        return YuvImage(scaler.reformat(self.frame, width, height, format=LAYOUT, interpolation=SMALLER), self.matrix)
+        return YuvImage(
+            scaler.reformat(self.frame, width, height, format=LAYOUT, interpolation=TO_REDUCED), self.matrix
+        )
 
     def as_bt709(self) -> YuvImage:
-        """The same picture under the matrix that we write; itself if it is that already."""
+        """Convert to the BT.709 matrix; return the image itself if it is BT.709 already."""
         if self.matrix == Colorspace.ITU709:
             return self
-        luma, blue, red = self.values
-        same = YuvImage.empty(self.shape)
-        change, *colour = _to_bt709(self.matrix)
-        for weights, target in zip(colour, same.values[1:], strict=True):
-            _weighed(blue, red, weights, target)
-        changes = cv2.resize(_weighed(blue, red, change), luma.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        cv2.addWeighted(luma, 1, changes, 1, -NEUTRAL_CHROMA, same.values[0])
-        return same
+        y, cb, cr = self.planes
+        converted = YuvImage.empty(self.shape)
+        y_weights, cb_weights, cr_weights = _to_bt709(self.matrix)
+        _weighted_chroma(cb, cr, cb_weights, converted.cb)
+        _weighted_chroma(cb, cr, cr_weights, converted.cr)
+        y_change = cv2.resize(_weighted_chroma(cb, cr, y_weights), y.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        cv2.addWeighted(y, 1, y_change, 1, -NEUTRAL_CHROMA, converted.y)
+        return converted
 
 
 def to_rgb(frame: av.VideoFrame, matrix: Colorspace, layout: str = "rgb24") -> Pixels:
-    """A decoder's picture -> RGB `(H, W, 3)`, or RGBA `(H, W, 4)`.
+    """Convert a decoded frame to RGB `(H, W, 3)` or RGBA `(H, W, 4)` uint8.
 
     Args:
-        frame: the picture.
-        matrix: what its colours mean.
+        frame: of any pixel format.
+        matrix: colour matrix of the frame.
         layout: `rgb24` or `rgba`.
     """
     converted = _scaler(frame.format.name, frame.width, frame.height, layout).reformat(
@@ -137,27 +158,32 @@ def to_rgb(frame: av.VideoFrame, matrix: Colorspace, layout: str = "rgb24") -> P
 
 
 def to_layout(pixels: Pixels, layout: str) -> av.VideoFrame:
-    """RGB `(H, W, 3)`, RGBA `(H, W, 4)` or grey `(H, W)` -> a tagged picture; YUV is limited-range BT.709."""
+    """Convert pixels to a tagged frame of an FFmpeg pixel format; YUV is limited-range BT.709.
+
+    Args:
+        pixels: RGB `(H, W, 3)`, RGBA `(H, W, 4)` or grey `(H, W)`, uint8.
+        layout: the pixel format.
+    """
     is_yuv = layout.startswith("yuv")
-    given = CHANNELS[pixels.shape[2] if pixels.ndim == 3 else 1]
+    source_layout = CHANNELS[pixels.shape[2] if pixels.ndim == 3 else 1]
     colour_range = ColorRange.MPEG if is_yuv else ColorRange.JPEG
-    picture = _scaler(given, pixels.shape, layout).reformat(
-        av.VideoFrame.from_ndarray(pixels, format=given),
+    frame = _scaler(source_layout, pixels.shape, layout).reformat(
+        av.VideoFrame.from_ndarray(pixels, format=source_layout),
         format=layout,
         src_color_range=ColorRange.JPEG,
         dst_colorspace=Colorspace.ITU709 if is_yuv else None,
         dst_color_range=colour_range,
-        interpolation=TO_PLANES,
+        interpolation=TO_YUV,
     )
-    picture.color_range = int(colour_range)
+    frame.color_range = int(colour_range)
     if is_yuv:
-        picture.colorspace = int(Colorspace.ITU709)
-    return picture
+        frame.colorspace = int(Colorspace.ITU709)
+    return frame
 
 
 @cache
 def rgb_weights(matrix: Colorspace = Colorspace.ITU709) -> npt.NDArray[np.float64]:
-    """What a level of limited-range luma, Cb and Cr adds to red, green and blue in levels of 255.
+    """Return what a level of limited-range Y, Cb and Cr adds to red, green and blue in [0, 255].
 
     ITU-R BT.709-6, items 3.2 to 3.4, from the weights of luma; other matrices differ from it in those alone.
 
@@ -165,7 +191,7 @@ def rgb_weights(matrix: Colorspace = Colorspace.ITU709) -> npt.NDArray[np.float6
         matrix: a key of `LUMA_WEIGHTS`.
 
     Returns:
-        `(3, 3)`: rows luma, Cb, Cr; columns red, green, blue.
+        `(3, 3)`: rows Y, Cb, Cr; columns red, green, blue.
     """
     red, blue = LUMA_WEIGHTS[matrix]
     luma = np.array([red, 1 - red - blue, blue])
@@ -177,20 +203,20 @@ def rgb_weights(matrix: Colorspace = Colorspace.ITU709) -> npt.NDArray[np.float6
 
 @cache
 def _to_bt709(matrix: Colorspace) -> npt.NDArray[np.float64]:
-    """Weights of blue and red difference in the change of luma, in the new blue and in the new red one."""
+    """Return weights `(3, 2)` of the source's Cb and Cr in the change of Y, in the new Cb and in the new Cr."""
     converted = rgb_weights(matrix) @ np.linalg.inv(rgb_weights(Colorspace.ITU709))
     weights: npt.NDArray[np.float64] = converted.T[:, 1:]
     return weights
 
 
-def _weighed(
-    blue: Pixels, red: Pixels, weights: npt.NDArray[np.float64], out: Pixels | None = None
+def _weighted_chroma(
+    cb: Pixels, cr: Pixels, weights: npt.NDArray[np.float64], out: Pixels | None = None
 ) -> cv2.typing.MatLike:
-    """Both differences weighed, about the level of no colour."""
-    return cv2.addWeighted(blue, weights[0], red, weights[1], NEUTRAL_CHROMA * (1 - weights.sum()), out)
+    """Return the weighted sum of Cb and Cr about `NEUTRAL_CHROMA`, uint8."""
+    return cv2.addWeighted(cb, weights[0], cr, weights[1], NEUTRAL_CHROMA * (1 - weights.sum()), out)
 
 
 def _scaler(*purpose: object) -> VideoReformatter:
-    """A scaler that keeps its tables from picture to picture; each thread has its own."""
-    scalers: dict[tuple[object, ...], VideoReformatter] = _own.__dict__.setdefault("scalers", {})
+    """Return this thread's scaler for a purpose; it keeps its tables from frame to frame."""
+    scalers: dict[tuple[object, ...], VideoReformatter] = _thread_local.__dict__.setdefault("scalers", {})
     return scalers.setdefault(purpose, VideoReformatter())

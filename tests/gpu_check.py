@@ -28,7 +28,7 @@ REHEARSAL = ("testsrc=128x96", "--frames", "12", "--input-size", "64")
 def main(out: Path) -> None:
     """Prints the figures of each network and writes them to `out`, a folder, as JSON."""
     device = cuda.best_device()
-    print(f"PyTorch {torch.__version__} on {cuda.told(device)}")
+    print(f"PyTorch {torch.__version__} on {cuda.device_name(device)}")
     size = AT_WORK
     if device.type != "cuda":
         print("no CUDA device: a rehearsal on the CPU, whose figures say nothing")

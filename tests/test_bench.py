@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from streamseg.bench import baseline as bench_seed
-from streamseg.bench.baseline import seeds_fps
+from streamseg.bench.baseline import baseline_fps
 from streamseg.bench.benchmark import BenchmarkResult, Speedup, Workload, in_turns, measure
 from streamseg.bench.report import show
 from streamseg.cli.app import app
@@ -121,16 +121,16 @@ class TestSeed:
         honest = bench_seed._composite
         monkeypatch.setattr(bench_seed, "_composite", lambda *given: seen.append(honest(*given)) or seen[-1])
         with torch.no_grad():
-            assert seeds_fps(Workload(clip, SMALL, 2), net) > 0
+            assert baseline_fps(Workload(clip, SMALL, 2), net) > 0
         assert [pixels.shape for pixels in seen] == [(96, 128, 3)] * 2
         assert all(pixels.dtype == np.uint8 for pixels in seen)
 
     def test_it_encodes(self, clip: str) -> None:
-        assert seeds_fps(Workload(clip, SMALL, 2, encode=True), randomised().eval()) > 0
+        assert baseline_fps(Workload(clip, SMALL, 2, encode=True), randomised().eval()) > 0
 
     def test_cut_outs_are_unknown_to_it(self, clip: str) -> None:
         with pytest.raises(ConfigError, match="needs a background"):
-            seeds_fps(Workload(clip, Settings(), 2), randomised())
+            baseline_fps(Workload(clip, Settings(), 2), randomised())
 
 
 class TestCommand:

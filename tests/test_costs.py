@@ -80,7 +80,7 @@ def test_a_frame_is_brought_to_the_networks_size_once(stride: int, monkeypatch: 
     monkeypatch.setattr(planes, "_scaler", scaler)
     with Discarding() as sink:
         run(Endless(12), DiscEngine(), sink, settings(stride=stride))
-    assert [purpose[1] for purpose in purposes].count(planes.SMALL_LAYOUT) == 12
+    assert [purpose[1] for purpose in purposes].count(planes.REDUCED_LAYOUT) == 12
 
 
 @pytest.mark.parametrize("bg", ["blur", "green"])

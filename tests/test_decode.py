@@ -832,5 +832,5 @@ def test_what_a_gpus_decoder_gives_has_the_same_samples() -> None:
     assert isinstance(found, YuvImage)
     assert isinstance(meant, YuvImage)
     assert found.matrix == meant.matrix
-    for mine, theirs in zip(found.values, meant.values, strict=True):
+    for mine, theirs in zip(found.planes, meant.planes, strict=True):
         np.testing.assert_array_equal(mine, theirs)

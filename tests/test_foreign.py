@@ -21,7 +21,7 @@ from streamseg.infer.engines import open_engine
 from streamseg.infer.engines.base import Engine, network_tensor
 from streamseg.infer.every_frame import infer, warm_up
 from streamseg.infer.keyframes import KeyframeInterval, infer_keyframes
-from streamseg.infer.letterbox import Letterbox, network_input, small_pictures
+from streamseg.infer.letterbox import Letterbox, network_input, small_images
 from streamseg.infer.live import infer_live
 from streamseg.model.foreign import ForeignNet, read_foreign
 from streamseg.model.u2net import U2Net
@@ -253,7 +253,7 @@ def test_a_networks_own_size_takes_the_place_of_the_setting(engine_name: str, tm
     engine = opened(engine_name, fixed(tmp_path / "x.onnx"))
     given = [Frame(index, Fraction(index, 25), each) for index, each in enumerate(pixels(3, 90, 160))]
     letterbox = Letterbox.of(90, 160, 96)
-    expected = [resized(means(small_pictures([frame.image], letterbox)), 64, 96) for frame in given]
+    expected = [resized(means(small_images([frame.image], letterbox)), 64, 96) for frame in given]
     expected = [letterbox.crop(resized(each, letterbox.input_height, letterbox.input_width)) for each in expected]
     ways = (
         infer(given, engine, 320, 2),
@@ -346,7 +346,7 @@ def test_the_official_network_is_ours_where_it_can_be_read(
     path.with_suffix(".toml").write_text("")
     net = load_model(path)
     assert isinstance(net, ForeignNet), "it is described"
-    assert (net.input.size_px, net.input.normalisation, net.output.place, net.output.are_logits) == (
+    assert (net.input.size_px, net.input.normalisation, net.output.index, net.output.are_logits) == (
         (320, 320),
         None,
         0,
@@ -359,7 +359,7 @@ def test_the_official_network_is_ours_where_it_can_be_read(
     monkeypatch.undo()
     path.with_suffix(".toml").write_text("[output]\nname = 1\n")
     described = load_model(path)
-    assert isinstance(described, ForeignNet) and described.output.place == 1
+    assert isinstance(described, ForeignNet) and described.output.index == 1
 
 
 # What is refused

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from streamseg.composite.stage import composite
 from streamseg.frames import Frame, VideoInfo
-from streamseg.gpu.line import on_gpu
+from streamseg.gpu.line import composite_on_gpu
 from streamseg.gpu.ops import averaged, bordered, images, rgb_of
 from streamseg.hardware import cuda
 from streamseg.image import Pixels
 from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD
 from streamseg.infer.engines.torch_engine import StreamedEngine
 from streamseg.infer.every_frame import infer
-from streamseg.infer.letterbox import Letterbox, small_pictures
+from streamseg.infer.letterbox import Letterbox, small_images
 from streamseg.pipeline import run
 from streamseg.settings import Settings, load_settings
 from streamseg.smooth.stage import smooth
@@ -37,7 +37,7 @@ WIDTH_PX, HEIGHT_PX = 384, 216
 class Greenness:
     """In the network's place, on the device and off it: soft where the picture is."""
 
-    name, device, place = "greenness", "cpu", CPU
+    name, device, torch_device = "greenness", "cpu", CPU
 
     def on_device(self, rgb: Tensor) -> Tensor:
         return torch.sigmoid((rgb[:, 1:2] - rgb[:, :1]) / 16)
@@ -65,7 +65,7 @@ def settings(**overrides: Any) -> Settings:
 
 
 def done(frames: list[Frame], chosen: Settings, batch_size: int = 1) -> list[Frame]:
-    return list(on_gpu(frames, Greenness(), chosen, batch_size, cuda.SLOTS - 1))  # type: ignore[arg-type]
+    return list(composite_on_gpu(frames, Greenness(), chosen, batch_size, cuda.SLOTS - 1))  # type: ignore[arg-type]
 
 
 def meant(frames: list[Frame], chosen: Settings) -> list[Frame]:
@@ -135,7 +135,7 @@ def test_the_batch_does_not_show() -> None:
     for one, other in zip(alone, together, strict=True):
         assert isinstance(one.image, YuvImage)
         assert isinstance(other.image, YuvImage)
-        for mine, theirs in zip(one.image.values, other.image.values, strict=True):
+        for mine, theirs in zip(one.image.planes, other.image.planes, strict=True):
             assert np.abs(mine.astype(int) - theirs).max() <= 1
 
 
@@ -146,10 +146,10 @@ def test_the_network_sees_what_it_sees_on_a_cpu(size: tuple[int, int], rare: flo
     letterbox = Letterbox.of(size[1], size[0], 160)
     small = [
         averaged(images(torch.from_numpy(values)[None]), (letterbox.height, letterbox.width))
-        for values in planes.values
+        for values in planes.planes
     ]
     found = bordered(rgb_of(*small), letterbox)[0].permute(1, 2, 0).numpy()
-    error = np.abs(found - small_pictures([planes], letterbox)[0])
+    error = np.abs(found - small_images([planes], letterbox)[0])
     assert error.mean() < rare / 4
     assert np.percentile(error, 99) <= rare
 
@@ -162,7 +162,7 @@ def test_where_the_person_is_and_is_not_every_level_is_kept() -> None:
     assert isinstance(found.image, YuvImage)
     assert isinstance(given.image, YuvImage)
     back = YuvImage.of(np.full((HEIGHT_PX, WIDTH_PX, 3), (0x30, 0x60, 0xA0), np.uint8))
-    for mine, front, behind in zip(found.image.values, given.image.values, back.values, strict=True):
+    for mine, front, behind in zip(found.image.planes, given.image.planes, back.planes, strict=True):
         half, edge = mine.shape[1] // 2, mine.shape[1] // 16
         np.testing.assert_array_equal(mine[:, : half - edge], front[:, : half - edge])
         np.testing.assert_array_equal(mine[:, half + edge :], behind[:, half + edge :])
@@ -248,7 +248,7 @@ def test_with_a_stride_the_stations_are_those_of_a_cpu() -> None:
 def test_nothing_waits_in_secret(bg: str | None) -> None:
     """Every wait for the GPU but that for a batch's own event is an error here."""
     engine, given = StreamedEngine(randomised()), [frame(n) for n in range(8)]
-    list(on_gpu(given, engine, settings(bg=bg), 1, cuda.SLOTS - 1))  # libraries choose their kernels
+    list(composite_on_gpu(given, engine, settings(bg=bg), 1, cuda.SLOTS - 1))  # libraries choose their kernels
 
     def frames() -> Any:
         for n, one in enumerate(given):
@@ -257,7 +257,7 @@ def test_nothing_waits_in_secret(bg: str | None) -> None:
             yield one
 
     try:
-        made = list(on_gpu(frames(), engine, settings(bg=bg), 1, cuda.SLOTS - 1))
+        made = list(composite_on_gpu(frames(), engine, settings(bg=bg), 1, cuda.SLOTS - 1))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(made) == len(given)

@@ -57,7 +57,7 @@ def test_within_two_levels_of_the_reference_in_float_rgb(matrix: Colorspace) -> 
     matte = np.rint(soft_alpha() * 255).astype(np.uint8)
     share = matte[..., None] / 255
     reference = np.rint(share * front.rgb + (1 - share) * back.rgb).astype(np.uint8)
-    for found, meant in zip(blend_planes(front, back, matte).values, YuvImage.of(reference).values, strict=True):
+    for found, meant in zip(blend_planes(front, back, matte).planes, YuvImage.of(reference).planes, strict=True):
         difference = np.abs(found.astype(int) - meant)
         assert difference.max() <= 2
         assert difference.mean() < 0.5
@@ -115,7 +115,7 @@ def test_rgb_weights_as_they_are_printed() -> None:
 def test_reduced_is_the_mean() -> None:
     planes = stored(texture(6), Colorspace.ITU601)
     meant = cv2.resize(planes.rgb, (96, 72), interpolation=cv2.INTER_AREA)
-    assert np.abs(planes.reduced(96, 72).astype(int) - meant).mean() < 1
+    assert np.abs(planes.reduced_rgb(96, 72).astype(int) - meant).mean() < 1
 
 
 @pytest.mark.parametrize("seed", [8, 7])

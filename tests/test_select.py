@@ -9,7 +9,7 @@ import pytest
 
 from streamseg.frames import VideoInfo
 from streamseg.infer.engines.base import Engine
-from streamseg.infer.select import Chosen, engine_for, in_pace
+from streamseg.infer.select import EngineChoice, choose_by_speed, engine_for
 from streamseg.model.weights import RegistryEntry
 from streamseg.settings import InferSettings
 from tests.synthetic import DiscEngine
@@ -53,18 +53,20 @@ class Named(DiscEngine):
     ],
 )
 def test_the_first_in_pace_or_the_fastest(times_ms: dict[str, float], model: str, reason: str) -> None:
-    def seconds_of(engine: Engine) -> float:
+    def measure_seconds(engine: Engine) -> float:
         assert isinstance(engine, Named)
         return times_ms[engine.model] / 1000
 
-    best, said = in_pace(times_ms, FRAME_SECONDS, Named, seconds_of)
+    best, said = choose_by_speed(times_ms, FRAME_SECONDS, Named, measure_seconds)
     assert isinstance(best.engine, Named)
     assert (best.model, best.engine.model, said) == (model, model, reason)
 
 
 def test_no_more_are_opened_than_need_be() -> None:
     opened: list[str] = []
-    in_pace(["lite", "nano"], FRAME_SECONDS, lambda model: opened.append(model) or DiscEngine(), lambda _: 0.001)
+    choose_by_speed(
+        ["lite", "nano"], FRAME_SECONDS, lambda model: opened.append(model) or DiscEngine(), lambda _: 0.001
+    )
     assert opened == ["lite"]
 
 
@@ -83,7 +85,7 @@ def packaged(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr("streamseg.model.precision.list_weights", lambda: [*entries, full])
 
 
-def choice(settings: InferSettings, info: VideoInfo = CAMERA) -> tuple[Chosen, Named]:
+def choice(settings: InferSettings, info: VideoInfo = CAMERA) -> tuple[EngineChoice, Named]:
     chosen = engine_for(settings, info)
     assert isinstance(chosen.engine, Named)
     return chosen, chosen.engine

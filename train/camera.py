@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamseg.hardware.cuda import sent
+from streamseg.hardware.cuda import to_device
 from train.config import Augment
 from train.data import Pixels
 
@@ -105,7 +105,7 @@ def on_device(
     """
     generators = {n: generator(n) for n, own in enumerate(changes) if any(isinstance(each, Noise) for each in own)}
     for places, kind in of_a_kind(changes):
-        chosen = sent(np.array(places), images.device)
+        chosen = to_device(np.array(places), images.device)
         changed = _changed(images[chosen], kind, [generators.get(n) for n in places])
         images = images.index_copy(0, chosen, changed)
     return images
@@ -140,7 +140,7 @@ def _changed(images: Tensor, changes: list[Change], generators: list[torch.Gener
 
 
 def _through_curves(images: Tensor, curves: list[Curves]) -> Tensor:
-    tables = sent(np.stack([each.table.T for each in curves]), images.device)
+    tables = to_device(np.stack([each.table.T for each in curves]), images.device)
     return tables.gather(2, images.round().long().flatten(2)).view_as(images).float()
 
 
@@ -149,7 +149,7 @@ def _blurred(images: Tensor, blurs: list[Blur]) -> Tensor:
     count, channels, height, width = images.shape
     reach = max(len(blur.kernel) for blur in blurs) // 2
     kernels = np.stack([np.pad(blur.kernel, reach - len(blur.kernel) // 2) for blur in blurs])
-    weights = sent(kernels, images.device)[:, None].expand(-1, channels, -1, -1)
+    weights = to_device(kernels, images.device)[:, None].expand(-1, channels, -1, -1)
     bordered = F.pad(images, (reach,) * 4, mode="reflect").flatten(0, 1)[None]
     blurred = F.conv2d(bordered, weights.flatten(0, 1)[:, None], groups=count * channels)
     return blurred.view(count, channels, height, width)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamseg.errors import DataError
-from streamseg.hardware.cuda import in_order, sent
+from streamseg.hardware.cuda import in_order, to_device
 from streamseg.infer.engines.base import IMAGENET_MEAN, IMAGENET_STD
 from train.augment import View, crop_shape, phase_at, resize
 from train.cache import AT_ONCE, reduced
@@ -164,7 +164,7 @@ def _size(picture: Tensor) -> tuple[int, int]:
 def shown(pictures: Sequence[Tensor], views: Sequence[View], antialias: bool) -> Tensor:
     """Views of one shape of uint8 `(C, H, W)` of any: float32 `(n, C, h, w)` of whole levels in 0..255."""
     device = pictures[0].device
-    rows, columns = (sent(np.stack([_places(view, axis) for view in views]), device) for axis in (0, 1))
+    rows, columns = (to_device(np.stack([_places(view, axis) for view in views]), device) for axis in (0, 1))
     crops = []
     for n, (picture, view) in enumerate(zip(pictures, views, strict=True)):
         whole = F.interpolate(

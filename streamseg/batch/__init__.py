@@ -1,1 +1,1 @@
-"""A folder of videos: jobs in worker processes, and their report."""
+"""Batch conversion: mattes a folder of videos in worker processes and reports the outcomes."""

@@ -1,4 +1,4 @@
-"""A folder of videos, in processes of their own: a bad file, or a crash in a codec, costs only itself."""
+"""Batch jobs: plan the videos of a folder and run them in worker processes, so that a crash costs only its own file."""
 
 from __future__ import annotations
 
@@ -20,37 +20,40 @@ from streamseg.settings import InferSettings, Settings
 if TYPE_CHECKING:
     from streamseg.infer.engines.base import Engine
 
-OF_TODAY = "mp4 m4v mov qt mj2 3gp 3g2 f4v ismv psp insv lrv 360 mp4v mkv mk3d webm avi divx amv gif apng"
-OF_BROADCAST = (
+CURRENT_SUFFIXES = "mp4 m4v mov qt mj2 3gp 3g2 f4v ismv psp insv lrv 360 mp4v mkv mk3d webm avi divx amv gif apng"
+BROADCAST_SUFFIXES = (
     "ts tp trp m2t m2ts mts mpg mpeg mpe m1v m2v m2p mpv mod tod vob vro evo dvd mxf gxf dv dif wtv dvr-ms ty"
 )
-OF_LONG_AGO = "wmv asf flv swf ogv ogm rm rmvb ivr viv nut bik smk roq cpk fli flc xmv"
-OF_ONE_CODEC = (
+LEGACY_SUFFIXES = "wmv asf flv swf ogv ogm rm rmvb ivr viv nut bik smk roq cpk fli flc xmv"
+RAW_CODEC_SUFFIXES = (
     "h261 h263 h264 264 h26l avc h265 265 hevc h266 266 vvc ivf obu av1 evc apv vc1 rcv mjpeg mjpg y4m dnxhd dnxhr "
     "drc vc2 cavs avs avs2 avs3"
 )
 VIDEO_SUFFIXES = frozenset(
-    f".{suffix}" for family in (OF_TODAY, OF_BROADCAST, OF_LONG_AGO, OF_ONE_CODEC) for suffix in family.split()
+    f".{suffix}"
+    for family in (CURRENT_SUFFIXES, BROADCAST_SUFFIXES, LEGACY_SUFFIXES, RAW_CODEC_SUFFIXES)
+    for suffix in family.split()
 )
-"""What is taken for a video; FFmpeg goes by the content."""
+"""Suffixes of files that are taken for videos; FFmpeg goes by the content."""
 
-RESOURCE_FORK = "._"
-"""How names begin under which macOS keeps what its file system knew of a file on one that cannot hold that."""
+RESOURCE_FORK_PREFIX = "._"
+"""Prefix of the files in which macOS keeps metadata on file systems that cannot hold it."""
 
 Status = Literal["done", "damaged", "there", "failed"]
 
-SECONDS_BETWEEN_LOOKS = 2.0
+POLL_SECONDS = 2.0
+"""Time between two looks into a watched folder."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file and where it goes."""
+    """A video and its output file."""
 
     source: Path
     out: Path
 
     def outcome(self, status: Status, frames: int = 0, seconds: float = 0.0, message: str = "") -> Outcome:
-        """What is told of it."""
+        """Make the job's outcome."""
         return Outcome(str(self.source), str(self.out), status, frames, seconds, message)
 
 
@@ -59,16 +62,16 @@ Task: TypeAlias = tuple[Job, Settings]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file.
+    """Outcome of one job.
 
     Attributes:
-        source: the file.
-        out: what was to be written.
-        status: `done` now, `damaged`, which is done as far as the source could be decoded, `there` from before, or
+        source: the input file.
+        out: the output file.
+        status: `done`; `damaged`: done as far as the source could be decoded; `there`: skipped, as the output existed;
             `failed`.
-        frames: how many were written now.
-        seconds: how long that took.
-        message: what was written, or what went wrong.
+        frames: number of frames written.
+        seconds: duration of the run.
+        message: summary of the output, or the error.
     """
 
     source: str
@@ -80,16 +83,16 @@ class Outcome:
 
     @property
     def fps(self) -> float:
-        """Frames a second."""
+        """Frames written a second."""
         return self.frames / self.seconds if self.seconds else 0.0
 
 
 def plan(folder: Path, out: Path, suffix: str) -> list[Job]:
-    """The videos of a folder in the order of their names, with where they go.
+    """List a folder's videos in the order of their names, with their outputs.
 
     Raises:
-        InputError: the folder cannot be read, or it is where the output goes.
-        OutputError: two files would be written to one.
+        InputError: the folder cannot be read, or is the output folder too.
+        OutputError: two files would be written to one output.
     """
     try:
         sources = sorted(path for path in folder.iterdir() if _is_video(path))
@@ -97,49 +100,49 @@ def plan(folder: Path, out: Path, suffix: str) -> list[Job]:
         raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
     if out.exists() and out.samefile(folder):
         raise InputError(f"{out} is the folder that is read; give another one with -o")
-    taken: dict[Path, Path] = {}
+    planned: dict[Path, Path] = {}
     for source in sources:
         target = out / f"{source.stem}{suffix}"
-        if target in taken:
-            raise OutputError(f"{source} and {taken[target]} would both be written to {target}; rename one of them")
-        taken[target] = source
-    return [Job(source, target) for target, source in taken.items()]
+        if target in planned:
+            raise OutputError(f"{source} and {planned[target]} would both be written to {target}; rename one of them")
+        planned[target] = source
+    return [Job(source, target) for target, source in planned.items()]
 
 
 def arrivals(folder: Path, out: Path, suffix: str, pause: Callable[[float], None] = time.sleep) -> Iterator[Job | None]:
-    """The videos that are in a folder and that come into it, each once it has stopped growing; without end.
+    """Yield, without end, the videos of a folder and those that come into it, each once it has stopped growing.
 
-    None stands for each time that nothing more has come.
+    None is yielded after each look into the folder.
     """
-    begun: set[Path] = set()
+    yielded: set[Path] = set()
     sizes: dict[Path, int] = {}
     while True:
         for job in plan(folder, out, suffix):
             with suppress(OSError):
                 size = job.source.stat().st_size
-                if job.source not in begun and sizes.get(job.source) == size:
-                    begun.add(job.source)
+                if job.source not in yielded and sizes.get(job.source) == size:
+                    yielded.add(job.source)
                     yield job
                 sizes[job.source] = size
         yield None
-        pause(SECONDS_BETWEEN_LOOKS)
+        pause(POLL_SECONDS)
 
 
 def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> Iterator[Outcome]:
-    """Mattes files, `workers` at a time; outcomes come as files are finished.
+    """Run jobs in `workers` processes; yield outcomes as files are finished.
 
-    What is there already is left alone, and what an interrupted run left is gone on with.
+    Existing outputs are skipped; interrupted ones are resumed.
 
     Args:
-        jobs: the files; None says that there is no more for now.
-        settings: the settings of the pipeline, for all of them.
-        workers: processes; the cores are shared out between them.
+        jobs: the files; None for no more files at present.
+        settings: of the pipeline, for all files.
+        workers: number of processes, which share out the cores.
 
     Raises:
-        StreamsegError: there is no engine for any of them.
+        StreamsegError: no engine opens.
     """
-    with ExitStack() as hired:
-        idle = [hired.enter_context(Worker(_matte, partial(_begin, share))) for share in _shares(workers)]
+    with ExitStack() as stack:
+        idle = [stack.enter_context(Worker(_matte, partial(_pin_to_cores, cores))) for cores in _core_sets(workers)]
         busy: list[tuple[Worker[Task, Outcome], Job]] = []
         for job in jobs:
             if job and job.out.exists():
@@ -149,15 +152,15 @@ def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> I
                 worker = idle.pop()
                 worker.give((job, settings))
                 busy.append((worker, job))
-            yield from _finished(busy, idle, wait_for_one=not idle)
+            yield from _finished_outcomes(busy, idle, wait_for_one=not idle)
         while busy:
-            yield from _finished(busy, idle, wait_for_one=True)
+            yield from _finished_outcomes(busy, idle, wait_for_one=True)
 
 
-def _finished(
+def _finished_outcomes(
     busy: list[tuple[Worker[Task, Outcome], Job]], idle: list[Worker[Task, Outcome]], wait_for_one: bool
 ) -> Iterator[Outcome]:
-    """Moves the workers that are done from `busy` to `idle`."""
+    """Yield the outcomes of finished workers and move them from `busy` to `idle`."""
     ready = wait([worker.pipe for worker, _ in busy], None if wait_for_one else 0)
     for worker, job in [pair for pair in busy if pair[0].pipe in ready]:
         busy.remove((worker, job))
@@ -170,53 +173,56 @@ def _finished(
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(RESOURCE_FORK) and not path.is_dir()
+    return (
+        path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(RESOURCE_FORK_PREFIX) and not path.is_dir()
+    )
 
 
-def _shares(workers: int) -> list[set[int]]:
-    """The cores, dealt out; empty where the system does not let processes choose."""
+def _core_sets(workers: int) -> list[set[int]]:
+    """Share out the cores among workers; empty sets if the system does not support affinity."""
     if not hasattr(os, "sched_getaffinity"):
         return [set()] * workers
     cores = sorted(os.sched_getaffinity(0))
     return [set(cores[number % len(cores) :: workers]) for number in range(workers)]
 
 
-def _begin(cores: set[int]) -> None:
-    """In a new process: every library sees only its cores."""
+def _pin_to_cores(cores: set[int]) -> None:
+    """Restrict a worker process to its cores, before libraries count them."""
     if cores:
         os.sched_setaffinity(0, cores)
 
 
 @cache
 def _engine(settings: InferSettings) -> Engine:
-    """The engine of a worker process."""
+    """Open the engine of a worker process, once."""
     from streamseg.infer.engines import load_engine
 
     return load_engine(settings)
 
 
 def _matte(task: Task) -> Outcome:
-    """In a worker process: does one file, and says what became of it whatever that was."""
+    """Run one job in a worker process; turn every error into an outcome, except that no engine opens."""
     job, settings = task
     engine = _engine(settings.infer)
     try:
-        return _matted(job, engine, settings)
+        return _run_pipeline(job, engine, settings)
     except StreamsegError as error:
         return job.outcome("failed", message=str(error))
     except MemoryError:
         return job.outcome("failed", message=OUT_OF_MEMORY)
     except Exception as error:
-        return job.outcome("failed", message=_as_bug(error))
+        return job.outcome("failed", message=_bug_message(error))
 
 
-def _matted(job: Job, engine: Engine, settings: Settings) -> Outcome:
+def _run_pipeline(job: Job, engine: Engine, settings: Settings) -> Outcome:
+    """Run the pipeline on one job; raise StreamsegError if it cannot be done."""
     from streamseg.decode import open_source
     from streamseg.pipeline import run
     from streamseg.sink import open_file
     from streamseg.sink.animation import ANIMATIONS
 
     with open_source(str(job.source)) as source:
-        resume = job.out.suffix.lower() not in ANIMATIONS  # They are short, and begin again.
+        resume = job.out.suffix.lower() not in ANIMATIONS  # Animations are short, and start over.
         sink = open_file(job.out, source.info, settings.composite.kind, settings.output, resume)
         with sink:
             statistics = run(source, engine, sink, settings)
@@ -227,8 +233,8 @@ def _matted(job: Job, engine: Engine, settings: Settings) -> Outcome:
         return job.outcome("done", frames, seconds, sink.summary)
 
 
-def _as_bug(error: Exception) -> str:
-    """What is told of an error that nobody foresaw: enough to report it."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
+def _bug_message(error: Exception) -> str:
+    """Describe an unexpected error with its file and line, for a bug report."""
+    origin = traceback.extract_tb(error.__traceback__)[-1]
     reason = " ".join(str(error).split())
-    return f"{type(error).__name__}: {reason} ({Path(place.filename).name}, line {place.lineno}); this is a bug"
+    return f"{type(error).__name__}: {reason} ({Path(origin.filename).name}, line {origin.lineno}); this is a bug"

@@ -1,4 +1,4 @@
-"""A batch on the terminal and as JSON."""
+"""Batch reports: a line a file, a table at the end, and report.json."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ from streamseg.media.atomic import atomic_write
 
 
 class BatchProgress:
-    """A line a file as they are finished; a table and the report at the end, whatever ended it.
+    """Prints a line for each finished file; at the end, also after an error, prints a table and writes report.json.
 
     Attributes:
-        failed: how many files could not be done.
-        damaged: how many were done as far as they could be decoded.
+        failed: number of files that failed.
+        damaged: number of files that were done as far as they could be decoded.
     """
 
     def __init__(self, report: Path, count: int | None, console: Console | None = None) -> None:
-        """`count` is None where files come until Ctrl-C."""
+        """Prepare a report; print and write it when the `with` block ends.
+
+        Args:
+            report: path of report.json.
+            count: number of files; None if files are watched for until Ctrl-C.
+            console: standard output if None.
+        """
         self._report, self._count = report, count
         self._console = console or Console()
         self._outcomes: list[Outcome] = []
@@ -42,7 +48,7 @@ class BatchProgress:
         print(f"report: {self._report}", file=self._console.file)
 
     def add(self, outcome: Outcome) -> None:
-        """Shows what became of one file."""
+        """Print the outcome of one file."""
         self._outcomes.append(outcome)
         self.failed += outcome.status == "failed"
         self.damaged += outcome.status == "damaged"
@@ -62,10 +68,10 @@ class BatchProgress:
 
 
 def write_report(path: Path, outcomes: list[Outcome]) -> None:
-    """Writes `report.json`: a list of what became of each file.
+    """Write `report.json`: a list of the outcomes, with fps.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     rows = [asdict(outcome) | {"fps": round(outcome.fps, 2)} for outcome in outcomes]
     atomic_write(path, json.dumps(rows, indent=2).encode())

@@ -1,1 +1,1 @@
-"""Measures the whole pipeline on this machine."""
+"""Benchmark of the whole pipeline on this machine."""

@@ -1,7 +1,7 @@
-"""The way that the project began from, for comparison: one frame after the other, eager, square, in float RGB.
+"""Baseline of the benchmark: the seed's way, frame by frame, without run-ahead, on a square input, in float RGB.
 
-Source: the published demo of U²-Net (the seed of this project), written anew: no run-ahead, PyTorch in float32 with its
-own count of threads, the frame squashed to 320x320, the matte enlarged, the composite computed in float.
+Source: the published demo of U²-Net (the seed of this project), written anew: PyTorch in float32 with its own number of
+threads, the frame squashed to 320x320, the matte resized bilinearly, the composite computed in float.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from streamseg.model.u2net import U2Net
 from streamseg.sink import open_sink
 
 SIDE_PX = 320
+"""Side of the square network input."""
 
-SEEDS_MODEL = "lite"
-"""The network of the seed's way, whichever one it is compared with."""
+BASELINE_MODEL = "lite"
+"""Network of the baseline, whichever network it is compared with."""
 
 
-def seeds_fps(workload: Workload, net: U2Net) -> float:
-    """Frames a second over the first frames of a clip.
+def baseline_fps(workload: Workload, net: U2Net) -> float:
+    """Measure the baseline's frames a second over the first frames of a clip.
 
     Args:
-        workload: what to do; of its settings the background alone counts, and it is never held back to a camera's pace.
+        workload: what to do; only the background of its settings counts, and it is never slowed to a camera's pace.
         net: in evaluation mode.
 
     Raises:
-        ConfigError: the settings have no background; the seed's way knows no cut-outs.
+        ConfigError: the settings have no background; the baseline cannot write a foreground.
     """
     composite = workload.settings.composite
     if composite.kind != "composite":
@@ -55,16 +56,16 @@ def seeds_fps(workload: Workload, net: U2Net) -> float:
         started, count = time.perf_counter(), 0
         for frame in islice(source, workload.frames):
             assert background
-            picture = _composite(frame, _matte(frame, net), background)
+            image = _composite(frame, _matte(frame, net), background)
             if sink:
-                sink.write(replace(frame, image=picture))
+                sink.write(replace(frame, image=image))
             count += 1
         return count / (time.perf_counter() - started)
 
 
 @torch.no_grad()
 def _matte(frame: Frame, net: U2Net) -> np.ndarray:
-    """Alpha `(H, W, 1)` in [0, 1]."""
+    """Compute alpha `(H, W, 1)` float32 in [0, 1]."""
     rgb = colours(frame.pixels)
     square = cv2.resize(rgb, (SIDE_PX, SIDE_PX))
     alpha = net(normalise(torch.from_numpy(square).permute(2, 0, 1)[None]))[0, 0].numpy()
@@ -72,6 +73,7 @@ def _matte(frame: Frame, net: U2Net) -> np.ndarray:
 
 
 def _composite(frame: Frame, alpha: np.ndarray, background: Background) -> Pixels:
+    """Composite RGB `(H, W, 3)` in float."""
     front, back = (pixels.astype(np.float32) for pixels in (colours(frame.pixels), background.frame_at(frame)))
     blended: Pixels = (front * alpha + back * (1 - alpha)).astype(np.uint8)
     return blended

@@ -1,4 +1,4 @@
-"""What a GPU does at the same time: how much of the copying to and from it is hidden behind computation."""
+"""GPU overlap: how much of the uploads and downloads is hidden behind computation, from a profiler's trace."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Overlap:
-    """A stretch of a GPU's time; all in milliseconds.
+    """Times of a GPU over a run, in milliseconds.
 
     Attributes:
-        elapsed_ms: from the first thing that it did to the last.
-        computing_ms: while at least one kernel ran.
-        upload_ms: how long copies to it took, one after the other.
-        download_ms: how long copies from it took.
-        hidden_ms: how much of the copies' time a kernel ran in.
+        elapsed_ms: from the first event to the last.
+        computing_ms: time with at least one kernel running.
+        upload_ms: sum of copies to the GPU.
+        download_ms: sum of copies from the GPU.
+        hidden_ms: time of copies during which a kernel ran.
     """
 
     elapsed_ms: float
@@ -37,23 +37,23 @@ class Overlap:
 
     @property
     def computing_share(self) -> float:
-        """Of the time, in [0, 1]."""
+        """Computing time as a fraction of the elapsed time, in [0, 1]."""
         return self.computing_ms / self.elapsed_ms
 
     @property
     def hidden_share(self) -> float:
-        """Of the copies' time, in [0, 1]; 1 where nothing was copied."""
+        """Hidden time as a fraction of the copies' time, in [0, 1]; 1 if nothing was copied."""
         copying_ms = self.upload_ms + self.download_ms
         return self.hidden_ms / copying_ms if copying_ms else 1.0
 
     def as_json(self) -> dict[str, float]:
-        """For a file."""
+        """Return the figures for a JSON file."""
         shares = {"computing_share": self.computing_share, "hidden_share": self.hidden_share}
         return asdict(self) | shares
 
 
 class GpuWatch:
-    """Notes what the GPU does from `start` to `stop`, in all threads and streams; on a CPU it sees nothing."""
+    """Profiles the GPU from `start` to `stop`, in all threads and streams; on a CPU it records nothing."""
 
     def __init__(self) -> None:
         on_gpu = cuda.best_device().type == "cuda"
@@ -61,12 +61,12 @@ class GpuWatch:
         self._started = False
 
     def start(self) -> None:
-        """From here on."""
+        """Start the profiler."""
         self._profile.start()
         self._started = True
 
     def stop(self) -> Overlap | None:
-        """Up to here; None if it was not started, or a GPU did nothing meanwhile."""
+        """Stop the profiler; return None if it was not started or no kernel ran."""
         if not self._started:
             return None
         self._profile.stop()
@@ -77,14 +77,14 @@ class GpuWatch:
 
 
 def overlap_of(events: Iterable[Mapping[str, Any]]) -> Overlap | None:
-    """Reads a trace of PyTorch's profiler.
+    """Compute the overlap from a trace of PyTorch's profiler.
 
     Args:
-        events: what its `traceEvents` hold, in any order; those of a GPU are of the category `kernel`, `gpu_memcpy` or
-            `gpu_memset`, with their start `ts` and duration `dur` in microseconds.
+        events: `traceEvents` in any order; a GPU's have the category `kernel`, `gpu_memcpy` or `gpu_memset`, a start
+            `ts` and a duration `dur` in microseconds.
 
     Returns:
-        What a GPU did; None where no kernel ran.
+        The overlap; None if no kernel ran.
     """
     kernels: list[Span] = []
     up: list[Span] = []
@@ -96,18 +96,18 @@ def overlap_of(events: Iterable[Mapping[str, Any]]) -> Overlap | None:
             spans.append((event["ts"], event["ts"] + event["dur"]))
     if not kernels:
         return None
-    computing, everything = _united(kernels), _united([*kernels, *up, *down])
+    computing, busy = _union(kernels), _union([*kernels, *up, *down])
     return Overlap(
-        elapsed_ms=(everything[-1][1] - everything[0][0]) / 1000,
+        elapsed_ms=(busy[-1][1] - busy[0][0]) / 1000,
         computing_ms=_total_ms(computing),
         upload_ms=_total_ms(up),
         download_ms=_total_ms(down),
-        hidden_ms=sum(_total_ms(_common(_united(copies), computing)) for copies in (up, down)),
+        hidden_ms=sum(_total_ms(_intersection(_union(copies), computing)) for copies in (up, down)),
     )
 
 
-def _united(spans: Sequence[Span]) -> list[Span]:
-    """The same time as spans in order that do not touch."""
+def _union(spans: Sequence[Span]) -> list[Span]:
+    """Merge spans that touch; return them in order."""
     united: list[Span] = []
     for start, end in sorted(spans):
         if united and start <= united[-1][1]:
@@ -117,18 +117,18 @@ def _united(spans: Sequence[Span]) -> list[Span]:
     return united
 
 
-def _common(first: Sequence[Span], second: Sequence[Span]) -> list[Span]:
-    """The time that lies in both, each in order."""
+def _intersection(first: Sequence[Span], second: Sequence[Span]) -> list[Span]:
+    """Intersect two ordered lists of spans."""
     common: list[Span] = []
-    mine = theirs = 0
-    while mine < len(first) and theirs < len(second):
-        start, end = max(first[mine][0], second[theirs][0]), min(first[mine][1], second[theirs][1])
+    i = j = 0
+    while i < len(first) and j < len(second):
+        start, end = max(first[i][0], second[j][0]), min(first[i][1], second[j][1])
         if start < end:
             common.append((start, end))
-        if first[mine][1] < second[theirs][1]:
-            mine += 1
+        if first[i][1] < second[j][1]:
+            i += 1
         else:
-            theirs += 1
+            j += 1
     return common
 
 

@@ -1,4 +1,4 @@
-"""The command line: thin commands over the public functions; nothing heavy is imported before a command runs."""
+"""The `streamseg` command line: registers the commands; heavy libraries are imported only when a command runs."""
 
 from __future__ import annotations
 

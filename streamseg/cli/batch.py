@@ -1,9 +1,9 @@
-"""The command `streamseg batch`."""
+"""The command `streamseg batch`: matte a folder of videos."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,17 +22,15 @@ from streamseg.cli.options import (
     Quality,
     Smooth,
     Stride,
-    settings_of,
+    settings_from_flags,
 )
+from streamseg.cli.outputs import refuse_standard_output
 from streamseg.errors import InputError
 from streamseg.interrupt import raise_again
 from streamseg.settings import Settings
 
-if TYPE_CHECKING:
-    pass
-from streamseg.cli.outputs import refuse_standard_output
-
 SOME_FAILED = 1
+"""Exit code if at least one file failed."""
 
 
 def batch(
@@ -71,7 +69,7 @@ def batch(
         from streamseg.sink.pictures import make_folder
 
         refuse_standard_output(str(out))
-        settings = settings_of(context)
+        settings = settings_from_flags(context)
         suffix = _batch_suffix(to, settings)
         planned = plan(folder, out, suffix)
         if not (planned or watch):
@@ -87,7 +85,7 @@ def batch(
 
 
 def _batch_suffix(to: str | None, settings: Settings) -> str:
-    """The container of a batch: what was asked for, or one that holds what will be written."""
+    """Return the suffix asked for, else .mov for foregrounds and .mp4; raise OutputError if it does not fit."""
     from streamseg.sink import check_format
 
     suffix = f".{to.lstrip('.')}" if to else ".mov" if settings.composite.kind == "foreground" else ".mp4"

@@ -1,4 +1,4 @@
-"""The command `streamseg bench`."""
+"""The command `streamseg bench`: measure the pipeline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streamseg.cli.options import (
     Precision,
     Smooth,
     Stride,
-    settings_of,
+    settings_from_flags,
 )
 from streamseg.interrupt import raise_again
 from streamseg.settings import Settings, load_settings
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from streamseg.bench.benchmark import Speedup, Workload
     from streamseg.infer.engines.base import Engine
 
-TURN_FRAMES = 3
-"""Turns of a comparison share the frames: so many times fewer in each."""
+TURN_FRACTION = 3
+"""Divisor of the frames of a run that each turn of a comparison takes."""
 
 
 def bench(
@@ -69,7 +69,10 @@ def bench(
         from streamseg.bench.report import draw, show, show_ratio, write_json
         from streamseg.model.precision import chosen_model
 
-        workload, console = Workload(clip, _with_background(settings_of(context)), frames, encode, live), Console()
+        workload, console = (
+            Workload(clip, _with_background(settings_from_flags(context)), frames, encode, live),
+            Console(),
+        )
         compared = [_with_background(load_settings(path)) for path in compare or ()]
         workload, opened = _with_engine(workload)
         network = f"{chosen_model(workload.settings.infer)} on {opened.name}, {opened.device}"
@@ -77,11 +80,11 @@ def bench(
         raise_again()
         result = measure(workload, opened)
         show(result, console)
-        fewer, ratio, what = replace(workload, frames=max(10, frames // TURN_FRAMES)), None, ""
+        turn, ratio, what = replace(workload, frames=max(10, frames // TURN_FRACTION)), None, ""
         if compare:
-            ratio, what = _against(fewer, compared, turns), f"{compare[0]} against {compare[1]}"
+            ratio, what = _compare(turn, compared, turns), f"{compare[0]} against {compare[1]}"
         elif baseline:
-            ratio, what = _against_seed(fewer, opened, turns), "against the seed's way"
+            ratio, what = _compare_with_seed(turn, opened, turns), "against the seed's way"
         if ratio:
             show_ratio(ratio, what, console)
         about = {
@@ -98,13 +101,13 @@ def bench(
 
 
 def _with_background(settings: Settings) -> Settings:
-    """What most people run: a background, blurred if none is named."""
+    """Set the background to `blur` if the settings name none, since most runs have a background."""
     composite = settings.composite.model_copy(update={"bg": settings.composite.bg or "blur"})
     return settings.model_copy(update={"composite": composite})
 
 
 def _with_engine(workload: Workload) -> tuple[Workload, Engine]:
-    """The work with its network by name, and the engine that runs it; says why that was chosen."""
+    """Open the engine, print why its network was chosen, and name the network in the workload."""
     from streamseg.infer.select import engine_for
 
     with workload.open() as source:
@@ -114,16 +117,20 @@ def _with_engine(workload: Workload) -> tuple[Workload, Engine]:
     return replace(workload, settings=workload.settings.model_copy(update={"infer": chosen.settings})), chosen.engine
 
 
-def _against(workload: Workload, pair: list[Settings], turns: int) -> Speedup:
-    from streamseg.bench.benchmark import in_turns, line_fps
+def _compare(workload: Workload, pair: list[Settings], turns: int) -> Speedup:
+    """Run two configurations in turns."""
+    from streamseg.bench.benchmark import in_turns, pipeline_fps
 
-    first, second = (partial(line_fps, *_with_engine(replace(workload, settings=settings))) for settings in pair)
+    first, second = (partial(pipeline_fps, *_with_engine(replace(workload, settings=settings))) for settings in pair)
     return in_turns(first, second, turns)
 
 
-def _against_seed(workload: Workload, engine: Engine, turns: int) -> Speedup:
-    from streamseg.bench.baseline import SEEDS_MODEL, seeds_fps
-    from streamseg.bench.benchmark import in_turns, line_fps
+def _compare_with_seed(workload: Workload, engine: Engine, turns: int) -> Speedup:
+    """Run the pipeline and the baseline in turns."""
+    from streamseg.bench.baseline import BASELINE_MODEL, baseline_fps
+    from streamseg.bench.benchmark import in_turns, pipeline_fps
     from streamseg.model.weights import load_weights
 
-    return in_turns(partial(line_fps, workload, engine), partial(seeds_fps, workload, load_weights(SEEDS_MODEL)), turns)
+    return in_turns(
+        partial(pipeline_fps, workload, engine), partial(baseline_fps, workload, load_weights(BASELINE_MODEL)), turns
+    )

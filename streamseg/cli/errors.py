@@ -1,4 +1,4 @@
-"""What the command line makes of errors."""
+"""Exit codes and error lines of the command line."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from streamseg.errors import OUT_OF_MEMORY, StreamsegError
 from streamseg.interrupt import INTERRUPTED
 
 USER_ERROR = 2
+"""Exit code for what the user can put right."""
 DAMAGED = 3
-"""Written, but the source was damaged."""
+"""Exit code if the output is written but the source was damaged."""
 
 
 @contextmanager
 def errors_reported() -> Iterator[None]:
-    """One line and exit code 2 for what the user can put right, 130 for Ctrl-C; anything else is our bug."""
+    """Turn errors into one line on standard error and exit code 2, and Ctrl-C into 130; let bugs raise."""
     try:
         yield
     except StreamsegError as error:

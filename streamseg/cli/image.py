@@ -1,9 +1,9 @@
-"""The command `streamseg image`."""
+"""The command `streamseg image`: matte photos."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,13 +17,10 @@ from streamseg.cli.options import (
     MatteOnly,
     Model,
     Precision,
-    settings_of,
+    settings_from_flags,
 )
-from streamseg.interrupt import raise_again
-
-if TYPE_CHECKING:
-    pass
 from streamseg.cli.outputs import refuse_overwriting, refuse_standard_output
+from streamseg.interrupt import raise_again
 
 
 def image(
@@ -47,7 +44,7 @@ def image(
         from streamseg.photos import matte_photos, plan_photos
 
         refuse_standard_output(out)
-        settings = settings_of(context)
+        settings = settings_from_flags(context)
         pairs = plan_photos(photos, out, transparent=settings.composite.kind == "foreground")
         for _, target in pairs:
             refuse_overwriting(target, settings.composite.bg)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they come to."""
+"""Command-line options that several commands share."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ ConfigFile = Annotated[
 ]
 
 
-def settings_of(context: typer.Context) -> Settings:
-    """The command's flags over its configuration file; both use the settings' own names."""
+def settings_from_flags(context: typer.Context) -> Settings:
+    """Return the settings of the command's flags over those of its configuration file; both use the settings' names."""
     given = {name: value for name, value in context.params.items() if name in setting_names()}
     return load_settings(context.params["config"], given)

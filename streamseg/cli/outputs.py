@@ -1,4 +1,4 @@
-"""Runs the pipeline into an output, and refuses outputs that would do harm."""
+"""Run the pipeline into an output file, with safeguards against overwriting an input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 def run_into(
     source: Source, out: str, settings: Settings, frame_limit: int | None = None, resume: bool = False
 ) -> Statistics:
-    """Run the pipeline from a source into what `out` names, with a progress bar and a line on what was written."""
+    """Run the pipeline from a source into the output that `out` names; print a progress bar and a summary.
+
+    Args:
+        source: yields frames.
+        out: what `open_sink` takes.
+        settings: of the pipeline.
+        frame_limit: number of frames to read; None for all.
+        resume: continue an interrupted run.
+
+    Raises:
+        StreamsegError: a stage failed, or the output cannot be written.
+        KeyboardInterrupt: Ctrl-C, after the output has been finished.
+    """
     from streamseg.cli.progress import RunProgress
     from streamseg.infer.select import engine_for
     from streamseg.pipeline import run
@@ -44,8 +56,8 @@ def run_into(
     return statistics
 
 
-def target_of(out: str) -> Path:
-    """The file that will be written, or the folder of a sequence: its names may be those of the pictures there."""
+def output_path(out: str) -> Path:
+    """Return the file that will be written, or the folder of an image sequence; raise OutputError for `-`."""
     from streamseg.sink.pictures import sequence_pattern
 
     refuse_standard_output(out)
@@ -54,10 +66,10 @@ def target_of(out: str) -> Path:
 
 
 def refuse_overwriting(target: Path, *inputs: str | None) -> None:
-    """Raise OutputError where the output is an input, or is no file, before anything is begun."""
+    """Raise OutputError if the output is one of the inputs, before anything is written."""
     written = followed(target)
     for name in filter(None, inputs):
-        with suppress(OSError):  # What has such a name is no file.
+        with suppress(OSError):  # A name that the system rejects is no file.
             if written.exists() and Path(name).exists() and written.samefile(name):
                 raise OutputError(f"the output {target} is an input too; give another name")
 
@@ -69,5 +81,5 @@ def refuse_standard_output(out: str) -> None:
 
 
 def speed_line(statistics: Statistics) -> str:
-    """How many frames, in which time."""
+    """Format number of frames, time and frame rate."""
     return f"{statistics.frames} frames in {statistics.elapsed_seconds:.1f} s, {statistics.fps:.1f} fps"

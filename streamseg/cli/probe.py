@@ -1,15 +1,12 @@
-"""The command `streamseg probe`."""
+"""The command `streamseg probe`: describe a file."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from streamseg.cli.errors import errors_reported
-
-if TYPE_CHECKING:
-    pass
 
 
 def probe(

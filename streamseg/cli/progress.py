@@ -1,4 +1,4 @@
-"""Shows how a run goes: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress displays: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ if TYPE_CHECKING:
     from streamseg.statistics import Statistics
 
 SECONDS_BETWEEN_LINES = 5.0
+"""Time between two lines where there is no terminal."""
 
 
 class RunProgress:
-    """Frames done, frames a second and the time that is left, on standard error by default."""
+    """Shows finished frames, frames a second and the remaining time."""
 
     def __init__(self, frame_count: int | None, console: Console | None = None) -> None:
-        """`frame_count` is None where nobody knows how many frames will come."""
+        """Prepare the display.
+
+        Args:
+            frame_count: number of frames that will come; None if unknown.
+            console: standard error if None.
+        """
         self._total = frame_count
         self._console = console or Console(stderr=True)
         self._next_line_seconds = SECONDS_BETWEEN_LINES
@@ -50,7 +56,7 @@ class RunProgress:
             self._bar.stop()
 
     def update(self, statistics: Statistics) -> None:
-        """Shows the state after a frame."""
+        """Show the state after a frame."""
         if self._bar:
             self._bar.update(self._task, completed=statistics.frames, rate=f"{statistics.fps:.1f} fps")
         elif statistics.elapsed_seconds >= self._next_line_seconds:
@@ -66,7 +72,13 @@ class RunProgress:
 
 @contextmanager
 def download_bar(name: str, size_bytes: int, console: Console | None = None) -> Iterator[Callable[[int], None]]:
-    """Yields what is told how many bytes are there; shows them on a terminal, on standard error by default."""
+    """Show a progress bar for a download on a terminal; yield the function to call with the number of bytes so far.
+
+    Args:
+        name: label of the bar.
+        size_bytes: of the whole file.
+        console: standard error if None.
+    """
     console = console or Console(stderr=True)
     columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

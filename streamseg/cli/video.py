@@ -1,9 +1,9 @@
-"""The command `streamseg video`."""
+"""The command `streamseg video`: matte a video."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,12 +23,9 @@ from streamseg.cli.options import (
     Smooth,
     Straight,
     Stride,
-    settings_of,
+    settings_from_flags,
 )
-
-if TYPE_CHECKING:
-    pass
-from streamseg.cli.outputs import refuse_overwriting, run_into, speed_line, target_of
+from streamseg.cli.outputs import output_path, refuse_overwriting, run_into, speed_line
 
 
 def video(
@@ -72,8 +69,8 @@ def video(
     with errors_reported():
         from streamseg.decode import TimeRange, open_source
 
-        settings = settings_of(context)
-        refuse_overwriting(target_of(out), source, settings.composite.bg)
+        settings = settings_from_flags(context)
+        refuse_overwriting(output_path(out), source, settings.composite.bg)
         with open_source(source, TimeRange.of(start, end)) as opened:
             statistics = run_into(opened, out, settings, resume=resume)
             print(speed_line(statistics))

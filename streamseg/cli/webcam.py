@@ -1,4 +1,4 @@
-"""The command `streamseg webcam`."""
+"""The command `streamseg webcam`: matte a camera live."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from streamseg.cli.options import (
     Model,
     Precision,
     Smooth,
-    settings_of,
+    settings_from_flags,
 )
 
 if TYPE_CHECKING:
     from streamseg.statistics import Statistics
-from streamseg.cli.outputs import refuse_overwriting, run_into, speed_line, target_of
+from streamseg.cli.outputs import output_path, refuse_overwriting, run_into, speed_line
 
 
 def webcam(
@@ -49,14 +49,15 @@ def webcam(
     with errors_reported():
         from streamseg.decode import open_camera
 
-        settings = settings_of(context)
-        refuse_overwriting(target_of(out), camera, settings.composite.bg)
+        settings = settings_from_flags(context)
+        refuse_overwriting(output_path(out), camera, settings.composite.bg)
         with open_camera(camera) as opened:
             statistics = run_into(opened, out, settings, frames)
             print(_live_summary(statistics))
 
 
 def _live_summary(statistics: Statistics) -> str:
+    """Format speed, dropped frames, latency and the mattes' age of a live run."""
     dropped = f"{statistics.dropped} dropped to keep the camera's pace" if statistics.dropped else "none dropped"
     latency = f"latency {statistics.latency_ms():.0f} ms (95 %: {statistics.latency_ms(0.95):.0f} ms)"
     age = f"age of the mattes {statistics.matte_age_ms():.0f} ms (95 %: {statistics.matte_age_ms(0.95):.0f} ms)"

@@ -1,4 +1,4 @@
-"""The commands `streamseg weights ...`."""
+"""The commands `streamseg weights ...`: list, describe, download and import network weights."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def info_command(
 
 
 def _facts(info: WeightsInfo) -> dict[str, str]:
+    """Return what `weights info` prints of our networks, by name."""
     return {
         "name": info.name,
         "file": str(info.path),

@@ -1,1 +1,1 @@
-"""Stage 4: the matte at full size, and the person before a background."""
+"""Stage 4, compositing: refine the matte at full size and blend the foreground over a background."""

@@ -1,4 +1,4 @@
-"""What stands behind the person: a picture, a video, a colour, or the frame itself out of focus."""
+"""Backgrounds: an image, a video, a colour, the blurred frame, or what a function returns."""
 
 from __future__ import annotations
 
@@ -24,29 +24,30 @@ from streamseg.yuv import YuvImage
 Fit = Literal["cover", "contain"]
 
 BLUR = "blur"
-BLUR_SHARE = 1 / 40
-"""Standard deviation of the blurred background as a share of the frame's long side."""
+"""Name of the blurred background."""
+BLUR_SCALE = 1 / 40
+"""Standard deviation of the blurred background as a fraction of the frame's long side."""
 
 BLUR_REDUCTION = (4, 16)
-"""How many times smaller a picture is when it is blurred: such that a pixel is half a standard deviation, if it can."""
+"""Least and greatest factor by which a frame is reduced to be blurred; between them, the standard deviation is 2 px."""
 
-PLANE_SHARES = (1, 0.5, 0.5)
-"""Sides of the planes of luma and of both colours, as shares of the picture's."""
+PLANE_SCALES = (1, 0.5, 0.5)
+"""Sides of the planes of Y, Cb and Cr as fractions of the image's."""
 
 
 class Background(Protocol):
-    """Gives the picture behind a frame."""
+    """Yields the background of a frame."""
 
     def frame_at(self, frame: Frame) -> Pixels:
-        """RGB `(H, W, 3)` of the frame's own size; must not be written to."""
+        """Return RGB `(H, W, 3)` uint8 of the frame's size; it must not be written to."""
         ...
 
     def yuv_at(self, frame: Frame) -> YuvImage:
-        """The same in planes."""
+        """Return the same as YUV; it must not be written to."""
         ...
 
     def close(self) -> None:
-        """Releases what the background holds open."""
+        """Close files that the background holds open."""
         ...
 
 
@@ -55,32 +56,32 @@ BackgroundSpec = str | Path | Pixels | Callable[[Pixels], Pixels]
 
 
 class ImageBackground:
-    """One picture, fitted once for every frame size."""
+    """An image or a colour, fitted once for each frame size."""
 
     def __init__(self, pixels: Pixels, fit: Fit) -> None:
         self._pixels, self._fit = _over_black(pixels), fit
         self._fitted: Pixels | None = None
-        self._planes: YuvImage | None = None
+        self._yuv: YuvImage | None = None
 
     def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
         height, width = frame.image.shape[:2]
         if self._fitted is None or self._fitted.shape[:2] != (height, width):
-            self._fitted, self._planes = fit_to(self._pixels, height, width, self._fit), None
+            self._fitted, self._yuv = fit_to(self._pixels, height, width, self._fit), None
         return self._fitted
 
     def yuv_at(self, frame: Frame) -> YuvImage:
         """See `Background`."""
         fitted = self.frame_at(frame)
-        self._planes = self._planes or YuvImage.of(fitted)
-        return self._planes
+        self._yuv = self._yuv or YuvImage.of(fitted)
+        return self._yuv
 
     def close(self) -> None:
         """See `Background`."""
 
 
 class VideoBackground:
-    """A video or an animation that plays at its own pace and starts over at its end."""
+    """A video or an animation that plays at its own pace and loops."""
 
     def __init__(self, path: Path, fit: Fit) -> None:
         self._source = open_source(str(path))
@@ -88,20 +89,21 @@ class VideoBackground:
         self._frames = iter(self._source)
         self._shown = next(self._frames)
         self._next = self._shown
-        self._origin: Fraction | None = None  # The video's time when the frames' time is 0.
+        self._origin: Fraction | None = None  # pts of the video at pts 0 of the frames.
         self._fitted = ImageBackground(self._shown.pixels, fit)
 
     def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
-        return self._at(frame).frame_at(frame)
+        return self._image_at(frame).frame_at(frame)
 
     def yuv_at(self, frame: Frame) -> YuvImage:
         """See `Background`."""
-        return self._at(frame).yuv_at(frame)
+        return self._image_at(frame).yuv_at(frame)
 
-    def _at(self, frame: Frame) -> ImageBackground:
+    def _image_at(self, frame: Frame) -> ImageBackground:
+        """Return the video's frame at the frame's pts."""
         shown = self._shown
-        if self._origin is None:  # It starts with the first frame, whatever the clock of the frames says then.
+        if self._origin is None:  # The video starts at the first frame, whatever its pts.
             self._origin = shown.pts - frame.pts
         while self._next.pts - self._origin <= frame.pts:
             self._shown = self._next
@@ -115,7 +117,11 @@ class VideoBackground:
         self._source.__exit__(None, None, None)
 
     def _restart(self, last_seconds: Fraction) -> Frame:
-        """Opens the video again; its next round begins when the last frame has been shown, in the frames' time."""
+        """Reopen the video, with its first frame after the last one has ended; return the first frame.
+
+        Args:
+            last_seconds: pts of the last frame on the clock of the frames that are composited.
+        """
         self.close()
         self._source = open_source(str(self._path))
         self._frames = iter(self._source)
@@ -125,10 +131,10 @@ class VideoBackground:
 
 
 class BlurBackground:
-    """The frame itself, out of focus."""
+    """The frame itself, blurred."""
 
     def __init__(self) -> None:
-        self._planes: YuvImage | None = None
+        self._yuv: YuvImage | None = None
 
     def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
@@ -137,21 +143,21 @@ class BlurBackground:
     def yuv_at(self, frame: Frame) -> YuvImage:
         """See `Background`."""
         source = frame.image if isinstance(frame.image, YuvImage) else YuvImage.of(frame.image)
-        if self._planes is None or (self._planes.shape, self._planes.matrix) != (source.shape, source.matrix):
-            self._planes = YuvImage.empty(source.shape, source.matrix)
+        if self._yuv is None or (self._yuv.shape, self._yuv.matrix) != (source.shape, source.matrix):
+            self._yuv = YuvImage.empty(source.shape, source.matrix)
         height, width, deviation_px = blur_scale(*source.shape[:2])
-        small = source.smaller(width, height)
-        for target, values, share in zip(self._planes.values, small.values, PLANE_SHARES, strict=True):
-            soft = cv2.GaussianBlur(values, (0, 0), deviation_px * share)
+        small = source.resized(width, height)
+        for target, plane, scale in zip(self._yuv.planes, small.planes, PLANE_SCALES, strict=True):
+            soft = cv2.GaussianBlur(plane, (0, 0), deviation_px * scale)
             cv2.resize(soft, target.shape[::-1], target, interpolation=cv2.INTER_LINEAR)
-        return self._planes
+        return self._yuv
 
     def close(self) -> None:
         """See `Background`."""
 
 
 class ComputedBackground:
-    """What a function makes of each frame."""
+    """What a function returns for the frame."""
 
     def __init__(self, compute: Callable[[Pixels], Pixels]) -> None:
         self._compute = compute
@@ -163,7 +169,7 @@ class ComputedBackground:
             InputError: the function returned something else than RGB of the frame's size.
         """
         rgb = colours(frame.pixels)
-        found = _checked(self._compute(rgb))
+        found = _check_pixels(self._compute(rgb))
         if found.shape != rgb.shape:
             raise InputError(f"the background function returned {found.shape} for a frame of {rgb.shape}")
         return found
@@ -180,15 +186,15 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover") -> Background:
     """Open a background.
 
     Args:
-        bg: a picture, a video, a colour (name or #rrggbb), `blur`; an RGB or RGBA array `(H, W, 3 or 4)` uint8; a
-            function from a frame's RGB `(H, W, 3)` to what stands behind it, of the same shape.
-        fit: how a picture or a video fills the frame.
+        bg: a picture, a video, a colour (name or #rrggbb), `blur`; an RGB or RGBA array `(H, W, 3 or 4)` uint8; or a
+            function that maps a frame's RGB `(H, W, 3)` to a background of the same shape.
+        fit: `cover` crops a picture or video to fill the frame, `contain` adds black bars.
 
     Raises:
-        InputError: `bg` is none of them, or the file cannot be read.
+        InputError: `bg` is none of these, or the file cannot be read.
     """
     if isinstance(bg, np.ndarray):
-        return ImageBackground(_checked(bg), fit)
+        return ImageBackground(_check_pixels(bg), fit)
     if callable(bg):
         return ComputedBackground(bg)
     path, bg = Path(bg), str(bg)
@@ -201,26 +207,29 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover") -> Background:
         return ImageBackground(read_image(path), fit)
     if path.exists():
         return VideoBackground(path, fit)
-    return ImageBackground(_colour(bg), "cover")
+    return ImageBackground(_parse_colour(bg), "cover")
 
 
 @contextmanager
-def chosen_background(settings: CompositeSettings, given: Background | None = None) -> Iterator[Background | None]:
-    """The background that the settings ask for, closed at the end; None for a cut-out or a matte.
+def chosen_background(settings: CompositeSettings, override: Background | None = None) -> Iterator[Background | None]:
+    """Open the background that the settings name and close it at the end; None for a foreground or a matte.
 
     Args:
-        settings: name one, or none.
-        given: one that is open, in its place; stays open.
+        settings: name the background.
+        override: an open background to take instead, which is not closed.
+
+    Raises:
+        InputError: as `open_background`.
     """
-    if settings.matte_only or given or not settings.bg:
-        yield None if settings.matte_only else given
+    if settings.matte_only or override or not settings.bg:
+        yield None if settings.matte_only else override
         return
     with closing(open_background(settings.bg, settings.fit)) as background:
         yield background
 
 
 def blurred(rgb: Pixels) -> Pixels:
-    """RGB `(H, W, 3)` out of focus; at a fraction of the size, which looks the same and costs little."""
+    """Blur RGB `(H, W, 3)` uint8 at a reduced size, which looks the same and costs little."""
     height, width = rgb.shape[:2]
     small_height, small_width, deviation_px = blur_scale(height, width)
     small = cv2.resize(rgb, (small_width, small_height), interpolation=cv2.INTER_AREA)
@@ -229,19 +238,19 @@ def blurred(rgb: Pixels) -> Pixels:
 
 
 def blur_scale(height: int, width: int) -> tuple[int, int, float]:
-    """Height and width at which a picture is blurred, and the standard deviation there."""
-    deviation_px = max(height, width) * BLUR_SHARE
+    """Return height and width to blur an image at, and the standard deviation at that size, in pixels."""
+    deviation_px = max(height, width) * BLUR_SCALE
     reduction = min(max(int(deviation_px / 2), BLUR_REDUCTION[0]), BLUR_REDUCTION[1])
     return max(1, height // reduction), max(1, width // reduction), max(1.0, deviation_px / reduction)
 
 
 def fit_to(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
-    """Scales RGB `(h, w, 3)` to `height` x `width` with its proportions kept: cut to fill, or with black bars."""
-    if fit == "cover":  # Cut first: what stands over would be scaled for nothing, and may be huge.
-        pixels = _crop_centre(pixels, *_within(pixels.shape[0], pixels.shape[1], height / width))
+    """Scale RGB `(h, w, 3)` to `height` x `width`, cropped for `cover` or with black bars for `contain`."""
+    if fit == "cover":  # Crop first: scaling what is cropped would be a waste.
+        pixels = _crop_centre(pixels, *_largest_inside(pixels.shape[0], pixels.shape[1], height / width))
         inner_height, inner_width = height, width
     else:
-        inner_height, inner_width = _within(height, width, pixels.shape[0] / pixels.shape[1])
+        inner_height, inner_width = _largest_inside(height, width, pixels.shape[0] / pixels.shape[1])
     method = cv2.INTER_AREA if inner_height < pixels.shape[0] else cv2.INTER_CUBIC
     scaled = cv2.resize(pixels, (inner_width, inner_height), interpolation=method)
     short_y, short_x = height - inner_height, width - inner_width
@@ -249,8 +258,8 @@ def fit_to(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
     return cv2.copyMakeBorder(scaled, *borders, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
 
 
-def _within(height: int, width: int, ratio: float) -> tuple[int, int]:
-    """Height and width of the largest rectangle with `ratio` = height / width inside `height` x `width`."""
+def _largest_inside(height: int, width: int, ratio: float) -> tuple[int, int]:
+    """Return height and width of the largest rectangle with `ratio` = height / width inside `height` x `width`."""
     return max(1, min(height, round(width * ratio))), max(1, min(width, round(height / ratio)))
 
 
@@ -260,20 +269,22 @@ def _crop_centre(pixels: Pixels, height: int, width: int) -> Pixels:
 
 
 def _over_black(pixels: Pixels) -> Pixels:
-    """RGB or RGBA -> RGB `(H, W, 3)`, transparent parts over black: what is behind a background is nothing."""
+    """Composite RGBA over black -> RGB `(H, W, 3)`; RGB is returned unchanged."""
     if pixels.shape[2] == 3:
         return pixels
     return np.rint(pixels[..., :3] * (pixels[..., 3:] / np.float32(255))).astype(np.uint8)
 
 
-def _checked(pixels: Pixels) -> Pixels:
+def _check_pixels(pixels: Pixels) -> Pixels:
+    """Return the array if it is RGB or RGBA uint8, else raise InputError."""
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] not in {(3,), (4,)}:
         found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
         raise InputError(f"a background array is uint8 (H, W, 3) in RGB, or (H, W, 4) with alpha; got {found}")
     return pixels
 
 
-def _colour(text: str) -> Pixels:
+def _parse_colour(text: str) -> Pixels:
+    """Return one RGB pixel `(1, 1, 3)` of a colour name or #rrggbb; raise InputError for other text."""
     try:
         rgb = webcolors.hex_to_rgb(text) if text.startswith("#") else webcolors.name_to_rgb(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""One picture before another."""
+"""Alpha blending of a foreground over a background, in RGB and in YUV."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ from streamseg.yuv import YuvImage
 
 
 def blend(front: Pixels, back: Pixels, matte: Pixels, out: Pixels | None = None) -> Pixels:
-    """Sets one picture before another; within a level of what exact numbers give, and exact where nothing mixes.
+    """Blend a foreground over a background; exact where alpha is 0 or 255, within one level of 255 elsewhere.
 
     Args:
-        front: the foreground, `(H, W[, C])`.
-        back: of the same shape.
-        matte: the front's share `(H, W)` in levels of 255.
-        out: where the result goes; a new array if none is given.
+        front: the foreground, `(H, W[, C])` uint8.
+        back: the background, of the same shape.
+        matte: weight of the foreground, `(H, W)` uint8.
+        out: array for the result, which may be None.
     """
     weight = matte if front.ndim == 2 else cv2.merge([matte] * front.shape[2])
-    rest = cv2.bitwise_not(weight, workspace("rest", weight.shape, np.uint8))
-    behind = cv2.multiply(back, rest, rest, 1 / 255)
-    mixed = cv2.multiply(front, weight, out, 1 / 255)
-    return cv2.add(mixed, behind, mixed).astype(np.uint8, copy=False)
+    back_weight = cv2.bitwise_not(weight, workspace("back weight", weight.shape, np.uint8))
+    weighted_back = cv2.multiply(back, back_weight, back_weight, 1 / 255)
+    weighted_front = cv2.multiply(front, weight, out, 1 / 255)
+    return cv2.add(weighted_front, weighted_back, weighted_front).astype(np.uint8, copy=False)
 
 
 def blend_planes(front: YuvImage, back: YuvImage, matte: Pixels) -> YuvImage:
-    """Sets one picture in planes before another.
+    """Blend a foreground over a background in YUV.
 
     Args:
         front: the foreground.
-        back: of the same size.
-        matte: the front's share `(H, W)` in levels of 255; colour takes the mean of its four pixels.
+        back: the background, of the same size.
+        matte: weight of the foreground, `(H, W)` uint8; Cb and Cr take the mean of its four pixels.
 
     Returns:
-        BT.709.
+        The composite in BT.709.
     """
     height, width = (side // 2 for side in matte.shape)
-    half = workspace("half", (height, width), np.uint8)
-    cv2.resize(matte, (width, height), half, interpolation=cv2.INTER_AREA)
-    # A mixture of two pictures may be converted as well as each of them.
+    chroma_matte = workspace("chroma matte", (height, width), np.uint8)
+    cv2.resize(matte, (width, height), chroma_matte, interpolation=cv2.INTER_AREA)
+    # Blending and conversion are linear: with one matrix for both, converting the blend alone is enough.
     pair = (front, back) if front.matrix == back.matrix else (front.as_bt709(), back.as_bt709())
     blended = YuvImage.empty(front.shape, pair[0].matrix)
-    for before, behind, weight, target in zip(
-        pair[0].values, pair[1].values, (matte, half, half), blended.values, strict=True
+    weights = (matte, chroma_matte, chroma_matte)
+    for front_plane, back_plane, weight, target in zip(
+        pair[0].planes, pair[1].planes, weights, blended.planes, strict=True
     ):
-        blend(before, behind, weight, target)
+        blend(front_plane, back_plane, weight, target)
     return blended.as_bt709()

@@ -1,4 +1,4 @@
-"""The colour of the foreground where the background shines through it or hides it, so that cut-outs have no fringe."""
+"""Foreground colour estimation: remove the background's colour from soft edges, so that RGBA outputs have no fringe."""
 
 from __future__ import annotations
 
@@ -11,81 +11,90 @@ from streamseg.image import Pixels
 Floats = npt.NDArray[np.float32]
 
 REDUCTION = 4
-"""Colours are spread at this fraction of the size: they are smooth, and it costs a sixteenth."""
+"""Factor by which images are reduced for local mean colours, which are smooth."""
 
-WINDOW_SHARE = 1 / 40
-"""Width of the window for local means as a share of the long side."""
+WINDOW_SCALE = 1 / 40
+"""Width of the window for local means as a fraction of the long side."""
 
-LEAST_WINDOW_PX = 7
+MIN_WINDOW_PX = 7
 
-PURITY = 3
-"""Power of a pixel's share that is its weight in the mean: mixed pixels say little about either side."""
+PURITY_EXPONENT = 3
+"""Exponent of alpha that gives a pixel's weight in a local mean, so that mixed pixels count little."""
 
-TRUSTED = 0.05
-"""Mean weight in the window from which on the local mean is taken as it is, less leans on the whole picture's."""
+TRUSTED_WEIGHT = 0.05
+"""Mean weight in a window from which on its local mean is used alone; below, the global mean is mixed in."""
 
 EPSILON = 1e-6
 
 
 def foreground_colour(rgb: Pixels, matte: Pixels) -> Pixels:
-    """RGB `(H, W, 3)` and its matte `(H, W)` -> RGB whose soft and hidden pixels hold the foreground's colour.
+    """Estimate the foreground's own colour where the matte is soft or 0; opaque pixels stay unchanged.
 
-    Pixels of full alpha stay as they are.
+    Source: Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021, equations 4 to 6: blur-fusion, with local
+    means at a quarter of the size, weighted towards pure pixels, and one global mean far from the foreground.
 
-    Source: Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021, equations 4 to 6: blur-fusion, with the
-    local means taken at a quarter of the size, from pure pixels before mixed ones, and one mean for all that lies far.
+    Args:
+        rgb: `(H, W, 3)` uint8.
+        matte: `(H, W)` uint8.
+
+    Returns:
+        RGB `(H, W, 3)` uint8.
     """
-    front, back = _spread(rgb, matte)
+    front, back = _local_colours(rgb, matte)
     filled = cv2.copyTo(front, cv2.inRange(matte, 0, 0), rgb.copy()).astype(np.uint8, copy=False)
-    soft = _soft(matte)
-    seen, weights, fronts, backs = (np.take(_flat(pixels), soft, axis=0) for pixels in (rgb, matte, front, back))
-    _flat(filled)[soft] = _fused(seen, weights, fronts, backs)
+    soft = _soft_pixels(matte)
+    observed, weights, fronts, backs = (
+        np.take(_flattened(pixels), soft, axis=0) for pixels in (rgb, matte, front, back)
+    )
+    _flattened(filled)[soft] = _fuse(observed, weights, fronts, backs)
     return filled
 
 
-def _soft(matte: Pixels) -> npt.NDArray[np.int32]:
-    """Which pixels are neither hidden nor opaque, counted row by row."""
+def _soft_pixels(matte: Pixels) -> npt.NDArray[np.int32]:
+    """Return the row-major indices of pixels with alpha in [1, 254]."""
     between = cv2.inRange(matte, 1, 254)
     x, y = cv2.findNonZero(between).reshape(-1, 2).T if cv2.hasNonZero(between) else np.empty((2, 0))
-    places: npt.NDArray[np.int32] = (y * matte.shape[1] + x).astype(np.int32)
-    return places
+    indices: npt.NDArray[np.int32] = (y * matte.shape[1] + x).astype(np.int32)
+    return indices
 
 
-def _flat(pixels: Pixels) -> Pixels:
-    """A view `(H * W[, C])`."""
+def _flattened(pixels: Pixels) -> Pixels:
+    """Return a view `(H * W[, C])`."""
     return pixels.reshape(-1, *pixels.shape[2:])
 
 
-def _spread(rgb: Pixels, matte: Pixels) -> tuple[Pixels, Pixels]:
-    """The local mean colours `(H, W, 3)` of foreground and background."""
+def _local_colours(rgb: Pixels, matte: Pixels) -> tuple[Pixels, Pixels]:
+    """Return the local mean colours `(H, W, 3)` of foreground and background."""
     size, small_size = matte.shape[::-1], tuple(max(1, side // REDUCTION) for side in matte.shape[::-1])
     small = cv2.resize(rgb, small_size, interpolation=cv2.INTER_AREA).astype(np.float32)
     alpha = cv2.resize(matte, small_size, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
-    front, back = (_local_mean(small, weight**PURITY) for weight in (alpha, 1 - alpha))
-    return _enlarged(front, size), _enlarged(back, size)
+    front, back = (_local_mean(small, weight**PURITY_EXPONENT) for weight in (alpha, 1 - alpha))
+    return _enlarge(front, size), _enlarge(back, size)
 
 
-def _fused(seen: Pixels, matte: Pixels, front: Pixels, back: Pixels) -> Pixels:
-    """Colours `(N, 3)` of soft pixels: the local mean, moved by what it leaves unexplained."""
+def _fuse(observed: Pixels, matte: Pixels, front: Pixels, back: Pixels) -> Pixels:
+    """Return foreground colours `(N, 3)` of soft pixels: local means plus the weighted compositing residual."""
     weight = matte[:, None].astype(np.float32) / 255
-    unexplained = seen - weight * front - (1 - weight) * back
+    unexplained = observed - weight * front - (1 - weight) * back
     return np.clip(np.rint(front + weight * unexplained), 0, 255).astype(np.uint8)
 
 
 def _local_mean(colours: Floats, weights: Floats) -> Floats:
-    """The weighted mean `(h, w, 3)` around each pixel, or the whole picture's where there is no weight near by."""
-    side_px = max(LEAST_WINDOW_PX, round(max(weights.shape) * WINDOW_SHARE))
-    total = _blurred(weights, side_px)[..., None]
-    trusted = _blurred(colours * weights[..., None], side_px) / np.maximum(total, TRUSTED)
-    everywhere = np.tensordot(weights, colours, 2) / max(float(weights.sum()), EPSILON)
-    mean: Floats = (trusted + (1 - np.minimum(total / TRUSTED, 1)) * everywhere).astype(np.float32)
+    """Return the weighted mean `(h, w, 3)` around each pixel, or the global mean where the weights vanish."""
+    side_px = max(MIN_WINDOW_PX, round(max(weights.shape) * WINDOW_SCALE))
+    total = _box_mean(weights, side_px)[..., None]
+    local_mean = _box_mean(colours * weights[..., None], side_px) / np.maximum(total, TRUSTED_WEIGHT)
+    global_mean = np.tensordot(weights, colours, 2) / max(float(weights.sum()), EPSILON)
+    mean: Floats = (local_mean + (1 - np.minimum(total / TRUSTED_WEIGHT, 1)) * global_mean).astype(np.float32)
     return mean
 
 
-def _blurred(values: Floats, side_px: int) -> Floats:
+def _box_mean(values: Floats, side_px: int) -> Floats:
+    """Return the mean over a square window."""
     return cv2.blur(values, (side_px, side_px), borderType=cv2.BORDER_REFLECT).astype(np.float32, copy=False)
 
 
-def _enlarged(colours: Floats, size: tuple[int, int]) -> Pixels:
+def _enlarge(colours: Floats, size: tuple[int, int]) -> Pixels:
+    """Resize colours to width and height, as uint8."""
     rounded = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
     return cv2.resize(rounded, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)

@@ -1,4 +1,4 @@
-"""Stage 4: the matte is brought to the frame's size and the person set before a background."""
+"""The compositing stage: refine each frame's matte and composite it over the background."""
 
 from __future__ import annotations
 
@@ -20,35 +20,40 @@ from streamseg.yuv import YuvImage
 
 
 def composite(
-    batches: Iterable[Batch], settings: CompositeSettings, given: Background | None = None
+    batches: Iterable[Batch], settings: CompositeSettings, override: Background | None = None
 ) -> Iterator[Frame]:
-    """Finished frames, one for each that came in.
-
-    Their pixels are a picture before the background, `(H, W, 4)` with straight alpha when there is none, or the
-    grey matte `(H, W)` when the settings ask for it.
+    """Composite frames with their mattes.
 
     Args:
         batches: frames and their mattes.
-        settings: what stands behind the person.
-        given: a background that is open, in the place of the one that the settings name; stays open.
+        settings: name the background, or ask for the matte.
+        override: an open background to take instead of the settings', which is not closed.
+
+    Yields:
+        One frame for each that came in: the composite; RGBA `(H, W, 4)` with straight alpha without a background; or
+        the matte `(H, W)` if the settings ask for it.
     """
-    with chosen_background(settings, given) as background:
+    with chosen_background(settings, override) as background:
         for batch in batches:
             for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
                 yield replace(frame, image=finish(frame, alpha[0].numpy(), background, settings.matte_only))
 
 
 def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> Pixels | YuvImage:
-    """One finished picture from a frame and its matte `(h, w)` in [0, 1] at any size; see `apply_matte`."""
+    """Composite one frame with alpha float32 `(h, w)` in [0, 1] of any size; see `apply_matte`."""
     kept = matte_only or not background
     matte = refine(frame.image, alpha, None if kept else workspace("matte", frame.image.shape[:2], np.uint8))
     return apply_matte(frame, matte, background, matte_only)
 
 
 def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matte_only: bool) -> Pixels | YuvImage:
-    """One finished picture from a frame and its matte `(H, W)` in levels of 255; the frame's own alpha holds too.
+    """Composite one frame with a full-size matte; a frame's own alpha multiplies the matte.
 
-    A frame in planes stays in planes before a background.
+    Args:
+        frame: RGB, RGBA or YUV; a YUV frame gets a YUV composite.
+        matte: `(H, W)` uint8.
+        background: None for the foreground in RGBA.
+        matte_only: return the matte.
     """
     if background and not matte_only and isinstance(frame.image, YuvImage):
         return blend_planes(frame.image, background.yuv_at(frame), matte)
@@ -62,5 +67,6 @@ def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matt
 
 
 def _with_alpha(rgb: Pixels, matte: Pixels) -> Pixels:
+    """Append the matte to RGB -> RGBA `(H, W, 4)`."""
     rgba = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA).astype(np.uint8, copy=False)
     return cv2.insertChannel(matte, rgba, 3).astype(np.uint8, copy=False)

@@ -1,1 +1,1 @@
-"""Stages 2 to 4 on a GPU."""
+"""Stages 2 to 4 (inference, smoothing, compositing) on a GPU."""

@@ -1,4 +1,4 @@
-"""Stages 2 to 4 in one, on a GPU: a frame goes up once, and comes back as it will be shown."""
+"""The GPU stage: upload frames once, infer, smooth and composite on the GPU, and download finished frames."""
 
 from __future__ import annotations
 
@@ -16,188 +16,189 @@ from streamseg.composite.background import Background, BlurBackground, chosen_ba
 from streamseg.composite.guided_filter import guide_of
 from streamseg.composite.stage import apply_matte
 from streamseg.frames import Frame
-from streamseg.gpu import ops as pixels
+from streamseg.gpu import ops
 from streamseg.hardware import cuda
 from streamseg.image import Pixels
 from streamseg.infer.engines.torch_engine import StreamedEngine
 from streamseg.infer.every_frame import in_batches
-from streamseg.infer.letterbox import Letterbox, letterbox_of, small_pictures
+from streamseg.infer.letterbox import Letterbox, letterbox_of, small_images
 from streamseg.settings import Settings
 from streamseg.smooth.stage import MatteSmoother
 from streamseg.yuv import BLACK, WHITE, YuvImage
 
 
-def on_gpu(
+def composite_on_gpu(
     frames: Iterable[Frame],
     engine: StreamedEngine,
     settings: Settings,
     batch_size: int,
     ahead: int,
-    given: Background | None = None,
+    override: Background | None = None,
 ) -> Iterator[Frame]:
-    """Finished frames, as `composite` gives them.
+    """Infer, smooth and composite on a GPU; yield what `composite` yields.
 
     Args:
-        frames: pictures of one size.
+        frames: images of one size.
         engine: runs the network on the GPU.
-        settings: the settings of the stages.
-        batch_size: frames that go up together.
-        ahead: batches that may be on their way behind one that is waited for.
-        given: a background that is open, in the place of the one that the settings name; stays open.
+        settings: of the stages.
+        batch_size: frames uploaded together.
+        ahead: batches in flight behind the one that is waited for.
+        override: an open background to take instead of the settings', which is not closed.
     """
-    with chosen_background(settings.composite, given) as background:
-        line = GpuLine(engine, settings, background, batch_size)
-        yield from chain.from_iterable(cuda.in_order(in_batches(frames, batch_size), line.submit, ahead))
+    with chosen_background(settings.composite, override) as background:
+        stage = GpuStage(engine, settings, background, batch_size)
+        yield from chain.from_iterable(cuda.in_order(in_batches(frames, batch_size), stage.submit, ahead))
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What a batch is for.
+class _BatchJob:
+    """The work on one batch.
 
     Attributes:
-        inputs: of each buffer, what every frame puts there.
-        backs: the background of every frame, unless it is made of the frame.
-        result_shape: of a frame's result, in bytes.
-        work: from all buffers to the results, on the device.
-        picture: from a frame and its result to what is shown.
+        inputs: for each input buffer, one array a frame.
+        backs: one background a frame, unless the GPU computes it from the frame.
+        result_shape: of a frame's result, uint8.
+        work: maps the input buffers to the results, on the device.
+        finish: maps a frame and its result to the finished image.
     """
 
     inputs: list[Sequence[Pixels]]
     backs: list[YuvImage]
     result_shape: tuple[int, ...]
     work: Callable[..., Tensor]
-    picture: Callable[[Frame, Pixels], Pixels | YuvImage]
+    finish: Callable[[Frame, Pixels], Pixels | YuvImage]
 
 
-class GpuLine:
-    """Mattes batches of frames; the next ones are uploaded meanwhile and earlier ones downloaded."""
+class GpuStage:
+    """Processes batches of frames on a GPU, while later ones are uploaded and earlier ones downloaded."""
 
     def __init__(
         self, engine: StreamedEngine, settings: Settings, background: Background | None, batch_size: int
     ) -> None:
         self._engine, self._settings = engine, settings
         self._background = None if settings.composite.matte_only else background
-        self._batch_size, self._streams = batch_size, cuda.CudaStreams(engine.place)
+        self._batch_size, self._streams = batch_size, cuda.CudaStreams(engine.torch_device)
         self._smoother = MatteSmoother(settings.smooth)
         self._network: cuda.Network = engine.on_device
-        self._slots: deque[_Slot] = deque()
+        self._buffers: deque[_BatchBuffers] = deque()
         self._sizes: list[tuple[int, ...]] = []
 
     @torch.inference_mode()
     def submit(self, frames: tuple[Frame, ...]) -> Callable[[], list[Frame]]:
-        """Queues frames of one size and returns at once.
+        """Queue frames of one size and return at once.
 
         Returns:
-            What waits for the finished frames; to be called while fewer than `cuda.SLOTS` batches were queued after it.
+            A function that waits for the finished frames; call it while fewer than `cuda.SLOTS` batches have been
+            submitted after this one.
         """
         letterbox = letterbox_of(frames[0], self._settings.infer.input_size)
-        pictures = [frame.image for frame in frames if isinstance(frame.image, YuvImage)]
-        if self._background and len(pictures) == len(frames):
-            job = self._in_planes(frames, pictures, letterbox, self._background)
+        images = [frame.image for frame in frames if isinstance(frame.image, YuvImage)]
+        if self._background and len(images) == len(frames):
+            job = self._yuv_job(frames, images, letterbox, self._background)
         else:
-            job = self._as_mattes(frames, letterbox)
-        slot = self._next_slot(job, letterbox)
-        slot.run(job)
+            job = self._matte_job(frames, letterbox)
+        buffers = self._next_buffers(job, letterbox)
+        buffers.run(job)
         return lambda: [
-            replace(frame, image=job.picture(frame, values))
-            for frame, values in zip(frames, slot.results(), strict=False)
+            replace(frame, image=job.finish(frame, values))
+            for frame, values in zip(frames, buffers.results(), strict=False)
         ]
 
-    def _in_planes(
-        self, frames: tuple[Frame, ...], pictures: list[YuvImage], letterbox: Letterbox, background: Background
-    ) -> _Job:
-        """All is done on the GPU; a blurred frame is made where the frame is."""
+    def _yuv_job(
+        self, frames: tuple[Frame, ...], images: list[YuvImage], letterbox: Letterbox, background: Background
+    ) -> _BatchJob:
+        """Composite on the GPU in YUV, with a blurred background computed there."""
 
         def work(*planes: Tensor) -> Tensor:
-            front, back = [pixels.images(plane) for plane in planes[:3]], [pixels.images(plane) for plane in planes[3:]]
-            small = [pixels.averaged(plane, (letterbox.height, letterbox.width)) for plane in front]
-            alpha = self._alpha(frames, pixels.bordered(pixels.rgb_of(*small), letterbox), letterbox)
-            return pixels.blended(front, small[0], alpha, back)
+            front, back = [ops.images(plane) for plane in planes[:3]], [ops.images(plane) for plane in planes[3:]]
+            small = [ops.averaged(plane, (letterbox.height, letterbox.width)) for plane in front]
+            alpha = self._alpha(frames, ops.bordered(ops.rgb_of(*small), letterbox), letterbox)
+            return ops.blended(front, small[0], alpha, back)
 
-        fronts = [picture.as_bt709() for picture in pictures]
+        fronts = [image.as_bt709() for image in images]
         blurs = isinstance(background, BlurBackground)
         backs = [] if blurs else [background.yuv_at(frame).as_bt709() for frame in frames]
-        sample_count = sum(values.size for values in fronts[0].values)
-        return _Job(_by_plane(fronts), backs, (sample_count,), work, _planes_of)
+        sample_count = sum(plane.size for plane in fronts[0].planes)
+        return _BatchJob(_group_by_plane(fronts), backs, (sample_count,), work, _unpack_yuv)
 
-    def _as_mattes(self, frames: tuple[Frame, ...], letterbox: Letterbox) -> _Job:
-        """The CPU makes cut-outs, and composites of frames in RGB, from the full mattes."""
+    def _matte_job(self, frames: tuple[Frame, ...], letterbox: Letterbox) -> _BatchJob:
+        """Compute full-size mattes on the GPU, from which the CPU makes foregrounds and composites of RGB frames."""
 
-        def work(small: Tensor, luma: Tensor) -> Tensor:
+        def work(small: Tensor, y: Tensor) -> Tensor:
             alpha = self._alpha(frames, small.permute(0, 3, 1, 2).float(), letterbox)
-            return pixels.matte(luma, alpha)
+            return ops.matte(y, alpha)
 
-        def picture(frame: Frame, matte: Pixels) -> Pixels | YuvImage:
+        def finish(frame: Frame, matte: Pixels) -> Pixels | YuvImage:
             return apply_matte(frame, matte.copy(), self._background, self._settings.composite.matte_only)
 
-        small = small_pictures([frame.image for frame in frames], letterbox)
-        lumas = [_luma(frame.image) for frame in frames]
-        return _Job([list(small), lumas], [], lumas[0].shape, work, picture)
+        small = small_images([frame.image for frame in frames], letterbox)
+        y_planes = [_limited_y(frame.image) for frame in frames]
+        return _BatchJob([list(small), y_planes], [], y_planes[0].shape, work, finish)
 
     def _alpha(self, frames: tuple[Frame, ...], rgb: Tensor, letterbox: Letterbox) -> Tensor:
-        """The network's input `(N, 3, input_height, input_width)` in levels -> steady alpha `(N, 1, h, w)`."""
-        # A captured network writes its next result into the same memory, and the filter keeps the last.
+        """Compute smoothed alpha `(N, 1, h, w)` in [0, 1] for `(N, 3, input_height, input_width)` in [0, 255]."""
+        # A captured network overwrites its result at the next call, and the filter keeps the last one.
         alpha = letterbox.crop(self._network(rgb)).clone()
-        steady = [self._smoother.step(frame, one) for frame, one in zip(frames, alpha, strict=False)]
-        return torch.cat([torch.stack(steady), alpha[len(frames) :]])
+        smoothed = [self._smoother.step(frame, one) for frame, one in zip(frames, alpha, strict=False)]
+        return torch.cat([torch.stack(smoothed), alpha[len(frames) :]])
 
-    def _next_slot(self, job: _Job, letterbox: Letterbox) -> _Slot:
-        """The one that was used longest ago; new ones when the sizes change."""
-        sizes = [arrays[0].shape for arrays in (*job.inputs, *_by_plane(job.backs[:1]))]
+    def _next_buffers(self, job: _BatchJob, letterbox: Letterbox) -> _BatchBuffers:
+        """Return the buffers used longest ago; allocate new ones and capture the network again if sizes change."""
+        sizes = [arrays[0].shape for arrays in (*job.inputs, *_group_by_plane(job.backs[:1]))]
         if sizes != self._sizes:
             self._sizes = sizes
-            self._slots = deque(
-                _Slot(self._streams, self._batch_size, sizes, job.result_shape) for _ in range(cuda.SLOTS)
+            self._buffers = deque(
+                _BatchBuffers(self._streams, self._batch_size, sizes, job.result_shape) for _ in range(cuda.SLOTS)
             )
             shape = self._batch_size, 3, letterbox.input_height, letterbox.input_width
-            example = torch.zeros(shape, device=self._engine.place)
-            self._network = cuda.captured(self._streams, self._engine.on_device, example)
-        self._slots.rotate(-1)
-        return self._slots[-1]
+            example = torch.zeros(shape, device=self._engine.torch_device)
+            self._network = cuda.capture_graph(self._streams, self._engine.on_device, example)
+        self._buffers.rotate(-1)
+        return self._buffers[-1]
 
 
-class _Slot:
-    """A batch on its way."""
+class _BatchBuffers:
+    """Staging buffers of a batch."""
 
     def __init__(
         self, streams: cuda.CudaStreams, count: int, sizes: list[tuple[int, ...]], result_shape: tuple[int, ...]
     ) -> None:
-        given: list[cuda.Buffer] = [((count, *size), torch.uint8) for size in sizes]
-        self._slot = cuda.StagingBuffers(streams, given, ((count, *result_shape), torch.uint8))
+        buffers: list[cuda.Buffer] = [((count, *size), torch.uint8) for size in sizes]
+        self._staging = cuda.StagingBuffers(streams, buffers, ((count, *result_shape), torch.uint8))
         self._backs: list[YuvImage] = []
 
-    def run(self, job: _Job) -> None:
-        """Backgrounds that were the last ones here too are there already."""
-        given = list(job.inputs)
+    def run(self, job: _BatchJob) -> None:
+        """Copy the inputs into the buffers and queue the work; the last run's backgrounds are not uploaded again."""
+        inputs = list(job.inputs)
         if job.backs != self._backs:
-            given += _by_plane(job.backs)
+            inputs += _group_by_plane(job.backs)
             self._backs = job.backs
-        for target, arrays in zip(self._slot.inputs, given, strict=False):
+        for target, arrays in zip(self._staging.inputs, inputs, strict=False):
             for place, values in zip(target.numpy(), arrays, strict=False):
                 np.copyto(place, values)
-        self._slot.run(job.work, changed=len(given))
+        self._staging.run(job.work, changed=len(inputs))
 
     def results(self) -> Pixels:
-        """Waits for them; of use until the next `run`."""
-        return self._slot.result().numpy()
+        """Wait for the results, valid until the next `run`."""
+        return self._staging.result().numpy()
 
 
-def _luma(picture: Pixels | YuvImage) -> Pixels:
-    """`(H, W)` in limited range."""
-    guide, black, white = guide_of(picture)
+def _limited_y(image: Pixels | YuvImage) -> Pixels:
+    """Return luma `(H, W)` uint8 in limited range."""
+    guide, black, white = guide_of(image)
     scale = (WHITE - BLACK) / (white - black)
     return guide if black == BLACK else cv2.convertScaleAbs(guide, None, scale, BLACK).astype(np.uint8, copy=False)
 
 
-def _by_plane(pictures: list[YuvImage]) -> list[Sequence[Pixels]]:
-    """All lumas, all blue and all red differences."""
-    return list(zip(*(picture.values for picture in pictures), strict=True))
+def _group_by_plane(images: list[YuvImage]) -> list[Sequence[Pixels]]:
+    """Group planes of images: all Y, all Cb, all Cr."""
+    return list(zip(*(image.planes for image in images), strict=True))
 
 
-def _planes_of(frame: Frame, samples: Pixels) -> YuvImage:
-    """Three planes one after the other, row by row."""
+def _unpack_yuv(frame: Frame, samples: Pixels) -> YuvImage:
+    """Unpack the planes Y, Cb and Cr, stored row by row one after the other."""
     out = YuvImage.empty(frame.image.shape)
-    for target in out.values:
+    for target in out.planes:
         target[:] = samples[: target.size].reshape(target.shape)
         samples = samples[target.size :]
     return out

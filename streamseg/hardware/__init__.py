@@ -1,1 +1,1 @@
-"""What this machine has: the CPU, CUDA devices, FFmpeg's GPU codecs."""
+"""Hardware of this machine: CPU, CUDA devices and FFmpeg's GPU codecs."""

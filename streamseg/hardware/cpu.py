@@ -1,4 +1,4 @@
-"""What this machine's processor has; `cuda` asks the same of a GPU."""
+"""CPU: number of cores and int8 instructions."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Mapping
 import torch
 
 INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8")
-"""PyTorch's names of the instruction sets that add up products of bytes without a detour."""
+"""PyTorch's names of instruction sets with int8 dot products."""
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def multiplies_int8() -> bool:
-    """Whether int8 networks are faster here than float32 ones, and as good: without these instructions they are not.
+    """Return whether the CPU has int8 dot products; without them int8 networks are neither faster nor as accurate.
 
-    Versions of PyTorch that do not tell count as no.
+    Versions of PyTorch that do not report capabilities count as no.
     """
     tell = getattr(torch.cpu, "get_capabilities", None)
     facts: Mapping[str, object] = tell() if tell else {}

@@ -1,4 +1,4 @@
-"""Whether FFmpeg has a GPU to decode and encode on, asked without PyTorch: importing that takes seconds."""
+"""NVIDIA driver check for FFmpeg's GPU codecs, without importing PyTorch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 @cache
 def has_gpu() -> bool:
-    """Whether NVIDIA's driver has a GPU for this process, and PyTorch can use it too."""
-    if not _driver_counts_gpus():
+    """Return whether NVIDIA's driver shows this process a GPU that PyTorch can use too."""
+    if not _driver_gpu_count():
         return False
     from streamseg.hardware import cuda
 
     return cuda.best_device().type == "cuda"
 
 
-def _driver_counts_gpus() -> int:
+def _driver_gpu_count() -> int:
+    """Return the number of GPUs that the driver reports; 0 without a driver."""
     try:
         driver = ctypes.CDLL(DRIVER)
     except OSError:  # There is no driver.

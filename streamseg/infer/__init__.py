@@ -1,1 +1,1 @@
-"""Stage 2: frames become batches with alpha."""
+"""Stage 2, inference: run the matting network on frames and yield batches of frames with alpha."""

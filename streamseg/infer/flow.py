@@ -1,4 +1,4 @@
-"""Mattes that move with the picture: optical flow at the network's size."""
+"""Optical flow between frames: warp the matte of a keyframe to another frame, at the network's size."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 
 from streamseg.image import Pixels
 
-SEARCHED_PX, PATCH_PX, SEARCHED_AT_PX = 12, 8, 20
-"""Of OpenCV's flow: the least side of a picture, the side of what is compared, and the width down to which a picture is
-halved before."""
+MIN_SIDE_PX, DIS_PATCH_PX, COARSEST_WIDTH_PX = 12, 8, 20
+"""Limits of OpenCV's DIS flow: least side of an image, side of a compared patch, and the width down to which it halves
+the image for its coarsest level."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Key:
-    """A picture on which the network ran.
+class Keyframe:
+    """A frame on which the network has run.
 
     Attributes:
-        grey: `(h, w)`, at the matte's size.
+        grey: the frame at the matte's size, uint8 `(h, w)`.
         alpha: `(1, h, w)` in [0, 1].
-        seconds: its time in the source.
-        captured_seconds: as that of its frame.
+        seconds: pts of the frame.
+        captured_seconds: `Frame.captured_seconds` of the frame.
     """
 
     grey: Pixels
@@ -35,7 +35,7 @@ class Key:
 
 
 class FlowWarper:
-    """Brings mattes from one picture to another of the same scene.
+    """Warps mattes between frames of one scene along dense optical flow.
 
     Source: Kroeger, Timofte, Dai and Van Gool, "Fast Optical Flow using Dense Inverse Search", ECCV 2016, as in OpenCV.
     """
@@ -43,33 +43,42 @@ class FlowWarper:
     def __init__(self) -> None:
         # On the moving people that we measured, the slower presets were not better.
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-        self._places = self._came_from = np.empty((0, 0, 2), np.float32)
+        self._grid = self._source_xy = np.empty((0, 0, 2), np.float32)
 
-    def warp(self, key: Key, grey: Pixels) -> Tensor:
-        """The matte of `key`, `(1, h, w)`, where its picture has moved to in `grey`."""
+    def warp(self, keyframe: Keyframe, grey: Pixels) -> Tensor:
+        """Warp the alpha of a keyframe to another frame.
+
+        Args:
+            keyframe: the frame with a matte.
+            grey: the other frame, uint8 `(h, w)`, of the keyframe's size.
+
+        Returns:
+            Alpha `(1, h, w)` in [0, 1].
+        """
         height, width = grey.shape
-        now, before = _searchable(grey), _searchable(key.grey)
-        if self._places.shape[:2] != now.shape:
-            self._places = np.dstack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in now.shape[::-1])))
-            self._came_from = np.empty_like(self._places)
-        self._came_from.fill(0)  # The search would begin from what stands there.
-        self._flow.calc(now, before, self._came_from)
-        self._came_from += self._places
-        matte, came_from = key.alpha[0].numpy(), self._came_from[:height, :width]
+        grey_now, grey_before = _padded_for_flow(grey), _padded_for_flow(keyframe.grey)
+        if self._grid.shape[:2] != grey_now.shape:
+            self._grid = np.dstack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in grey_now.shape[::-1])))
+            self._source_xy = np.empty_like(self._grid)
+        self._source_xy.fill(0)  # The search would begin from what stands there.
+        self._flow.calc(grey_now, grey_before, self._source_xy)
+        self._source_xy += self._grid
+        matte, source_xy = keyframe.alpha[0].numpy(), self._source_xy[:height, :width]
         # OpenCV's type stubs do not know that the second half of the places may be missing.
-        moved = cv2.remap(matte, came_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        return torch.from_numpy(moved)[None]
+        warped = cv2.remap(matte, source_xy, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        return torch.from_numpy(warped)[None]
 
 
-def _searchable(grey: Pixels) -> Pixels:
-    """A picture that the flow can be searched in: one that is lower, as of a banner, with its edge repeated.
+def _padded_for_flow(grey: Pixels) -> Pixels:
+    """Pad a grey image at the bottom and right, by repeating its edge, to the least size that OpenCV's flow takes.
 
-    OpenCV halves a picture as often as its width allows, and reads beyond one that is too low for that.
+    OpenCV halves an image as often as its width allows, and reads beyond the end of one that is too low for that, such
+    as a banner.
     """
     height, width = grey.shape
-    halvings = max(0, math.floor(math.log2(width / SEARCHED_AT_PX)))
-    least_height = max(SEARCHED_PX, PATCH_PX << halvings)
-    if height >= least_height and width >= SEARCHED_PX:
+    halvings = max(0, math.floor(math.log2(width / COARSEST_WIDTH_PX)))
+    least_height = max(MIN_SIDE_PX, DIS_PATCH_PX << halvings)
+    if height >= least_height and width >= MIN_SIDE_PX:
         return grey
-    below, right = max(0, least_height - height), max(0, SEARCHED_PX - width)
+    below, right = max(0, least_height - height), max(0, MIN_SIDE_PX - width)
     return cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)

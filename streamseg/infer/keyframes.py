@@ -1,4 +1,4 @@
-"""The network on keyframes only; between them mattes move with the picture."""
+"""Inference on keyframes only: optical flow warps their mattes to the frames between (`--stride`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
 from streamseg.infer.engines.base import Engine, long_side, predict
-from streamseg.infer.flow import FlowWarper, Key
+from streamseg.infer.flow import FlowWarper, Keyframe
 from streamseg.infer.pending import PendingFrame, prepare
 
 HALF = Fraction(1, 2)
@@ -23,84 +23,102 @@ HALF = Fraction(1, 2)
 def infer_keyframes(
     frames: Iterable[Frame], engine: Engine, input_size: int, interval: KeyframeInterval, batch_size: int = 1
 ) -> Iterator[Batch]:
-    """Run `engine` on keyframes, one an interval and at scene cuts; the others get alpha warped from both sides.
+    """Run the engine on one keyframe an interval and at scene cuts; warp alpha to the frames between from both sides.
 
     Args:
-        frames: pictures of one size, all of them: what comes between two mattes is made when both are there.
+        frames: images of one size. Frames between two keyframes wait until the later one has its matte.
         engine: what `open_engine` returned.
         input_size: long side of the network's input in pixels; see `Letterbox.of`.
         interval: from one keyframe to the next.
-        batch_size: frames in one call of the engine, at most.
+        batch_size: keyframes in one call of the engine, at most.
+
+    Yields:
+        Batches in the frames' order, with alpha `(N, 1, h, w)` in [0, 1].
     """
     warper = FlowWarper()
-    last: Key | None = None
+    last: Keyframe | None = None
     waiting: list[PendingFrame] = []
-    for pending in _keyed(_groups(prepare(frames, long_side(engine, input_size)), interval, batch_size), engine):
-        if pending.key is None:
+    for pending in _with_keyframes(
+        _group(prepare(frames, long_side(engine, input_size)), interval, batch_size), engine
+    ):
+        if pending.keyframe is None:
             waiting.append(pending)
             continue
         if waiting:
             assert last
-            yield _between(last, waiting, None if pending.is_cut else pending.key, warper)
-        yield Batch((pending.frame,), pending.key.alpha[None])
-        last, waiting = pending.key, []
+            yield _warp_between(last, waiting, None if pending.is_cut else pending.keyframe, warper)
+        yield Batch((pending.frame,), pending.keyframe.alpha[None])
+        last, waiting = pending.keyframe, []
     if waiting:
         assert last
-        yield _between(last, waiting, None, warper)
+        yield _warp_between(last, waiting, None, warper)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyframeInterval:
-    """So many frames of a source of that rate, counted by time: a run that is resumed then picks the same frames."""
+    """Distance between keyframes, counted by pts, so that a resumed run picks the same keyframes.
+
+    Attributes:
+        frames: length of an interval in frames.
+        rate: frames a second of the source.
+    """
 
     frames: int
     rate: Fraction
 
     def index_of(self, frame: Frame) -> int:
-        """Return which interval of the source a frame lies in; containers round its pts."""
+        """Return the index of the interval that a frame lies in, from 0; tolerate pts that a container has rounded."""
         return math.floor((frame.pts * self.rate + HALF) / self.frames)
 
 
-def _groups(
+def _group(
     pending_frames: Iterable[PendingFrame], interval: KeyframeInterval, batch_size: int
 ) -> Iterator[tuple[list[PendingFrame], list[PendingFrame]]]:
-    """Frames in their order, and those of them on which the network runs in one call; the last group may have none."""
+    """Split frames into groups for one engine call each.
+
+    Yields:
+        The frames of a group in order, and those of them that are keyframes: `batch_size`, or fewer in the last group.
+    """
     group: list[PendingFrame] = []
-    keyed: list[PendingFrame] = []
+    keyframes: list[PendingFrame] = []
     interval_index = None
     for pending in pending_frames:
-        before, interval_index = interval_index, interval.index_of(pending.frame)
+        previous_index, interval_index = interval_index, interval.index_of(pending.frame)
         group.append(pending)
-        if pending.is_cut or interval_index != before:
-            keyed.append(pending)
-        if len(keyed) == batch_size:
-            yield group, keyed
-            group, keyed = [], []
+        if pending.is_cut or interval_index != previous_index:
+            keyframes.append(pending)
+        if len(keyframes) == batch_size:
+            yield group, keyframes
+            group, keyframes = [], []
     if group:
-        yield group, keyed
+        yield group, keyframes
 
 
-def _keyed(groups: Iterable[tuple[list[PendingFrame], list[PendingFrame]]], engine: Engine) -> Iterator[PendingFrame]:
-    """The frames in their order, with a matte where the network ran; the engine may be batches ahead of them."""
+def _with_keyframes(
+    groups: Iterable[tuple[list[PendingFrame], list[PendingFrame]]], engine: Engine
+) -> Iterator[PendingFrame]:
+    """Yield the frames in order, keyframes with their mattes; the engine may run batches ahead."""
     waiting: deque[tuple[list[PendingFrame], list[PendingFrame]]] = deque()
 
     def batches() -> Iterator[Pixels]:
-        for group, keyed in groups:
-            waiting.append((group, keyed))
-            if keyed:
-                yield np.concatenate([pending.small for pending in keyed])
+        for group, keyframes in groups:
+            waiting.append((group, keyframes))
+            if keyframes:
+                yield np.concatenate([pending.small for pending in keyframes])
 
     for mattes in predict(engine, batches()):
-        group, keyed = waiting.popleft()
-        for pending, alpha in zip(keyed, mattes, strict=True):
-            pending.key = pending.key_of(alpha)
+        group, keyframes = waiting.popleft()
+        for pending, alpha in zip(keyframes, mattes, strict=True):
+            pending.keyframe = pending.as_keyframe(alpha)
         yield from group
     for group, _ in waiting:
         yield from group
 
 
-def _between(last: Key, pending_frames: Sequence[PendingFrame], following: Key | None, warper: FlowWarper) -> Batch:
-    """The frames after one matte and before the next, which counts the more the nearer it is; it may be missing."""
+def _warp_between(
+    last: Keyframe, pending_frames: Sequence[PendingFrame], following: Keyframe | None, warper: FlowWarper
+) -> Batch:
+    """Warp alpha to frames between two keyframes, blended linearly by time; from `last` alone where none follows."""
     mattes = []
     for pending in pending_frames:
         matte = warper.warp(last, pending.grey)

@@ -1,4 +1,4 @@
-"""For live sources: the network runs whenever it is free, on the newest frame."""
+"""Inference for live sources: the network runs on its own thread, always on the newest frame."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Self
 
 from streamseg.frames import Batch, Frame
 from streamseg.infer.engines.base import Engine, long_side, predict_one
-from streamseg.infer.flow import FlowWarper, Key
+from streamseg.infer.flow import FlowWarper, Keyframe
 from streamseg.infer.pending import PendingFrame, prepare
 
 LIVE_BUDGET = 0.75
-"""Share of the time between two live frames for which one waits for its own matte."""
+"""Fraction of the time between two live frames for which a frame waits for its own matte."""
 
-CALLS_TO_JUDGE_BY = 5
-"""The network keeps pace while the median of so many last calls does: one that was slow for once does not count."""
+TIMED_CALLS = 5
+"""The network keeps pace if the median of this many last calls does, so that one slow call does not count."""
 
 
 def infer_live(
@@ -29,37 +29,40 @@ def infer_live(
     frame_seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Batch]:
-    """For live sources: `engine` runs on a thread of its own, whenever it is free, on the newest frame.
+    """Run the engine on its own thread, whenever it is free, on the newest frame of a live source.
 
-    A frame waits for its own matte while the engine keeps the source's pace, and no longer than `LIVE_BUDGET` says:
-    otherwise the newest matte moves with the picture, and the frame says how old it is. The first matte of a scene is
-    waited for in any case.
+    While the engine keeps the source's pace, a frame waits for its own matte, for `LIVE_BUDGET` at most. Otherwise the
+    newest matte is warped to the frame, whose `matte_age_seconds` tells how old it is. The first frame of a scene
+    always waits for its matte.
 
     Args:
-        frames: pictures of one size, as they arrive.
+        frames: images of one size, as they arrive.
         engine: what `open_engine` returned.
         input_size: long side of the network's input in pixels; see `Letterbox.of`.
-        frame_seconds: from one frame of the source to the next.
-        clock: what the engine's calls are timed by, in seconds.
+        frame_seconds: time from one frame of the source to the next.
+        clock: times the engine's calls, in seconds.
+
+    Yields:
+        Batches of one frame, with alpha `(1, 1, h, w)` in [0, 1].
     """
     warper = FlowWarper()
-    with _Runner(engine, LIVE_BUDGET * frame_seconds, clock) as runner:
+    with _EngineThread(engine, LIVE_BUDGET * frame_seconds, clock) as runner:
         for pending in prepare(frames, long_side(engine, input_size)):
-            key = runner.newest(pending)
-            alpha = key.alpha if key.grey is pending.grey else warper.warp(key, pending.grey)
-            age_seconds = pending.frame.captured_seconds - key.captured_seconds
+            keyframe = runner.newest_keyframe(pending)
+            alpha = keyframe.alpha if keyframe.grey is pending.grey else warper.warp(keyframe, pending.grey)
+            age_seconds = pending.frame.captured_seconds - keyframe.captured_seconds
             yield Batch((replace(pending.frame, matte_age_seconds=age_seconds),), alpha[None])
 
 
-class _Runner:
-    """Runs the engine on one picture at a time, on its own thread."""
+class _EngineThread:
+    """Runs the engine on one frame at a time, on its own thread."""
 
-    def __init__(self, engine: Engine, patience_seconds: float, clock: Callable[[], float]) -> None:
-        self._engine, self._patience_seconds, self._clock = engine, patience_seconds, clock
-        self._took_seconds: deque[float] = deque(maxlen=CALLS_TO_JUDGE_BY)
+    def __init__(self, engine: Engine, budget_seconds: float, clock: Callable[[], float]) -> None:
+        self._engine, self._budget_seconds, self._clock = engine, budget_seconds, clock
+        self._call_seconds: deque[float] = deque(maxlen=TIMED_CALLS)
         self._pool = ThreadPoolExecutor(1, "streamseg-network")
-        self._running: Future[Key] | None = None
-        self._key: Key | None = None
+        self._pending_call: Future[Keyframe] | None = None
+        self._keyframe: Keyframe | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -67,27 +70,28 @@ class _Runner:
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown()
 
-    def newest(self, pending: PendingFrame) -> Key:
-        """The newest matte that is there; starts the engine on this picture if it is free."""
-        if self._running:
-            self._take(self._running, None if pending.is_cut else 0)
-        if not self._running:
-            wait_seconds = None if pending.is_cut else self._worth_waiting_seconds()
-            self._running = self._pool.submit(self._run, pending)
-            self._take(self._running, wait_seconds)
-        assert self._key
-        return self._key
+    def newest_keyframe(self, pending: PendingFrame) -> Keyframe:
+        """Return the newest keyframe, after starting the engine on this frame if it is free."""
+        if self._pending_call:
+            self._collect(self._pending_call, None if pending.is_cut else 0)
+        if not self._pending_call:
+            wait_seconds = None if pending.is_cut else self._wait_seconds()
+            self._pending_call = self._pool.submit(self._run, pending)
+            self._collect(self._pending_call, wait_seconds)
+        assert self._keyframe
+        return self._keyframe
 
-    def _worth_waiting_seconds(self) -> float:
-        return self._patience_seconds if median(self._took_seconds) <= self._patience_seconds else 0
+    def _wait_seconds(self) -> float:
+        """Return how long a frame waits for its own matte: the budget if the engine keeps pace, else 0."""
+        return self._budget_seconds if median(self._call_seconds) <= self._budget_seconds else 0
 
-    def _take(self, running: Future[Key], wait_seconds: float | None) -> None:
-        """Takes the matte if it is there by then; None: whenever it is."""
-        if wait([running], wait_seconds).done:
-            self._key, self._running = running.result(), None
+    def _collect(self, call: Future[Keyframe], wait_seconds: float | None) -> None:
+        """Take the keyframe of a call that ends within `wait_seconds`; None waits for its end."""
+        if wait([call], wait_seconds).done:
+            self._keyframe, self._pending_call = call.result(), None
 
-    def _run(self, pending: PendingFrame) -> Key:
+    def _run(self, pending: PendingFrame) -> Keyframe:
         started = self._clock()
-        key = pending.key_of(predict_one(self._engine, pending.small)[0])
-        self._took_seconds.append(self._clock() - started)
-        return key
+        keyframe = pending.as_keyframe(predict_one(self._engine, pending.small)[0])
+        self._call_seconds.append(self._clock() - started)
+        return keyframe

@@ -1,4 +1,4 @@
-"""Frames that are prepared for the network and wait for their matte."""
+"""Frames resized for the network that wait for their matte, and scene cut detection on them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from streamseg.frames import Frame
 from streamseg.image import Pixels
-from streamseg.infer.flow import Key
-from streamseg.infer.letterbox import Letterbox, letterbox_of, small_pictures
+from streamseg.infer.flow import Keyframe
+from streamseg.infer.letterbox import Letterbox, letterbox_of, small_images
 from streamseg.smooth.scene_cuts import CutDetector
 
 
@@ -22,11 +22,11 @@ class PendingFrame:
 
     Attributes:
         frame: the frame.
-        letterbox: where it lies in the network's input.
-        small: that input in RGB, `(1, input_height, input_width, 3)`.
-        grey: the frame's part of it, `(h, w)`.
-        is_cut: whether another scene begins with it.
-        key: its matte, once the network has run on it.
+        letterbox: its position in the network's input.
+        small: the network's input, RGB `(1, input_height, input_width, 3)` uint8.
+        grey: the frame's part of `small` in grey, `(h, w)` uint8.
+        is_cut: whether a scene begins with this frame.
+        keyframe: the frame with its matte, once the network has run on it.
     """
 
     frame: Frame
@@ -34,19 +34,19 @@ class PendingFrame:
     small: Pixels
     grey: Pixels
     is_cut: bool
-    key: Key | None = None
+    keyframe: Keyframe | None = None
 
-    def key_of(self, alpha: Tensor) -> Key:
-        """Build the key from the network's alpha `(1, input_height, input_width)`."""
-        return Key(self.grey, self.letterbox.crop(alpha), float(self.frame.pts), self.frame.captured_seconds)
+    def as_keyframe(self, alpha: Tensor) -> Keyframe:
+        """Build the keyframe from the network's alpha `(1, input_height, input_width)`."""
+        return Keyframe(self.grey, self.letterbox.crop(alpha), float(self.frame.pts), self.frame.captured_seconds)
 
 
 def prepare(frames: Iterable[Frame], input_size: int) -> Iterator[PendingFrame]:
-    """Resize each frame to the network's input and look for scene cuts; `input_size` is the long side in pixels."""
+    """Resize each frame to the network's input and detect scene cuts; `input_size` is the long side in pixels."""
     cuts = CutDetector()
     for frame in frames:
         letterbox = letterbox_of(frame, input_size)
-        small = small_pictures([frame.image], letterbox)
+        small = small_images([frame.image], letterbox)
         inner = small[
             0, letterbox.top : letterbox.top + letterbox.height, letterbox.left : letterbox.left + letterbox.width
         ]

@@ -1,7 +1,7 @@
-"""Which network a live source gets where none is named: the best that keeps the camera's pace on this machine.
+"""Network selection for live sources: with `model = auto`, the best network that keeps the camera's pace here.
 
-To keep pace is to give every frame a matte of its own. A slower network runs too, but then the newest of its mattes
-moves with the picture (`motion.infer_live`).
+To keep pace is to compute a matte for every frame. A slower network runs too, with its newest matte warped to the
+frames (`live.infer_live`).
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from streamseg.frames import VideoInfo
 from streamseg.infer import engines
 from streamseg.infer.engines.base import Engine, call_seconds
-from streamseg.infer.letterbox import black_pictures
+from streamseg.infer.letterbox import black_images
 from streamseg.model.precision import live_models, named
 from streamseg.settings import AUTO, InferSettings
 
-ROOM = 0.6
-"""Share of the time between two frames that a call may take to be chosen. The rest is for what else the machine does;
-it is less than `motion.LIVE_BUDGET`, so that a call that takes longer now and then is still waited for."""
+PACE_BUDGET = 0.6
+"""Fraction of the time between two frames that a call may take for its network to be chosen. The other stages need the
+rest; it is below `live.LIVE_BUDGET`, so that frames still wait for a call that takes longer now and then."""
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A network that runs.
+class EngineChoice:
+    """An open engine with the network that was chosen for a source.
 
     Attributes:
-        settings: with its name, or file, as the model.
-        engine: what runs it.
-        reason: why it was chosen, in a line; empty where there was nothing to choose.
+        settings: with the network's name or file as `model`.
+        engine: runs the network.
+        reason: one line on why the network was chosen; empty if the settings named it.
     """
 
     settings: InferSettings
@@ -38,7 +38,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network that was tried, and the time of a call."""
+    """A network that was tried, and the seconds that a call of it takes."""
 
     model: str
     engine: Engine
@@ -48,56 +48,58 @@ class Candidate:
         return f"{self.model} takes {self.seconds * 1000:.0f} ms"
 
 
-def engine_for(settings: InferSettings, info: VideoInfo) -> Chosen:
-    """Opens an engine for a source; for a live one, what `auto` stands for is measured, which takes a moment.
+def engine_for(settings: InferSettings, info: VideoInfo) -> EngineChoice:
+    """Open an engine for a source; for a live source with `model = auto`, measure the candidates first.
 
     Args:
-        settings: a model that they name is taken as it is.
-        info: of the source: its size is what calls are measured at, and its rate the pace.
+        settings: name the model, or `auto`.
+        info: of the source; calls are measured at its size, against its rate.
 
     Raises:
         EngineError: as `open_engine`.
         WeightsError: as `load_model` and `chosen_model`.
     """
     if not info.live or settings.model != AUTO:
-        return Chosen(named(settings), engines.load_engine(settings, info.live))
-    small = black_pictures(info, settings.input_size)
-    best, reason = in_pace(
+        return EngineChoice(named(settings), engines.load_engine(settings, info.live))
+    small = black_images(info, settings.input_size)
+    best, reason = choose_by_speed(
         live_models(settings.precision),
         float(1 / info.rate),
         lambda model: engines.load_engine(named(settings, model), True),
         lambda engine: call_seconds(engine, small),
     )
-    return Chosen(named(settings, best.model), best.engine, reason)
+    return EngineChoice(named(settings, best.model), best.engine, reason)
 
 
-def in_pace(
+def choose_by_speed(
     models: Iterable[str],
     frame_seconds: float,
     open_model: Callable[[str], Engine],
-    seconds_of: Callable[[Engine], float],
+    measure_seconds: Callable[[Engine], float],
 ) -> tuple[Candidate, str]:
-    """The first network that keeps the pace, or else the fastest, and why; those after the first are not opened.
+    """Return the first network that keeps pace, else the fastest, and the reason in one line.
+
+    Networks after the first that keeps pace are not opened.
 
     Args:
-        models: at least one, the best first.
-        frame_seconds: from one frame of the source to the next.
+        models: at least one name, the best first.
+        frame_seconds: time from one frame of the source to the next.
         open_model: opens an engine with a model.
-        seconds_of: measures a call.
+        measure_seconds: measures a call of an engine.
     """
     tried: list[Candidate] = []
     for model in models:
         engine = open_model(model)
-        tried.append(Candidate(model, engine, seconds_of(engine)))
-        if tried[-1].seconds <= ROOM * frame_seconds:
+        tried.append(Candidate(model, engine, measure_seconds(engine)))
+        if tried[-1].seconds <= PACE_BUDGET * frame_seconds:
             break
     best = min(tried, key=lambda candidate: candidate.seconds)
-    return best, "; ".join([_judged(best, frame_seconds), *(str(other) for other in tried if other is not best)])
+    return best, "; ".join([_reason(best, frame_seconds), *(str(other) for other in tried if other is not best)])
 
 
-def _judged(best: Candidate, frame_seconds: float) -> str:
+def _reason(best: Candidate, frame_seconds: float) -> str:
     frame_ms = f"the camera's {frame_seconds * 1000:.0f} ms"
     time = f"{best.model}: {best.seconds * 1000:.0f} ms a frame"
-    if best.seconds <= ROOM * frame_seconds:
+    if best.seconds <= PACE_BUDGET * frame_seconds:
         return f"{time}, within {frame_ms}"
     return f"{time}, the fastest here but not well within {frame_ms}, so that mattes may have to move with the picture"

@@ -1,1 +1,1 @@
-"""The U²-Net, its weights and their forms; networks from elsewhere."""
+"""Networks: the U²-Net, its weights in float32 and int8, and third-party ONNX matting networks."""

@@ -1,4 +1,4 @@
-"""Weights from the web: fetched only when asked for, resumed after a break, verified, and placed in one move."""
+"""Download of weights: only on request, resumed after a break, verified by sha256 and moved into place at the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HTML = "text/html"
 
 
 def downloadable(name: str) -> RegistryEntry:
-    """The row of weights that can be downloaded.
+    """Return the registry entry of weights that can be downloaded.
 
     Raises:
         WeightsError: no weights have this name, or they are packaged.
@@ -37,20 +37,20 @@ def downloadable(name: str) -> RegistryEntry:
 
 
 def download(entry: RegistryEntry, mirror: str | None, progress: Callable[[int], None]) -> Path:
-    """Fetches the file of a row into the user's folder, unless it is there already.
+    """Download the file of a registry entry into the user's data folder, unless it is there already.
 
-    A connection that breaks leaves a `.part`, and the next call goes on from there.
+    A broken connection leaves a `.part` file, from which the next call resumes.
 
     Args:
         entry: what `downloadable` returned.
-        mirror: http or https address to which the file's name is appended, instead of the row's own URL.
-        progress: is told how many bytes are there.
+        mirror: http or https folder to take the file from, instead of the entry's URL.
+        progress: called with the number of bytes downloaded so far.
 
     Returns:
-        Where the file is.
+        Path of the file.
 
     Raises:
-        WeightsError: the server is not reached, lacks the file, sends another one or breaks off.
+        WeightsError: the server cannot be reached, lacks the file, sends another one or breaks off.
         OutputError: the folder cannot be written to, or the disk is full.
     """
     url = f"{mirror.rstrip('/')}/{entry.file}" if mirror else entry.url
@@ -73,20 +73,24 @@ def download(entry: RegistryEntry, mirror: str | None, progress: Callable[[int],
 
 
 def _fetch(entry: RegistryEntry, url: str, part: Path, progress: Callable[[int], None]) -> None:
-    """Completes `part`, whose hash is still to be verified; an OSError is one of writing."""
+    """Complete `part`, whose hash is verified later; an OSError means that it cannot be written.
+
+    Raises:
+        WeightsError: the server cannot be reached, sends another file or breaks off.
+    """
     done_bytes = part.stat().st_size if part.exists() else 0
     if done_bytes >= entry.size_bytes:
         return
-    with _opened(url, done_bytes) as response:
+    with _open(url, done_bytes) as response:
         resumed = response.status == HTTPStatus.PARTIAL_CONTENT
         if not resumed:  # servers may ignore what was asked for and send all of it
             done_bytes = 0
-        _refuse_another_file(response, url, entry.size_bytes - done_bytes)
+        _check_response(response, url, entry.size_bytes - done_bytes)
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab" if resumed else "wb") as file:
             while done_bytes < entry.size_bytes:
                 progress(done_bytes)
-                chunk = _received(response, min(CHUNK_BYTES, entry.size_bytes - done_bytes))
+                chunk = _read_chunk(response, min(CHUNK_BYTES, entry.size_bytes - done_bytes))
                 if not chunk:
                     raise WeightsError(
                         f"{url} broke off after {done_bytes / 1e6:.1f} of {entry.size_bytes / 1e6:.1f} MB; "
@@ -96,7 +100,8 @@ def _fetch(entry: RegistryEntry, url: str, part: Path, progress: Callable[[int],
     progress(done_bytes)
 
 
-def _opened(url: str, start_bytes: int) -> HTTPResponse:
+def _open(url: str, start_bytes: int) -> HTTPResponse:
+    """Request the file from byte `start_bytes` on; raise WeightsError if the server does not send it."""
     headers = {"User-Agent": "streamseg"} | ({"Range": f"bytes={start_bytes}-"} if start_bytes else {})
     try:
         response: HTTPResponse = urlopen(Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
@@ -112,8 +117,8 @@ def _opened(url: str, start_bytes: int) -> HTTPResponse:
     return response
 
 
-def _refuse_another_file(response: HTTPResponse, url: str, expected_bytes: int) -> None:
-    """Before anything of it is written."""
+def _check_response(response: HTTPResponse, url: str, expected_bytes: int) -> None:
+    """Raise WeightsError if the response is a web page or has another length, before any of it is written."""
     if response.headers.get_content_type() == HTML:
         raise WeightsError(f"{url} is a web page, not the weights (a login?); name another copy with --mirror URL")
     if response.length is not None and response.length != expected_bytes:
@@ -123,8 +128,8 @@ def _refuse_another_file(response: HTTPResponse, url: str, expected_bytes: int) 
         )
 
 
-def _received(response: HTTPResponse, limit_bytes: int) -> bytes:
-    """The next bytes; none where the connection broke."""
+def _read_chunk(response: HTTPResponse, limit_bytes: int) -> bytes:
+    """Read up to `limit_bytes`; return no bytes if the connection broke."""
     try:
         return response.read(limit_bytes)
     except (OSError, HTTPException):

@@ -1,4 +1,4 @@
-"""The official U²-Net's checkpoints: their tensors' names and ours.
+"""Checkpoints of the official U²-Net: read its PyTorch and ONNX files and map its tensor names to ours.
 
 Source: the checkpoints of Qin et al., "U²-Net", Pattern Recognition 2020; the blocks are those of the paper's table 1.
 """
@@ -19,9 +19,9 @@ State = dict[str, Tensor]
 
 
 def read_onnx(path: Path) -> tuple[State, dict[str, str]]:
-    """Reads an export of the official network under its official names, with identity batch norms.
+    """Read an ONNX export of the official network as a state dict with its official names and identity batch norms.
 
-    OpenVINO opens the file, since it is always installed, which the package onnx is not.
+    OpenVINO reads the file, since it is always installed; the package onnx is not.
 
     Raises:
         WeightsError: the file is damaged or holds another network.
@@ -32,7 +32,7 @@ def read_onnx(path: Path) -> tuple[State, dict[str, str]]:
         nodes = ov.Core().read_model(path).get_ordered_ops()
     except RuntimeError as error:
         raise WeightsError(f"{path} is not an ONNX file, or a damaged one") from error
-    layers = [theirs for theirs, _ in _official_blocks()] + [f"side{n}" for n in range(1, 7)] + ["outconv"]
+    layers = [official for official, _ in _block_names()] + [f"side{n}" for n in range(1, 7)] + ["outconv"]
     convs = _convolutions_in_order(nodes)
     norms = sum(node.get_type_name() == "BatchNormInference" for node in nodes)
     if len(convs) != len(layers) or norms:
@@ -45,27 +45,27 @@ def read_onnx(path: Path) -> tuple[State, dict[str, str]]:
 
 
 def _convolutions_in_order(nodes: Sequence[Any]) -> list[tuple[Tensor, Tensor]]:
-    """Weight and bias of the convolutions that have both, of a graph sorted by what needs what.
+    """Return weight and bias of each convolution that has both, in the official layers' order.
 
-    The blocks need one another in the order in which they run, and the fusion needs all others; but a side output may
-    stand anywhere behind its stage. Sides are known by having as many channels as the fusion, and side1 by its stage
-    being the last.
+    The graph is sorted topologically: blocks follow their inputs and the fusion is last, but a side output may stand
+    anywhere after its stage. Side outputs have as many channels as the fusion; they are ordered by their stages, the
+    last stage being side1's.
     """
     places = {node.get_friendly_name(): place for place, node in enumerate(nodes)}
-    found: list[tuple[int, tuple[Tensor, Tensor]]] = []
+    convolutions: list[tuple[int, tuple[Tensor, Tensor]]] = []
     for node in nodes:
         if node.get_type_name() == "Convolution" and (weight_and_bias := _weight_and_bias(node)):
-            found.append((places[node.input_value(0).get_node().get_friendly_name()], weight_and_bias))
-    if not found:
+            convolutions.append((places[node.input_value(0).get_node().get_friendly_name()], weight_and_bias))
+    if not convolutions:
         return []
-    *others, (_, fusion) = found
+    *others, (_, fusion) = convolutions
     channels = len(fusion[1])
     sides = sorted((one for one in others if len(one[1][1]) == channels), key=lambda one: -one[0])
     return [conv for _, conv in others if len(conv[1]) != channels] + [conv for _, conv in sides] + [fusion]
 
 
 def _weight_and_bias(convolution: Any) -> tuple[Tensor, Tensor] | None:
-    """OpenVINO makes of the bias an addition; None where one of the two is missing or computed."""
+    """Return a convolution's weight and bias, which OpenVINO reads as an Add; None if one is missing or computed."""
     weight = _constant(convolution.input_value(1))
     users = [user.get_node() for user in convolution.output(0).get_target_inputs()]
     added = [_constant(value) for user in users if user.get_type_name() == "Add" for value in user.input_values()]
@@ -74,7 +74,7 @@ def _weight_and_bias(convolution: Any) -> tuple[Tensor, Tensor] | None:
 
 
 def _constant(value: Any) -> Tensor | None:
-    """The numbers behind a node's input, whatever shape or type they are given on the way."""
+    """Return the constant behind a node's input, through reshapes and type conversions; None if it is computed."""
     node = value.get_node()
     while node.get_type_name() in ("Convert", "Reshape"):
         node = node.input_value(0).get_node()
@@ -82,6 +82,7 @@ def _constant(value: Any) -> Tensor | None:
 
 
 def _folded_layer(layer: str, weight: Tensor, bias: Tensor) -> State:
+    """Return the official state of a layer with a batch norm that changes nothing."""
     if not layer.startswith("stage"):
         return {f"{layer}.weight": weight, f"{layer}.bias": bias}
     identity = nn.BatchNorm2d(bias.numel())
@@ -90,33 +91,38 @@ def _folded_layer(layer: str, weight: Tensor, bias: Tensor) -> State:
     return {f"{layer}.conv_s1.weight": weight, f"{layer}.conv_s1.bias": bias, **norm}
 
 
-def _official_blocks() -> Iterable[tuple[str, str]]:
-    """The official name and ours of every convolution block, in the order of execution."""
-    official = [f"stage{n}" for n in range(1, 7)] + [f"stage{n}d" for n in range(5, 0, -1)]
-    own = [f"body.encoder.{n}" for n in range(6)] + [f"body.decoder.{n}" for n in range(5)]
-    for theirs, ours, stage in zip(official, own, LITE.encoder + LITE.decoder, strict=True):
-        yield f"{theirs}.rebnconvin", f"{ours}.input"
+def _block_names() -> Iterable[tuple[str, str]]:
+    """Yield the official name and ours of every convolution block, in the order of execution."""
+    official_stages = [f"stage{n}" for n in range(1, 7)] + [f"stage{n}d" for n in range(5, 0, -1)]
+    own_stages = [f"body.encoder.{n}" for n in range(6)] + [f"body.decoder.{n}" for n in range(5)]
+    for official, own, stage in zip(official_stages, own_stages, LITE.encoder + LITE.decoder, strict=True):
+        yield f"{official}.rebnconvin", f"{own}.input"
         for level in range(stage.height):
-            yield f"{theirs}.rebnconv{level + 1}", f"{ours}.encoder.{level}"
+            yield f"{official}.rebnconv{level + 1}", f"{own}.encoder.{level}"
         for level in range(stage.height - 1):
-            yield f"{theirs}.rebnconv{stage.height - 1 - level}d", f"{ours}.decoder.{level}"
+            yield f"{official}.rebnconv{stage.height - 1 - level}d", f"{own}.decoder.{level}"
 
 
 def official_names() -> dict[str, str]:
-    """Official key -> our key with the same shape; a convolution's bias goes to the batch norm's mean."""
+    """Map official keys to ours of the same shape; a convolution's bias maps to the batch norm's mean."""
     names: dict[str, str] = {}
-    for theirs, ours in _official_blocks():
-        names[f"{theirs}.conv_s1.weight"] = f"{ours}.conv.weight"
-        names[f"{theirs}.conv_s1.bias"] = f"{ours}.bn.running_mean"
-        names |= {f"{theirs}.bn_s1.{key}": f"{ours}.bn.{key}" for key in nn.BatchNorm2d(1).state_dict()}
+    for official, own in _block_names():
+        names[f"{official}.conv_s1.weight"] = f"{own}.conv.weight"
+        names[f"{official}.conv_s1.bias"] = f"{own}.bn.running_mean"
+        names |= {f"{official}.bn_s1.{key}": f"{own}.bn.{key}" for key in nn.BatchNorm2d(1).state_dict()}
     for part in ("weight", "bias"):
         names |= {f"side{n}.{part}": f"sides.{6 - n}.{part}" for n in range(1, 7)}
         names[f"outconv.{part}"] = f"fuse.{part}"
     return names
 
 
-def own_state(state: State, names: Mapping[str, str]) -> State:
-    """Our tensors from official ones; exact but for rounding."""
+def convert_state(state: State, names: Mapping[str, str]) -> State:
+    """Convert the official state dict to ours; exact except for rounding.
+
+    Args:
+        state: official key -> tensor.
+        names: official key -> our key, as `official_names` returns it.
+    """
     biases = [key for key in names if key.endswith(".conv_s1.bias")]
     own = {names[key]: tensor for key, tensor in state.items() if key not in biases}
     for key in biases:

@@ -1,4 +1,4 @@
-"""What an ONNX file says of its inputs and outputs; read by whichever of the engines' own libraries reads it."""
+"""Inputs, outputs and metadata of an ONNX file, read with OpenVINO or ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from streamseg.errors import WeightsError
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input or output.
+    """An input or output of a graph.
 
     Attributes:
-        name: the graph's own.
-        type: of its values, such as float32.
-        shape: its sides, None where the graph leaves one open; None where it does not even say how many there are.
-        is_linear: it comes from a weighted sum, so that nothing bounds its values; False where that is not known.
+        name: in the graph.
+        type: dtype of its values, such as float32.
+        shape: sides, None for each that the graph leaves open; None if even their number is open.
+        is_linear: it is a weighted sum, so its values are unbounded; False if unknown.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A network as a runtime sees it from outside; ports in the file's order."""
+    """Inputs and outputs of a network, in the file's order, and the file's metadata."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -41,10 +41,10 @@ class Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Reads an ONNX file with OpenVINO, or with ONNX Runtime what OpenVINO does not know.
+    """Read an ONNX file with OpenVINO, or else with ONNX Runtime.
 
     Raises:
-        WeightsError: neither reads it, with each one's reason.
+        WeightsError: neither reads it; with the reason of each.
     """
     reasons = []
     for engine, read in _READERS.items():
@@ -62,12 +62,12 @@ def read_graph(path: Path) -> Graph:
 
 
 def last_line(error: Exception) -> str:
-    """The reason in a runtime's message, which may begin with the places in its source that it came through."""
+    """Return the reason in a runtime's error message, which may begin with positions in its own source."""
     lines = [line.strip(" -") for line in str(error).splitlines()]
     return next(filter(None, reversed(lines)), type(error).__name__)
 
 
-def _with_openvino(path: Path) -> Graph:
+def _read_with_openvino(path: Path) -> Graph:
     from openvino.frontend import FrontEndManager
 
     # Its reader of all formats would try them one after the other on a damaged file, and some of them print.
@@ -77,31 +77,31 @@ def _with_openvino(path: Path) -> Graph:
     def port(node: Any, name: str, is_linear: bool = False) -> Port:
         shape, kind = node.get_partial_shape(), node.get_element_type().get_type_name()
         sides = None if shape.rank.is_dynamic else tuple(None if s.is_dynamic else s.get_length() for s in shape)
-        return Port(name, _TYPES.get(kind, kind), sides, is_linear)
+        return Port(name, _TYPE_NAMES.get(kind, kind), sides, is_linear)
 
     rt_info = model.get_rt_info()
-    card = rt_info["framework"].items() if "framework" in rt_info else ()
+    metadata = rt_info["framework"].items() if "framework" in rt_info else ()
     return Graph(
         tuple(port(each, each.get_any_name()) for each in model.inputs),
         tuple(port(each, _output_name(each), _is_linear(each.get_node())) for each in model.outputs),
-        {key: str(value.value) for key, value in card},
+        {key: str(value.value) for key, value in metadata},
     )
 
 
 def _output_name(output: Any) -> str:
-    """The file's own: a result is called after it, and the tensor behind may have other names as well."""
+    """Return the output's name in the file: its result node has it, while the tensor may have several names."""
     name = str(output.get_node().get_friendly_name()).removesuffix("/sink_port_0")
     return name if name in output.get_names() else str(output.get_any_name())
 
 
 def _is_linear(node: Any) -> bool:
-    """Whether what a node hands on is a weighted sum."""
-    while node.get_type_name() in _PASSES_ON:
+    """Return whether a node passes on a weighted sum."""
+    while node.get_type_name() in _SHAPE_OPS:
         node = node.input_value(0).get_node()
-    return node.get_type_name() in _LINEAR
+    return node.get_type_name() in _LINEAR_OPS
 
 
-def _with_onnx_runtime(path: Path) -> Graph:
+def _read_with_onnx_runtime(path: Path) -> Graph:
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
@@ -110,25 +110,25 @@ def _with_onnx_runtime(path: Path) -> Graph:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def port(told: Any) -> Port:
-        kind = told.type.removeprefix("tensor(").removesuffix(")")
-        sides = tuple(side if isinstance(side, int) else None for side in told.shape)
-        return Port(told.name, _TYPES.get(kind, kind), sides)
+    def port(argument: Any) -> Port:
+        kind = argument.type.removeprefix("tensor(").removesuffix(")")
+        sides = tuple(side if isinstance(side, int) else None for side in argument.shape)
+        return Port(argument.name, _TYPE_NAMES.get(kind, kind), sides)
 
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    card = session.get_modelmeta().custom_metadata_map
-    return Graph(tuple(map(port, inputs)), tuple(map(port, outputs)), card)
+    metadata = session.get_modelmeta().custom_metadata_map
+    return Graph(tuple(map(port, inputs)), tuple(map(port, outputs)), metadata)
 
 
 SILENT = 4
-"""ONNX Runtime would print what it raises, too."""
+"""Log level at which ONNX Runtime does not also print what it raises."""
 
-_READERS: dict[str, Callable[[Path], Graph]] = {"openvino": _with_openvino, "onnx": _with_onnx_runtime}
+_READERS: dict[str, Callable[[Path], Graph]] = {"openvino": _read_with_openvino, "onnx": _read_with_onnx_runtime}
 
-_TYPES = {"f32": "float32", "f16": "float16", "u8": "uint8", "i64": "int64", "i32": "int32", "float": "float32"}
-"""The runtimes' names of types -> those that everyone knows."""
+_TYPE_NAMES = {"f32": "float32", "f16": "float16", "u8": "uint8", "i64": "int64", "i32": "int32", "float": "float32"}
+"""The runtimes' names of dtypes -> NumPy's."""
 
-_PASSES_ON = {
+_SHAPE_OPS = {
     "Result",
     "Convert",
     "Identity",
@@ -140,4 +140,5 @@ _PASSES_ON = {
     "Transpose",
     "Unsqueeze",
 }
-_LINEAR = {"Add", "Convolution", "ConvolutionBackpropData", "GroupConvolution", "MatMul"}
+"""Operations that change no values except by interpolation."""
+_LINEAR_OPS = {"Add", "Convolution", "ConvolutionBackpropData", "GroupConvolution", "MatMul"}

@@ -1,4 +1,4 @@
-"""Which weights run: what `auto` stands for, and float32 or, where the processor is made for it, int8."""
+"""Choice of weights: the models that `auto` stands for, and float32 or int8 by what the processor runs faster."""
 
 from __future__ import annotations
 
@@ -12,57 +12,59 @@ from streamseg.model.weights import list_weights
 from streamseg.settings import AUTO, InferSettings
 
 INT8_NAME = "-int8"
-"""What the name of packaged int8 weights ends in; before it stands that of the float32 ones."""
+"""Ending of the names of packaged int8 weights, after the name of the float32 weights."""
 
 AUTO_MODELS = ("lite", "nano")
-"""What `auto` stands for, the best first: files and photos get the first, a live source the first that keeps pace."""
+"""Models that `auto` stands for, the best first: files and photos get the first, live sources the first that keeps
+pace."""
 
 
 def named(settings: InferSettings, auto: str = AUTO_MODELS[0]) -> InferSettings:
-    """The settings with a name in the place of `auto`: that of files and photos if no other is given."""
+    """Return the settings with `auto` replaced by a model's name, by default that of files and photos."""
     return settings.model_copy(update={"model": auto}) if settings.model == AUTO else settings
 
 
 def live_models(precision: str) -> tuple[str, ...]:
-    """Those of `AUTO_MODELS` that are packaged, in int8 where that is asked for."""
+    """Return the names in `AUTO_MODELS` that are packaged, for `int8` those that are packaged in int8."""
     packaged = {entry.name for entry in list_weights() if not entry.url}
-    form = INT8_NAME if precision == "int8" else ""
-    return tuple(name for name in AUTO_MODELS if name + form in packaged)
+    int8_name = INT8_NAME if precision == "int8" else ""
+    return tuple(name for name in AUTO_MODELS if name + int8_name in packaged)
 
 
 def chosen_model(settings: InferSettings) -> str:
-    """The name or file of the weights in the precision that the settings ask for.
+    """Return the name or file of the weights in the precision that the settings ask for.
 
     Raises:
-        WeightsError: they ask for a precision that these weights are not in.
+        WeightsError: these weights do not exist in that precision.
     """
-    model, wanted = named(settings).model, settings.precision
+    model, precision = named(settings).model, settings.precision
     if model.endswith(INT8_NAME) or is_quantized(Path(model)):
-        if wanted == "fp32":
+        if precision == "fp32":
             raise WeightsError(f"{model} is int8; for --precision fp32 name float32 weights, such as lite")
         return model
-    if wanted != "auto" and model.lower().endswith(".onnx"):
-        raise WeightsError(f"{model} runs in the precision that it was exported in; leave --precision {wanted} out")
-    form = _packaged_int8(model)
-    if wanted == "int8" and not form:
+    if precision != "auto" and model.lower().endswith(".onnx"):
+        raise WeightsError(f"{model} runs in the precision that it was exported in; leave --precision {precision} out")
+    int8_name = _packaged_int8(model)
+    if precision == "int8" and not int8_name:
         raise WeightsError(
             f"{model} is not packaged in int8; make it: python -m train export {model} -o x{SUFFIX} --calibrate IMAGES "
             f"--check OTHERS, then --model x{SUFFIX}"
         )
-    if not form or wanted == "fp32":
+    if not int8_name or precision == "fp32":
         return model
-    if wanted == "int8" or _is_faster_in_int8(settings):
-        return form
+    if precision == "int8" or _is_faster_in_int8(settings):
+        return int8_name
     log_fallback(__name__, f"{model} runs in float32: no engine is faster for its int8 form on this processor")
     return model
 
 
 def _packaged_int8(model: str) -> str | None:
+    """Return the name of a model's packaged int8 weights, or None."""
     names = (entry.name for entry in list_weights() if entry.is_there)
     return next((name for name in names if name == model + INT8_NAME), None)
 
 
 def _is_faster_in_int8(settings: InferSettings) -> bool:
-    """OpenVINO alone makes use of it: ONNX Runtime is no faster for it, and PyTorch does not take it."""
+    """Return whether int8 is faster here: only on OpenVINO, since ONNX Runtime gains nothing and PyTorch lacks it."""
     on_cpu = cuda.chosen_device(settings.device).type == "cpu"
     return cpu.multiplies_int8() and (settings.engine == "openvino" or (settings.engine == "auto" and on_cpu))

@@ -8,20 +8,24 @@ from pathlib import Path
 from streamseg.errors import WeightsError
 
 SUFFIX = ".int8.onnx"
-"""What the name of such a file ends in."""
+"""Ending of the names of int8 files."""
 
 FORMAT = "streamseg-int8-1"
-"""Value of the metadata key `format` in files that `train` exports."""
+"""Value of the metadata key `format` in int8 files that `train` exports."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizedNet:
-    """An int8 network on disk; frames `(N, 3, h, w)` of any size in, alpha `(N, 1, h, w)` out."""
+    """An int8 network on disk: frames `(N, 3, h, w)` of any size -> alpha `(N, 1, h, w)`.
+
+    Attributes:
+        path: the ONNX file.
+    """
 
     path: Path
 
     def metadata(self) -> dict[str, str]:
-        """The model card: format, architecture, parameters, recipe, metrics and so on.
+        """Read the model card: format, architecture, parameters, recipe, metrics and so on.
 
         Raises:
             WeightsError: the file is damaged or was not exported by `train`.
@@ -39,5 +43,5 @@ class QuantizedNet:
 
 
 def is_quantized(path: Path) -> bool:
-    """Whether a file is named as an int8 network."""
+    """Return whether a file is named as an int8 network."""
     return path.name.lower().endswith(SUFFIX)

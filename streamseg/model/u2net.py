@@ -16,20 +16,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MIN_SIZE_PX = 32
-"""Smallest height and width: five poolings leave one pixel."""
+"""Least height and width: five poolings leave one pixel."""
 
 STRIDE_PX = 32
-"""Sizes that are multiples of this are pooled without a remainder."""
+"""Divisor of sizes that are pooled without a remainder."""
 
 TRACE_SIZE_PX = 64
-"""For tracing: big enough that no stage pools a single pixel, which would freeze a shape into the graph."""
+"""Size for tracing: no stage then pools a single pixel, which would freeze a shape into the graph."""
 
 Architecture = Literal["nano", "lite", "full"]
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One residual U-block: its height, channels and whether it dilates instead of pooling (RSU-4F)."""
+    """One residual U-block.
+
+    Attributes:
+        height: number of levels.
+        in_channels: of its input.
+        mid_channels: of its inner levels.
+        out_channels: of its output.
+        dilated: dilates instead of pooling (RSU-4F).
+    """
 
     height: int
     in_channels: int
@@ -38,13 +46,13 @@ class Stage:
     dilated: bool = False
 
     def encoder_dilations(self) -> tuple[int, ...]:
-        """Dilation of each convolution on the way down, the deepest last."""
+        """Return the dilation of each encoder convolution, the deepest last."""
         if self.dilated:
             return tuple(2**level for level in range(self.height))
         return (1,) * (self.height - 1) + (2,)
 
     def decoder_dilations(self) -> tuple[int, ...]:
-        """Dilation of each convolution on the way up, the deepest first."""
+        """Return the dilation of each decoder convolution, the deepest first."""
         if self.dilated:
             return self.encoder_dilations()[-2::-1]
         return (1,) * (self.height - 1)
@@ -52,9 +60,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class U2NetConfig:
-    """Six encoder stages from the top down, five decoder stages from the bottom up (table 1 of the paper).
+    """Shape of a U²-Net (table 1 of the paper).
 
-    `stride` is that of the first convolution: at 2, every map has half the height and width that it has at 1.
+    Attributes:
+        name: of the architecture.
+        encoder: six stages from the top down.
+        decoder: five stages from the bottom up.
+        out_channels: maps of the output.
+        stride: of the first convolution; at 2, every map has half the height and width that it has at 1.
     """
 
     name: Architecture
@@ -64,7 +77,7 @@ class U2NetConfig:
     stride: int = 1
 
     def side_channels(self) -> tuple[int, ...]:
-        """Channels under each of the six side outputs: En6, then the decoder from the bottom up."""
+        """Return the channels under each of the six side outputs: En6, then the decoder from the bottom up."""
         return tuple(stage.out_channels for stage in (self.encoder[-1], *self.decoder))
 
 
@@ -130,7 +143,7 @@ CONFIGS: dict[str, U2NetConfig] = {"nano": NANO, "lite": LITE, "full": FULL}
 
 
 def resize_like(x: Tensor, like: Tensor) -> Tensor:
-    """Resizes `(N, C, h, w)` bilinearly to the height and width of `like`."""
+    """Resize `(N, C, h, w)` bilinearly to the height and width of `like`."""
     if x.shape[-2:] == like.shape[-2:]:
         return x
     # On a CPU, autocast would widen each map to float32 here, and so the concatenations after it.
@@ -139,12 +152,12 @@ def resize_like(x: Tensor, like: Tensor) -> Tensor:
 
 
 def halve(x: Tensor) -> Tensor:
-    """Max-pools `(N, C, h, w)` by two, rounding odd sizes up."""
+    """Max-pool `(N, C, h, w)` by two, rounding odd sizes up."""
     return F.max_pool2d(x, kernel_size=2, stride=2, ceil_mode=True)
 
 
 class ConvBlock(nn.Module):
-    """A 3x3 convolution, batch norm and ReLU; height and width are kept, or divided by the stride and rounded up."""
+    """3x3 convolution, batch norm and ReLU; the stride divides height and width, rounded up."""
 
     def __init__(self, in_channels: int, out_channels: int, dilation: int = 1, stride: int = 1) -> None:
         super().__init__()
@@ -154,18 +167,18 @@ class ConvBlock(nn.Module):
         self.bn: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, in, h, w)` -> `(N, out, h / stride, w / stride)`."""
+        """Compute `(N, in, h, w)` -> `(N, out, h / stride, w / stride)`."""
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
     def fold(self) -> None:
-        """Moves the batch norm into the convolution's weights; exact in evaluation mode."""
+        """Fold the batch norm into the convolution's weights; exact in evaluation mode."""
         if isinstance(self.bn, nn.BatchNorm2d):
             self.conv = nn.utils.fuse_conv_bn_eval(self.conv, self.bn)
             self.bn = nn.Identity()
 
 
 class ResidualUBlock(nn.Module):
-    """RSU-L, or RSU-4F when the stage is dilated (section 3.1, figure 2e)."""
+    """RSU-L, or RSU-4F if the stage is dilated (section 3.1, figure 2e)."""
 
     def __init__(self, stage: Stage, stride: int = 1) -> None:
         super().__init__()
@@ -183,7 +196,7 @@ class ResidualUBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, in, h, w)` -> `(N, out, h / stride, w / stride)`."""
+        """Compute `(N, in, h, w)` -> `(N, out, h / stride, w / stride)`."""
         residual = self.input(x)
         skips = self._down(residual)
         x = skips.pop()
@@ -215,7 +228,11 @@ class U2NetBody(nn.Module):
         self.decoder = nn.ModuleList(ResidualUBlock(stage) for stage in config.decoder)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """`(N, 3, H, W)` -> the six maps under the side outputs, the smallest (En6) first, De1's at H / stride last."""
+        """Compute the six maps under the side outputs of `(N, 3, H, W)`.
+
+        Returns:
+            En6's map, the smallest, first; De1's, at H / stride, last.
+        """
         _check_input(x)
         skips: list[Tensor] = []
         for level, stage in enumerate(self.encoder):
@@ -231,10 +248,9 @@ class U2NetBody(nn.Module):
 class U2Net(nn.Module):
     """U²-Net in its training form.
 
-    Training mode returns the seven logit maps: the fused one `(N, out_channels, H, W)`, then the six side outputs
-    `(N, out_channels, H / stride, W / stride)`, the smallest stage first. Evaluation mode returns the sigmoid of the
-    fused map, in [0, 1].
-    Inputs are RGB, normalised with the ImageNet mean and deviation, at least 32 px on each side.
+    Inputs are RGB with ImageNet's normalisation, at least 32 px on each side. Training mode returns seven logit maps:
+    the fused one `(N, out_channels, H, W)`, then the six side outputs `(N, out_channels, H / stride, W / stride)`, the
+    smallest stage first. Evaluation mode returns the sigmoid of the fused map, in [0, 1].
     """
 
     def __init__(self, config: U2NetConfig = LITE, out_channels: int = 1) -> None:
@@ -247,7 +263,7 @@ class U2Net(nn.Module):
         self.fuse = nn.Conv2d(len(self.sides) * out_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Runs the network on `(N, 3, H, W)`; see the class for what comes back.
+        """Run the network on `(N, 3, H, W)`; see the class for the result.
 
         Raises:
             ValueError: the input is not `(N, 3, H, W)` with both sides at least 32 px.
@@ -259,10 +275,10 @@ class U2Net(nn.Module):
 
 
 class FusedU2Net(nn.Module):
-    """The same network for inference: batch norm folded, only the fused map computed.
+    """U²-Net in its inference form: batch norm folded, only the fused map computed.
 
-    Both steps are exact. The 1x1 fusion is linear and so is resizing, so each side convolution is multiplied
-    by its share of the fusion and the six results are summed at the size of De1's map.
+    Both steps are exact. The 1x1 fusion and the resizing are linear, so each side convolution is multiplied by its
+    weights in the fusion, and the six results are summed at the size of De1's map.
     """
 
     def __init__(self, trained: U2Net) -> None:
@@ -278,7 +294,7 @@ class FusedU2Net(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, 3, H, W)` -> `(N, out_channels, H, W)` in [0, 1]."""
+        """Compute alpha: `(N, 3, H, W)` -> `(N, out_channels, H, W)` in [0, 1]."""
         maps = self.body(x)
         fused = self.sides[-1](maps[-1])
         for side, m in zip(self.sides[:-1], maps[:-1], strict=True):
@@ -287,7 +303,7 @@ class FusedU2Net(nn.Module):
 
 
 def _fused_sides(sides: Iterable[nn.Module], fuse: nn.Conv2d) -> list[nn.Conv2d]:
-    """Each side convolution times its columns of the 1x1 fusion; the fusion's bias goes to the last one."""
+    """Multiply each side convolution by its columns of the 1x1 fusion; the last one gets the fusion's bias."""
     out = fuse.out_channels
     weights = torch.split(fuse.weight.detach()[:, :, 0, 0], out, dim=1)
     fused = [_scaled_side(side, weight) for side, weight in zip(sides, weights, strict=True)]
@@ -297,6 +313,7 @@ def _fused_sides(sides: Iterable[nn.Module], fuse: nn.Conv2d) -> list[nn.Conv2d]
 
 
 def _scaled_side(side: nn.Module, weight: Tensor) -> nn.Conv2d:
+    """Return a side convolution multiplied by `(out_channels, side_channels)` weights."""
     assert isinstance(side, nn.Conv2d)
     assert side.bias is not None
     scaled = nn.Conv2d(side.in_channels, weight.shape[0], 3, padding=1)
@@ -306,6 +323,7 @@ def _scaled_side(side: nn.Module, weight: Tensor) -> nn.Conv2d:
 
 
 def _check_input(x: Tensor) -> None:
+    """Raise ValueError if the input is not `(N, 3, H, W)` or too small."""
     if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[-2:]) < MIN_SIZE_PX:
         raise ValueError(
             f"network input has shape {tuple(x.shape)}; it must be (N, 3, H, W) with H and W >= {MIN_SIZE_PX} px"

@@ -1,6 +1,6 @@
-"""Network weights: name or file -> `U2Net`; safetensors with metadata; import of the official checkpoints.
+"""Network weights: load by name or file, save as safetensors with a model card, and import official checkpoints.
 
-The weights known by name, their hashes and where to download them are data: see `files/models.toml`.
+The named weights, their hashes and download addresses are data: see `files/models.toml`.
 """
 
 from __future__ import annotations
@@ -22,25 +22,35 @@ from torch import Tensor
 from streamseg.errors import OutputError, WeightsError
 from streamseg.media.atomic import atomic_write
 from streamseg.model.foreign import ForeignNet, description_path, read_foreign
-from streamseg.model.official import State, official_names, own_state, read_onnx
+from streamseg.model.official import State, convert_state, official_names, read_onnx
 from streamseg.model.quantized import QuantizedNet, is_quantized
 from streamseg.model.u2net import CONFIGS, Architecture, U2Net
 
 OFFICIAL: tuple[Architecture, ...] = ("lite", "full")
-"""The architectures of the official checkpoints."""
+"""Architectures of the official checkpoints."""
 
 FORMAT = "streamseg-1"
-"""Value of the metadata key `format` in the files that `save_weights` writes."""
+"""Value of the metadata key `format` in files that `save_weights` writes."""
 
 Model = U2Net | QuantizedNet | ForeignNet
-"""What an engine runs."""
+"""Network that an engine runs."""
 
 MODELS = Path(__file__).parent / "files"
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryEntry:
-    """One row of `models.toml`; with a `url`, the file of `size_bytes` is not packaged but downloaded on request."""
+    """Named weights: one row of `models.toml`.
+
+    Attributes:
+        name: what `--model` takes.
+        licence: of the weights.
+        description: one line.
+        file: file name.
+        sha256: of the file, in hexadecimal.
+        url: where to download the file; empty for packaged weights.
+        size_bytes: of a file to download.
+    """
 
     name: str
     licence: str
@@ -52,18 +62,28 @@ class RegistryEntry:
 
     @property
     def path(self) -> Path:
-        """Where the file is, or would be once it is downloaded."""
+        """Path of the file, which may not be downloaded yet."""
         return downloads_folder() / self.file if self.url else MODELS / self.file
 
     @property
     def is_there(self) -> bool:
-        """Whether the weights can be loaded now."""
+        """Whether the file exists."""
         return self.path.is_file()
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsInfo:
-    """A weights file: `parameters` leaves out the batch norms' statistics; `metadata` is empty for foreign files."""
+    """Description of a weights file.
+
+    Attributes:
+        name: of the weights.
+        path: of the file.
+        architecture: of the network.
+        out_channels: maps of the output.
+        parameters: their number, without the batch norms' statistics.
+        size_bytes: of the file.
+        metadata: rest of the model card; empty for files of others.
+    """
 
     name: str
     path: Path
@@ -75,12 +95,12 @@ class WeightsInfo:
 
 
 def list_weights() -> list[RegistryEntry]:
-    """The weights known by name, packaged or not."""
+    """List the named weights, packaged or not."""
     return [RegistryEntry(**row) for row in _registry()["weights"]]
 
 
 def downloads_folder() -> Path:
-    """Where `streamseg.model.download` keeps what it fetched: in the user's folder for data."""
+    """Return the folder in the user's data folder that `streamseg.model.download` downloads to."""
     return user_data_path("streamseg", appauthor=False) / "weights"
 
 
@@ -89,13 +109,13 @@ def _registry() -> dict[str, Any]:
 
 
 def _known_card(digest: str) -> dict[str, str]:
-    """The model card of a file that carries none, such as the authors' own, known by its sha256."""
+    """Return the model card of a file without one, such as the authors' own, by its sha256."""
     found = [card for card in _registry().get("cards", []) if card["of"] == digest]
     return {key: value for card in found for key, value in card.items() if key != "of"}
 
 
 def load_weights(name_or_path: str | Path) -> U2Net:
-    """Loads a network in evaluation mode, on the CPU, in float32.
+    """Load a network in evaluation mode, on the CPU, in float32.
 
     Args:
         name_or_path: a packaged name, or a file: .safetensors, .pth, .pt or .onnx.
@@ -110,10 +130,10 @@ def load_weights(name_or_path: str | Path) -> U2Net:
 
 
 def load_model(name_or_path: str | Path) -> Model:
-    """What an engine runs: a network from its weights, an int8 one, named *.int8.onnx, or any other ONNX graph.
+    """Load what an engine runs: a network's weights, an int8 network named *.int8.onnx, or any other ONNX graph.
 
     Raises:
-        WeightsError: as `load_weights` and `read_foreign`; a damaged int8 network is found when an engine opens it.
+        WeightsError: as `load_weights` and `read_foreign`; a damaged int8 network shows only when an engine opens it.
     """
     path = _resolve(name_or_path)
     if is_quantized(path):
@@ -122,7 +142,7 @@ def load_model(name_or_path: str | Path) -> Model:
 
 
 def _from_onnx(path: Path) -> U2Net | ForeignNet:
-    """The official U²-Net in our own form, if the file is that and can be read; else, or if described, as it is."""
+    """Load the official U²-Net in our form, if no description is beside it; else a third-party graph."""
     if not description_path(path).exists():
         with suppress(WeightsError):
             return _load(path)[0]
@@ -130,10 +150,10 @@ def _from_onnx(path: Path) -> U2Net | ForeignNet:
 
 
 def read_info(name_or_path: str | Path) -> WeightsInfo:
-    """Reads and checks weights as `load_weights` does and describes them; raises the same errors."""
+    """Check and describe weights; raise the errors of `load_weights`."""
     path = _resolve(name_or_path)
     metadata = QuantizedNet(path).metadata() if is_quantized(path) else _card(path)
-    own = ("format", "name", "architecture", "out_channels", "parameters")
+    own_keys = ("format", "name", "architecture", "out_channels", "parameters")
     return WeightsInfo(
         name=metadata.get("name", path.stem),
         path=path,
@@ -141,18 +161,18 @@ def read_info(name_or_path: str | Path) -> WeightsInfo:
         out_channels=int(metadata["out_channels"]),
         parameters=int(metadata["parameters"]),
         size_bytes=path.stat().st_size,
-        metadata={key: value for key, value in metadata.items() if key not in own},
+        metadata={key: value for key, value in metadata.items() if key not in own_keys},
     )
 
 
 def _card(path: Path) -> dict[str, str]:
-    """A file's metadata, or what is known of a file without, and what its network says of itself."""
+    """Return a file's model card, or a known one, with the facts of its network."""
     net, metadata = _load(path)
     return (metadata or _known_card(sha256_of(path))) | net_facts(net)
 
 
 def net_facts(net: U2Net) -> dict[str, str]:
-    """What every model card says of the network itself; `parameters` leaves out the batch norms' statistics."""
+    """Return the entries of every model card that describe the network; `parameters` excludes batch norm statistics."""
     parameters = sum(parameter.numel() for parameter in net.parameters())
     config = net.config
     return {
@@ -163,12 +183,12 @@ def net_facts(net: U2Net) -> dict[str, str]:
 
 
 def save_weights(path: Path, net: U2Net, metadata: Mapping[str, str]) -> None:
-    """Writes a network to a .safetensors file in one move.
+    """Write a network to a .safetensors file, atomically.
 
     Args:
         path: the file; an existing one is replaced.
-        net: any device, dtype and memory format.
-        metadata: training_data, recipe, metrics, licence, and name where it is not the file's.
+        net: on any device, of any dtype and memory format.
+        metadata: training_data, recipe, metrics, licence, and name if it is not the file's.
 
     Raises:
         OutputError: the file is not named .safetensors or cannot be written.
@@ -182,7 +202,7 @@ def save_weights(path: Path, net: U2Net, metadata: Mapping[str, str]) -> None:
 
 
 def import_weights(source: Path, out: Path) -> WeightsInfo:
-    """Converts a checkpoint (the official U²-Net's, its folded ONNX export, or `train`'s) to .safetensors.
+    """Convert a checkpoint (the official U²-Net's, its folded ONNX export, or `train`'s) to .safetensors.
 
     Args:
         source: a .pth, .pt, .onnx or .safetensors file; streamseg's metadata in it is kept.
@@ -203,7 +223,7 @@ def import_weights(source: Path, out: Path) -> WeightsInfo:
 
 
 def _resolve(name_or_path: str | Path) -> Path:
-    """The existing file: one known by name, its hash verified, or the path itself."""
+    """Return the file of a name, after verifying its hash, or the path itself; raise WeightsError if it is missing."""
     entries = {entry.name: entry for entry in list_weights()}
     entry = entries.get(name_or_path) if isinstance(name_or_path, str) else None
     path = entry.path if entry else Path(name_or_path)
@@ -220,12 +240,13 @@ def _resolve(name_or_path: str | Path) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """The file's sha256, in hexadecimal."""
+    """Return the file's sha256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load(path: Path) -> tuple[U2Net, dict[str, str]]:
+    """Read a file by its suffix; return its network and metadata."""
     if (reader := _READERS.get(path.suffix.lower())) is None:
         raise WeightsError(f"{path} has an unknown ending; weights end in {', '.join(_READERS)}")
     state, metadata = reader(path)
@@ -263,9 +284,9 @@ _READERS = {".safetensors": _read_safetensors, ".pth": _read_torch, ".pt": _read
 
 
 def _network(path: Path, state: State, metadata: Mapping[str, str]) -> U2Net:
-    """The network that the tensors fit, in evaluation mode."""
+    """Build the network that the tensors fit, in evaluation mode."""
     official = not any(key.startswith("body.") for key in state)
-    net = _without_memory(state, official, metadata)
+    net = _meta_network(state, official, metadata)
     names = official_names() if official else {key: key for key in net.state_dict()}
     # Files from before PyTorch 0.4.1 lack the batch norms' counters, which evaluation does not use.
     state = {key: torch.tensor(0) for key in names if key.endswith(".num_batches_tracked")} | state
@@ -274,15 +295,15 @@ def _network(path: Path, state: State, metadata: Mapping[str, str]) -> U2Net:
         raise WeightsError(
             f"{path} is not U²-Net {net.config.name}: missing tensors: {_few(missing)}; extra tensors: {_few(extra)}"
         )
-    if misfits := _misfits(state, names, net):
-        raise WeightsError(f"{path} does not fit the {net.config.name} network; shapes: {_few(misfits)}")
+    if mismatches := _shape_mismatches(state, names, net):
+        raise WeightsError(f"{path} does not fit the {net.config.name} network; shapes: {_few(mismatches)}")
     net = net.to_empty(device="cpu")
-    net.load_state_dict(own_state(state, names) if official else state)
+    net.load_state_dict(convert_state(state, names) if official else state)
     return net.eval()
 
 
-def _without_memory(state: State, official: bool, metadata: Mapping[str, str]) -> U2Net:
-    """The network that the metadata names; without it, the one that shares most of its shapes with the tensors."""
+def _meta_network(state: State, official: bool, metadata: Mapping[str, str]) -> U2Net:
+    """Build, on the meta device, the network that the metadata names, or that shares most shapes with the tensors."""
     fuse = state.get("outconv.weight" if official else "fuse.weight", torch.empty(1))
     out_channels = max((1, *fuse.shape[:1]))
     names = (
@@ -292,21 +313,25 @@ def _without_memory(state: State, official: bool, metadata: Mapping[str, str]) -
         nets = [U2Net(CONFIGS[name], out_channels) for name in names]
     if len(nets) == 1:
         return nets[0]
-    theirs = {own: key for key, own in official_names().items()} if official else {}
+    official_by_own = {own: key for key, own in official_names().items()} if official else {}
 
-    def shared(net: U2Net) -> int:
-        tensors = net.state_dict().items()
-        return sum(state.get(theirs.get(key, key), torch.empty(0)).shape == tensor.shape for key, tensor in tensors)
+    def shared_shapes(net: U2Net) -> int:
+        own = net.state_dict().items()
+        return sum(
+            state.get(official_by_own.get(key, key), torch.empty(0)).shape == tensor.shape for key, tensor in own
+        )
 
-    return max(nets, key=shared)
+    return max(nets, key=shared_shapes)
 
 
-def _misfits(state: State, names: Mapping[str, str], net: U2Net) -> list[str]:
+def _shape_mismatches(state: State, names: Mapping[str, str], net: U2Net) -> list[str]:
+    """List tensors whose shape is not the network's."""
     wanted = {key: tuple(tensor.shape) for key, tensor in net.state_dict().items()}
     pairs = [(key, tuple(state[key].shape), wanted[own]) for key, own in names.items()]
     return [f"{key} is {got}, not {want}" for key, got, want in pairs if got != want]
 
 
 def _few(items: Sequence[str], shown: int = 3) -> str:
+    """Count the items and list the first few, for an error message."""
     listed = ", ".join(items[:shown]) + ", ..." * (len(items) > shown)
     return f"{len(items)} ({listed})" if items else "none"

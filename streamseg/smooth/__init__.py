@@ -1,1 +1,1 @@
-"""Stage 3: mattes are steadied in time."""
+"""Stage 3, smoothing: filter the mattes in time."""

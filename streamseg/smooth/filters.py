@@ -1,4 +1,4 @@
-"""Temporal filters: alpha in, alpha out."""
+"""Temporal filters for alpha: exponential moving average and 1 € filter."""
 
 from __future__ import annotations
 
@@ -13,23 +13,31 @@ from streamseg.settings import SmoothSettings
 Hertz = TypeVar("Hertz", float, Tensor)
 
 FILTER_WARMUP_SECONDS = 3
-"""After this, a filter does not show where it began: less than a level of 255 is left of it at our settings."""
+"""Time after which a filter's start no longer shows: less than 1/255 is left of it at the default settings."""
 
 
 class Filter(Protocol):
-    """A temporal filter over the mattes of one stream."""
+    """Temporal filter over the mattes of one stream."""
 
     def step(self, alpha: Tensor, elapsed_seconds: float) -> Tensor:
-        """Alpha `(1, h, w)` and the time since the last one -> smoothed alpha."""
+        """Filter the next matte.
+
+        Args:
+            alpha: `(1, h, w)` in [0, 1].
+            elapsed_seconds: time since the last matte.
+
+        Returns:
+            Smoothed alpha of the same shape.
+        """
         ...
 
     def reset(self) -> None:
-        """Forgets everything: the next matte passes unchanged."""
+        """Forget all mattes: the next one passes unchanged."""
         ...
 
 
 class ExponentialFilter:
-    """An exponential moving average with a time constant, so that the frame rate does not matter."""
+    """Exponential moving average with a time constant, so that it does not depend on the frame rate."""
 
     def __init__(self, time_constant_seconds: float) -> None:
         self._time_constant = time_constant_seconds
@@ -48,7 +56,7 @@ class ExponentialFilter:
 
 
 class OneEuroFilter:
-    """A low-pass filter on every pixel that opens up with the pixel's speed.
+    """Low-pass filter on every pixel whose cut-off frequency rises with the pixel's speed.
 
     Source: Casiez, Roussel and Vogel, "1 € Filter", CHI 2012, algorithm 1.
     """
@@ -78,7 +86,7 @@ class OneEuroFilter:
 
 
 def open_filter(settings: SmoothSettings) -> Filter | None:
-    """The filter that the settings name, or None for none."""
+    """Return the filter that the settings name, or None for `none`."""
     if settings.smooth == "ema":
         return ExponentialFilter(settings.ema_seconds)
     if settings.smooth == "one-euro":
@@ -87,5 +95,5 @@ def open_filter(settings: SmoothSettings) -> Filter | None:
 
 
 def _weight(cutoff_hz: Hertz, elapsed_seconds: float) -> Hertz:
-    """Weight of the new value in a first-order low-pass filter (equation 5 of the 1 € paper's appendix)."""
+    """Return the new value's weight in a first-order low-pass filter (equation 5 of the 1 € paper's appendix)."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff_hz * elapsed_seconds))

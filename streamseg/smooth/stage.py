@@ -1,4 +1,4 @@
-"""Stage 3: mattes are steadied in time and start afresh at a scene cut."""
+"""The smoothing stage: run the temporal filter over mattes in the frames' order and reset it at scene cuts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from streamseg.smooth.scene_cuts import CutDetector
 
 
 class MatteSmoother:
-    """Steadies the mattes of one stream, wherever they lie; without a filter they stay as they are."""
+    """Smooths the mattes of one stream, on the device that they are on; without a filter they stay unchanged."""
 
     def __init__(self, settings: SmoothSettings) -> None:
         self._temporal, self._cuts = open_filter(settings), CutDetector()
         self._last: Frame | None = None
 
     def step(self, frame: Frame, alpha: Tensor) -> Tensor:
-        """The matte `(1, h, w)` of the next frame -> the same, steadied."""
+        """Smooth the next frame's matte `(1, h, w)` in [0, 1].
+
+        The filter is reset at a scene cut and where pts does not increase.
+
+        Args:
+            frame: the frame, for its pts and for scene cuts.
+            alpha: its matte.
+        """
         if self._temporal is None:
             return alpha
         elapsed_seconds = float(frame.pts - self._last.pts) if self._last else 0.0
@@ -33,7 +40,7 @@ class MatteSmoother:
 
 
 def smooth(batches: Iterable[Batch], settings: SmoothSettings) -> Iterator[Batch]:
-    """Steadies the mattes in the order of the frames; the result does not depend on the batches' size."""
+    """Smooth the mattes of batches in the frames' order; the result does not depend on the batch size."""
     smoother = MatteSmoother(settings)
     for batch in batches:
         pairs = zip(batch.frames, batch.alpha, strict=True)

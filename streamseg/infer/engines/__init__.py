@@ -1,4 +1,4 @@
-"""Inference engines, one file each; `open_engine` picks one."""
+"""Inference engines: the network on OpenVINO, ONNX Runtime or PyTorch; `open_engine` picks one."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ if TYPE_CHECKING:
 
 
 EngineOpener = Callable[["Model", int | None, torch.device], Engine]
-"""Opens an engine with a network, CPU threads (None: all) and a device; raises ImportError or RuntimeError where it
-cannot."""
+"""Opens an engine with a network, a number of CPU threads (None: all) and a device.
+
+Raises ImportError or RuntimeError if the engine cannot open; `open_engine` then tells the reason."""
 
 
 def register_engine(name: str, opener: EngineOpener) -> None:
-    """Make an engine of one's own known by name, for settings and `open_engine`; it replaces one of that name."""
+    """Register an engine under a name for settings and `open_engine`; it replaces an engine of that name."""
     ENGINES[name] = opener
 
 
 def open_engine(name: str, net: Model, threads: int | None = None, device: str = "auto") -> Engine:
-    """Open an engine by name; `auto` takes PyTorch where there is a GPU, else the first of `AUTO_ENGINES` that opens.
+    """Open an engine by name; `auto` takes PyTorch on a GPU, else the first of `AUTO_ENGINES` that opens.
 
-    PyTorch does not run int8 networks, nor those from elsewhere.
+    PyTorch runs neither int8 networks nor third-party ONNX graphs.
 
     Args:
         name: of `ENGINES`, or `auto`.
         net: the network.
-        threads: of the engine on a CPU, where not all cores are for it.
+        threads: of the engine on a CPU; None for all cores.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        EngineError: the name is unknown; the engine does not open, with the reason; for `auto`, none does, with each
-            one's reason.
+        EngineError: the name is unknown, or no engine opens; with the reason of each.
     """
     if name != "auto" and name not in ENGINES:
         raise EngineError(f"unknown engine {name!r}; known are auto, {', '.join(ENGINES)}")
-    place = cuda.chosen_device(device)
+    torch_device = cuda.chosen_device(device)
     names = [name] if name != "auto" else list(AUTO_ENGINES)
-    if name == "auto" and place.type == "cuda" and not isinstance(net, QuantizedNet | ForeignNet):
+    if name == "auto" and torch_device.type == "cuda" and not isinstance(net, QuantizedNet | ForeignNet):
         names = ["torch"]
     reasons: list[str] = []
     for candidate in names:
         try:
-            engine = ENGINES[candidate](net, threads, place)
+            engine = ENGINES[candidate](net, threads, torch_device)
         except (ImportError, RuntimeError) as error:
             first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
             reasons.append(f"{candidate}: {first_line}")
@@ -70,12 +70,15 @@ def open_engine(name: str, net: Model, threads: int | None = None, device: str =
 
 
 def load_engine(settings: InferSettings, live: bool = False) -> Engine:
-    """Open the engine that the settings name, with their weights; raises as `open_engine` and `load_model`.
+    """Open the engine and the weights that the settings name.
 
-    The model `auto` is that of files and photos; `select.engine_for` chooses one for a live source.
+    The model `auto` is that of files and photos; `select.engine_for` chooses one for a live source. For a live source
+    one core is left to the other stages, which have to keep the camera's pace; on two busy cores the engine is hardly
+    slower.
 
-    For a live source it leaves a core to the other stages, which have to keep the camera's pace. On two cores that
-    are busy anyway it is hardly slower for it.
+    Raises:
+        EngineError: as `open_engine`.
+        WeightsError: as `load_model` and `chosen_model`.
     """
     threads = max(1, cpu.cores() - 1) if live else None
     return open_engine(settings.engine, load_model(chosen_model(settings)), threads, settings.device)
@@ -84,20 +87,20 @@ def load_engine(settings: InferSettings, live: bool = False) -> Engine:
 def _openvino(net: Model, threads: int | None, device: torch.device) -> Engine:
     from streamseg.infer.engines.openvino_engine import OpenVinoEngine
 
-    return _fitted(OpenVinoEngine, net, threads)
+    return _open_runtime(OpenVinoEngine, net, threads)
 
 
 def _onnx(net: Model, threads: int | None, device: torch.device) -> Engine:
     try:
         from streamseg.infer.engines.onnx_engine import OnnxEngine
 
-        return _fitted(OnnxEngine, net, threads)
+        return _open_runtime(OnnxEngine, net, threads)
     except ImportError as error:
         raise ImportError(f"{error.name} is not installed: pip install 'streamseg[onnx]'") from error
 
 
-def _fitted(engine: type[OpenVinoEngine] | type[OnnxEngine], net: Model, threads: int | None) -> Engine:
-    """The engine itself, or what lies between it and a network from elsewhere."""
+def _open_runtime(engine: type[OpenVinoEngine] | type[OnnxEngine], net: Model, threads: int | None) -> Engine:
+    """Open a runtime with one of our networks, or a `ForeignEngine` around it for a third-party graph."""
     from streamseg.infer.engines.foreign_engine import ForeignEngine
 
     return ForeignEngine(engine, net, threads) if isinstance(net, ForeignNet) else engine(net, threads)
@@ -116,7 +119,7 @@ def _torch_compile(net: Model, threads: int | None, device: torch.device) -> Eng
 
 
 AUTO_ENGINES = ("openvino", "onnx", "torch")
-"""What `auto` tries on a CPU, in this order."""
+"""Engines that `auto` tries on a CPU, in this order."""
 
 ENGINES: dict[str, EngineOpener] = {
     "openvino": _openvino,

@@ -1,4 +1,4 @@
-"""The network on ONNX Runtime, where OpenVINO does not install."""
+"""ONNX Runtime engine: the network on CPUs that OpenVINO does not install on."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from streamseg.model.weights import Model
 OPSET = 17
 INPUT, OUTPUT = "frames", "alpha"
 SIZES = {name: {0: "n", 2: "h", 3: "w"} for name in (INPUT, OUTPUT)}
-"""What an ONNX graph leaves open: batch, height and width."""
+"""Dynamic axes of the exported ONNX graph: batch, height and width."""
 
 
 class OnnxEngine:
-    """Runs the fused network in float32, an int8 one, or a graph from elsewhere (through `ForeignEngine`)."""
+    """Runs our network fused in float32, an int8 network, or a third-party graph (through `ForeignEngine`)."""
 
     name = "onnx"
     device = "cpu"
@@ -39,21 +39,21 @@ class OnnxEngine:
         graph = onnx_graph(net) if isinstance(net, U2Net) else str(net.path)
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[net.output.place if isinstance(net, ForeignNet) else 0].name
+        self._output = self._session.get_outputs()[net.output.index if isinstance(net, ForeignNet) else 0].name
 
     def alpha(self, frames: Tensor) -> Tensor:
-        """Normalised `(N, 3, h, w)` -> alpha `(N, 1, h, w)` in [0, 1]."""
+        """Compute alpha `(N, 1, h, w)` in [0, 1] for normalised RGB `(N, 3, h, w)`."""
         return torch.from_numpy(self.run(frames.numpy()))
 
-    def run(self, given: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The graph's output for its input."""
+    def run(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the graph's output for its input."""
         result: npt.NDArray[Any]
-        (result,) = self._session.run([self._output], {self._input: np.ascontiguousarray(given)})
+        (result,) = self._session.run([self._output], {self._input: np.ascontiguousarray(inputs)})
         return result
 
 
 def onnx_graph(net: U2Net) -> bytes:
-    """The fused network as ONNX: normalised `(N, 3, h, w)` to alpha `(N, 1, h, w)`; any N, h and w >= 32.
+    """Export the fused network to ONNX: normalised `(N, 3, h, w)` to alpha `(N, 1, h, w)`; any N, h and w >= 32.
 
     Raises:
         ImportError: the package onnx is not installed.

@@ -1,4 +1,4 @@
-"""The network on PyTorch: CUDA where there is one, else the CPU."""
+"""PyTorch engine: the network on a CUDA GPU, or on the CPU where no other engine opens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from streamseg.model.weights import Model
 
 
 class TorchEngine:
-    """Runs the fused network in channels-last order, in half precision on a GPU."""
+    """Runs the fused network in channels-last order, in half precision on a GPU.
+
+    Attributes:
+        torch_device: where the network lies.
+        device: `torch_device` for people, with the GPU's model.
+    """
 
     name = "torch"
 
@@ -29,77 +34,78 @@ class TorchEngine:
             raise RuntimeError(f"{net.path.name} is an ONNX graph, which PyTorch does not run: take openvino or onnx")
         if threads:
             torch.set_num_threads(threads)  # of the whole process: PyTorch knows no others
-        place = device or cuda.best_device()
-        self.place, self._dtype = place, cuda.inference_dtype(place)
+        torch_device = device or cuda.best_device()
+        self.torch_device, self._dtype = torch_device, cuda.inference_dtype(torch_device)
         fused = FusedU2Net(net)
-        self._net = fused.to(place, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device = cuda.told(place)
+        self._net = fused.to(torch_device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = cuda.device_name(torch_device)
 
     def compile(self) -> None:
-        """Before the first frame: a minute of work for every size of frames, which are then faster."""
+        """Compile the network with `torch.compile`: a minute for every frame size, then faster frames."""
         self._net.compile()
 
     @torch.inference_mode()
     def alpha(self, frames: Tensor) -> Tensor:
-        """Normalised `(N, 3, h, w)` -> alpha `(N, 1, h, w)` in [0, 1], float32 on the CPU."""
-        placed = frames.to(self.place, self._dtype, memory_format=torch.channels_last)
-        result: Tensor = self._net(placed)
+        """Compute alpha `(N, 1, h, w)` in [0, 1], float32 on the CPU, for normalised RGB `(N, 3, h, w)`."""
+        batch = frames.to(self.torch_device, self._dtype, memory_format=torch.channels_last)
+        result: Tensor = self._net(batch)
         return result.float().cpu()
 
 
 class StreamedEngine(TorchEngine):
-    """Takes batches before the mattes of earlier ones are there: copies and computation of several go on at a time."""
+    """Runs several batches at a time on a GPU: uploads the next one while it computes one and downloads another."""
 
     in_flight = cuda.SLOTS - 1
 
     def __init__(self, net: Model, device: torch.device | None = None) -> None:
         super().__init__(net, device)
-        self._streams = cuda.CudaStreams(self.place)
-        self._slots: deque[cuda.StagingBuffers] = deque()
+        self._streams = cuda.CudaStreams(self.torch_device)
+        self._buffers: deque[cuda.StagingBuffers] = deque()
         self._network: cuda.Network = self._matte
         self._mean, self._std = (
-            torch.tensor(values, device=self.place).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD)
+            torch.tensor(values, device=self.torch_device).view(3, 1, 1) * 255
+            for values in (IMAGENET_MEAN, IMAGENET_STD)
         )
 
     def on_device(self, rgb: Tensor) -> Tensor:
-        """RGB `(N, 3, h, w)` in levels of 255 -> alpha `(N, 1, h, w)`, both float32 on the device."""
+        """Compute alpha for RGB `(N, 3, h, w)` in [0, 255] -> `(N, 1, h, w)` in [0, 1], both float32 on the device."""
         frames = (rgb - self._mean) / self._std
         alpha: Tensor = self._net(frames.to(self._dtype, memory_format=torch.channels_last))
         return alpha.float()
 
     @torch.inference_mode()
     def submit(self, small: Pixels) -> Callable[[], Tensor]:
-        """Queues a batch and returns at once.
+        """Queue a batch and return at once.
 
         Args:
-            small: RGB `(N, h, w, 3)`; once one was that large, shorter ones take as long.
+            small: RGB `(N, h, w, 3)` uint8; batches shorter than an earlier one take as long as that one.
 
         Returns:
-            What waits for its alpha `(N, 1, h, w)`, float32 on the CPU; to be called while fewer than `cuda.SLOTS`
-            batches were queued after it.
+            A function that waits for the alpha `(N, 1, h, w)` in [0, 1], float32 on the CPU; call it while fewer than
+            `cuda.SLOTS` batches have been submitted after this one.
         """
-        slot, count = self._next_slot(small.shape), len(small)
-        slot.inputs[0][:count].copy_(torch.from_numpy(small))
-        slot.run(self._network)
-        return lambda: slot.result()[:count].clone()
+        buffers, count = self._next_buffers(small.shape), len(small)
+        buffers.inputs[0][:count].copy_(torch.from_numpy(small))
+        buffers.run(self._network)
+        return lambda: buffers.result()[:count].clone()
 
-    def _next_slot(self, shape: tuple[int, ...]) -> cuda.StagingBuffers:
-        """The one that was used longest ago."""
+    def _next_buffers(self, shape: tuple[int, ...]) -> cuda.StagingBuffers:
+        """Return the buffers used longest ago; allocate new ones for a new or larger shape."""
         count, *size = shape
-        kept = self._slots[0].inputs[0].shape if self._slots else torch.Size((0, *size))
+        kept = self._buffers[0].inputs[0].shape if self._buffers else torch.Size((0, *size))
         if list(kept[1:]) != size or kept[0] < count:
             self._prepare(shape)
-        self._slots.rotate(-1)
-        return self._slots[-1]
+        self._buffers.rotate(-1)
+        return self._buffers[-1]
 
     def _prepare(self, shape: tuple[int, ...]) -> None:
-        """New slots and a captured network for batches of `(N, h, w, 3)`."""
+        """Allocate buffers and capture the network for batches `(N, h, w, 3)`."""
         streams, matte = self._streams, (shape[0], 1, *shape[1:3])
-        given, alpha = (shape, torch.uint8), (matte, torch.float32)
-        self._slots = deque(cuda.StagingBuffers(streams, [given], alpha) for _ in range(cuda.SLOTS))
-        example = torch.zeros(shape, dtype=torch.uint8, device=self.place)
-        self._network = cuda.captured(streams, self._matte, example)
+        pixels, alpha = (shape, torch.uint8), (matte, torch.float32)
+        self._buffers = deque(cuda.StagingBuffers(streams, [pixels], alpha) for _ in range(cuda.SLOTS))
+        example = torch.zeros(shape, dtype=torch.uint8, device=self.torch_device)
+        self._network = cuda.capture_graph(streams, self._matte, example)
 
     def _matte(self, pixels: Tensor) -> Tensor:
-        """RGB uint8 `(N, h, w, 3)` -> alpha `(N, 1, h, w)`, both on the device."""
+        """Compute alpha `(N, 1, h, w)` in [0, 1] for RGB `(N, h, w, 3)` uint8, both on the device."""
         return self.on_device(pixels.permute(0, 3, 1, 2).float())
