@@ -100,7 +100,7 @@ def test_rgb_weights_are_ffmpegs(matrix: Colorspace) -> None:
     """One colour after the other, none of which is clipped."""
     for colour in ((60, 128, 128), (120, 100, 150), (150, 150, 110)):
         planes = YuvImage.empty((16, 16), matrix)
-        for values, level in zip(planes.values, colour, strict=True):
+        for values, level in zip(planes.planes, colour, strict=True):
             values[:] = level
         meant = (np.array(colour) - (BLACK, NEUTRAL_CHROMA, NEUTRAL_CHROMA)) @ rgb_weights(matrix)
         assert np.abs(planes.rgb - meant).max() < 1

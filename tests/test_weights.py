@@ -538,7 +538,7 @@ def test_unsafe_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
 
 def test_pickled_module_is_refused(tmp_path: Path, net: U2Net) -> None:
     torch.save(net, tmp_path / "x.pth")
-    with pytest.raises(WeightsError, match=r"would run streamseg\.u2net\.U2Net; only state dicts"):
+    with pytest.raises(WeightsError, match=r"would run streamseg\.model\.u2net\.U2Net; only state dicts"):
         load_weights(tmp_path / "x.pth")
 
 
