@@ -39,7 +39,7 @@ VIDEO_SUFFIXES = frozenset(
 RESOURCE_FORK_PREFIX = "._"
 """Prefix of the files in which macOS keeps metadata on file systems that cannot hold it."""
 
-Status = Literal["done", "damaged", "there", "failed"]
+Status = Literal["done", "damaged", "skipped", "failed"]
 
 POLL_SECONDS = 2.0
 """Time between two looks into a watched folder."""
@@ -146,7 +146,7 @@ def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> I
         busy: list[tuple[Worker[Task, Outcome], Job]] = []
         for job in jobs:
             if job and job.out.exists():
-                yield job.outcome("there", message="was there before")
+                yield job.outcome("skipped", message="was there before")
                 continue
             if job:
                 worker = idle.pop()

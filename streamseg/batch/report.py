@@ -54,7 +54,7 @@ class BatchProgress:
         self.damaged += outcome.status == "damaged"
         of = f"/{self._count}" if self._count else ""
         print(
-            f"{len(self._outcomes)}{of}  {outcome.status:6}  {Path(outcome.source).name}: {outcome.message}",
+            f"{len(self._outcomes)}{of}  {outcome.status:7}  {Path(outcome.source).name}: {outcome.message}",
             file=self._console.file,
             flush=True,
         )
