@@ -281,6 +281,6 @@ def test_the_table_and_the_report_are_there_whatever_ended_it(tmp_path: Path) ->
             progress.add(outcome)
         raise KeyboardInterrupt
     assert progress.failed == 1
-    assert "1/3  done    a.mp4: out/a.mp4: 240 frames" in screen.getvalue()
+    assert "1/3  done     a.mp4: out/a.mp4: 240 frames" in screen.getvalue()
     assert "24.0" in screen.getvalue()
     assert [row["status"] for row in json.loads((tmp_path / "report.json").read_text())] == ["done", "failed"]
