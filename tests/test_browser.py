@@ -46,6 +46,10 @@ PLAY_THEN_SEEK = """new Promise(async (resolve, reject) => {
 })"""
 
 
+class BrowserEnded(Exception):
+    """The browser ended by itself."""
+
+
 class Browser:
     """Chromium, spoken to through two pipes (the DevTools protocol)."""
 
@@ -99,7 +103,8 @@ class Browser:
     def _next(self) -> bytes:
         while b"\0" not in self._unread:
             more = os.read(self._from, 1 << 16)
-            assert more, "the browser ended"
+            if not more:
+                raise BrowserEnded
             self._unread += more
         message, _, self._unread = self._unread.partition(b"\0")
         return message
@@ -121,14 +126,22 @@ def page(tmp_path: Path) -> Path:
     return tmp_path / "page.html"
 
 
-def test_it_plays_and_the_page_shows_through(page: Path) -> None:
-    browser = Browser(page.parent / "profile")
+def look(page: Path, profile: Path) -> tuple[Any, str]:
+    """What the page's script answers, and a screenshot."""
+    browser = Browser(profile)
     try:
         browser.open(page)
         answer = browser.ask("Runtime.evaluate", expression=PLAY_THEN_SEEK, awaitPromise=True, returnByValue=True)
-        shot = browser.ask("Page.captureScreenshot")["data"]
+        return answer, browser.ask("Page.captureScreenshot")["data"]
     finally:
         browser.close()
+
+
+def test_it_plays_and_the_page_shows_through(page: Path) -> None:
+    try:
+        answer, shot = look(page, page.parent / "profile")
+    except BrowserEnded:  # as Chromium does now and then when it starts for the first time on a machine
+        answer, shot = look(page, page.parent / "second profile")
     *played, sought = answer["result"]["value"]
     assert played == sorted(set(played))
     assert sought == pytest.approx(1, abs=0.04)
