@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,7 +27,9 @@ from streamseg.cli.options import (
 from streamseg.cli.outputs import refuse_standard_output
 from streamseg.errors import InputError
 from streamseg.interrupt import raise_again
-from streamseg.settings import Settings
+
+if TYPE_CHECKING:
+    from streamseg.settings import Settings
 
 SOME_FAILED = 1
 """Exit code if at least one file failed."""

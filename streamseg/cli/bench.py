@@ -23,11 +23,11 @@ from streamseg.cli.options import (
     settings_from_flags,
 )
 from streamseg.interrupt import raise_again
-from streamseg.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from streamseg.bench.benchmark import Speedup, Workload
     from streamseg.infer.engines.base import Engine
+    from streamseg.settings import Settings
 
 TURN_FRACTION = 3
 """Divisor of the frames of a run that each turn of a comparison takes."""
@@ -68,6 +68,7 @@ def bench(
         from streamseg.bench.benchmark import Workload, measure
         from streamseg.bench.report import draw, show, show_ratio, write_json
         from streamseg.model.precision import chosen_model
+        from streamseg.settings import load_settings
 
         workload, console = (
             Workload(clip, _with_background(settings_from_flags(context)), frames, encode, live),

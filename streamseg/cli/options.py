@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamseg.settings import Settings, load_settings, setting_names
+if TYPE_CHECKING:
+    from streamseg.settings import Settings
 
 Bg = Annotated[
     str | None, typer.Option("--bg", metavar="FILE|COLOR|blur", help="Picture, video, colour (green, #00b140) or blur.")
@@ -60,5 +61,7 @@ ConfigFile = Annotated[
 
 def settings_from_flags(context: typer.Context) -> Settings:
     """Return the settings of the command's flags over those of its configuration file; both use the settings' names."""
+    from streamseg.settings import load_settings, setting_names
+
     given = {name: value for name, value in context.params.items() if name in setting_names()}
     return load_settings(context.params["config"], given)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from streamseg.errors import OutputError
 from streamseg.interrupt import raise_again
 from streamseg.media.atomic import followed
-from streamseg.settings import Settings
 
 if TYPE_CHECKING:
     from streamseg.decode import Source
+    from streamseg.settings import Settings
     from streamseg.statistics import Statistics
 
 
