@@ -80,7 +80,7 @@ def test_help_loads_nothing_heavy() -> None:
         "sys.argv = ['streamseg', *sys.argv[1:]]\n"
         "try:\n    runpy.run_module('streamseg', run_name='__main__')\n"
         "except SystemExit as end:\n"
-        f"    print('exit', end.code or 0, [m for m in {[*HEAVY, 'pydantic']} if m in sys.modules])\n"
+        f"    print('exit', end.code or 0, [m for m in {[*HEAVY, 'streamseg.settings']} if m in sys.modules])\n"
     )
     for arguments in (["--help"], ["video", "--help"]):
         found = run_python(code, *arguments)
