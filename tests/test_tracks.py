@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from streamseg.frames import Frame, VideoInfo
 from streamseg.probe import describe
 from streamseg.sink import open_sink
+from streamseg.sink.sound import limited
 
 SECONDS = 0.5
 PICTURES = 13
@@ -426,3 +427,22 @@ class TestChangesMidway:
         for track in range(3):
             now = heard(tmp_path / f"out{suffix}", track)
             assert Heard(now.samples[-now.rate_hz // 4 :], now.rate_hz).pitch_hz == pytest.approx(440, abs=6)
+
+
+@pytest.mark.parametrize("immense", [1e8, -1e30, np.inf, np.nan])
+@pytest.mark.parametrize("sample_format", ["fltp", "flt", "dbl"])
+def test_samples_that_damage_made_immense_are_clipped(sample_format: str, immense: float) -> None:
+    """FFmpeg's AAC encoder never ends on some of them."""
+    values = np.zeros((2, 64) if sample_format == "fltp" else (1, 128), "f8" if sample_format == "dbl" else "f4")
+    values[0, 5] = immense
+    frame = av.AudioFrame.from_ndarray(values, format=sample_format, layout="stereo")
+    frame.sample_rate, frame.pts, frame.time_base = 16_000, 80, Fraction(1, 1000)
+    found = limited(frame)
+    assert np.abs(found.to_ndarray()).max() <= 1
+    assert (found.sample_rate, found.pts, found.time_base) == (16_000, 80, Fraction(1, 1000))
+    assert found.samples == frame.samples
+
+
+def test_samples_somewhat_over_full_scale_stay() -> None:
+    frame = av.AudioFrame.from_ndarray(np.full((1, 64), 1.5, "f4"), format="fltp", layout="mono")
+    assert limited(frame) is frame

@@ -7,6 +7,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
+import numpy as np
+import numpy.typing as npt
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
@@ -25,6 +27,10 @@ DEEP_FORMATS = {"flac": "s32"}
 SAMPLE_FORMATS_UP_TO_16_BITS = {"u8", "u8p", "s16", "s16p"}
 DEFAULT_RATE_HZ = 48_000
 """Sample rate of Opus, and of tracks that do not state one."""
+
+
+MAX_AMPLITUDE = 64.0
+"""Floats beyond it, where full scale is 1, come from damage."""
 
 
 class AudioFormat(NamedTuple):
@@ -117,6 +123,7 @@ class Transcoded:
             return []
 
     def _encode(self, frame: av.AudioFrame) -> Iterator[Packet[Any]]:
+        frame = limited(frame)
         self._set_pts(frame)
         audio_format = AudioFormat(frame.format.name, frame.layout.name, frame.sample_rate)
         if audio_format != self._audio_format:
@@ -140,6 +147,22 @@ class Transcoded:
     def _new_resampler(self) -> AudioResampler:
         context = self.stream.codec_context
         return AudioResampler(context.format, context.layout, context.sample_rate)
+
+
+def limited(frame: av.AudioFrame) -> av.AudioFrame:
+    """Return a decoded frame, clipped to full scale if damage made its floats immense.
+
+    FFmpeg's AAC encoder never ends on some of those.
+    """
+    if not frame.format.name.startswith(("flt", "dbl")):
+        return frame
+    values = frame.to_ndarray()
+    if np.abs(values).max(initial=0) <= MAX_AMPLITUDE:  # False for what is not a number, too.
+        return frame
+    clipped: npt.NDArray[Any] = np.nan_to_num(values).clip(-1, 1).astype(values.dtype)
+    quiet = av.AudioFrame.from_ndarray(clipped, format=frame.format.name, layout=frame.layout.name)
+    quiet.sample_rate, quiet.pts, quiet.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return quiet
 
 
 def nearest_rate_hz(codec: str, rate_hz: int) -> int:
