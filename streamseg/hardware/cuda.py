@@ -40,7 +40,9 @@ def chosen_device(setting: str) -> torch.device:
         EngineError: `cuda`, and this build of PyTorch can use no GPU.
     """
     if setting == "cuda" and best_device().type != "cuda":
-        raise EngineError("no GPU that PyTorch can use: leave --device cuda out, or install PyTorch's build for CUDA")
+        raise EngineError(
+            "no GPU that PyTorch can use: leave the setting device at auto, or install PyTorch's build for CUDA"
+        )
     return best_device() if setting == "auto" else torch.device(setting)
 
 
