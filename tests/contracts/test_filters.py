@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -11,11 +13,23 @@ from streamseg.smooth.filters import FILTER_WARMUP_SECONDS, Filter, open_filter
 FRAME_SECONDS = 1 / 30
 
 
+Smooth = Literal["one-euro", "ema"]
+
+
+def opened(name: Smooth) -> Filter:
+    temporal = open_filter(SmoothSettings(smooth=name))
+    assert temporal
+    return temporal
+
+
 @pytest.fixture(params=["one-euro", "ema"])
-def temporal(request: pytest.FixtureRequest) -> Filter:
-    opened = open_filter(SmoothSettings(smooth=request.param))
-    assert opened
-    return opened
+def name(request: pytest.FixtureRequest) -> Smooth:
+    return request.param
+
+
+@pytest.fixture
+def temporal(name: Smooth) -> Filter:
+    return opened(name)
 
 
 def noise(seed: int) -> torch.Tensor:
@@ -61,10 +75,9 @@ def test_what_came_in_is_left_alone(temporal: Filter) -> None:
     assert all(torch.equal(matte, noise(seed)) for seed, matte in enumerate(mattes))
 
 
-def test_a_beginning_does_not_show_after_its_warm_up(temporal: Filter) -> None:
+def test_a_beginning_does_not_show_after_its_warm_up(name: Smooth, temporal: Filter) -> None:
     """A run that is resumed so long before goes on as if it had never stopped."""
-    other = open_filter(SmoothSettings(smooth="ema" if "Exponential" in type(temporal).__name__ else "one-euro"))
-    assert other
+    other = opened(name)
     temporal.step(torch.ones(1, 24, 32), 0.0)
     other.step(torch.zeros(1, 24, 32), 0.0)
     for seed in range(round(FILTER_WARMUP_SECONDS / FRAME_SECONDS)):
