@@ -1,14 +1,14 @@
 """The library's front door: one image, a loop of one's own, a stream, or a whole file.
 
-import streamseg as ss
+How they are called:
 
-result = ss.matte("portrait.jpg")               # .alpha .foreground .rgba .over("beach.jpg")
-session = ss.MattingSession("lite")
-for pts, frame in my_camera():                  # one at a time; the temporal filter's state is kept
-shown = session(frame, pts=pts).over("blur")
-for result in session.stream("talk.mp4"):       # decoder and network run ahead on threads
-...
-ss.convert("talk.mp4", "cut.webm")              # what `streamseg video` does
+    result = ss.matte("portrait.jpg")               # .alpha .foreground .rgba .over("beach.jpg")
+    session = ss.MattingSession("lite")
+    for pts, frame in my_camera():                  # one at a time; the temporal filter's state is kept
+        shown = session(frame, pts=pts).over("blur")
+    for result in session.stream("talk.mp4"):       # decoder and network run ahead on threads
+        ...
+    ss.convert("talk.mp4", "cut.webm")              # what `streamseg video` does
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ from torch import Tensor
 from streamseg.composite.background import Background, BackgroundSpec, Fit, open_background
 from streamseg.composite.foreground import foreground_colour
 from streamseg.composite.guided_filter import refine
-from streamseg.composite.stage import apply_matte
+from streamseg.composite.stage import apply_matte, with_alpha
 from streamseg.decode import BaseSource, Source, TimeRange, open_source
 from streamseg.decode.base import check_size
 from streamseg.decode.images import pixels_of, read_image
+from streamseg.decode.time_range import WHOLE
 from streamseg.errors import InputError
-from streamseg.frames import Frame, VideoInfo
+from streamseg.frames import Frame
 from streamseg.image import Pixels, colours
+from streamseg.infer.engines import load_engine
 from streamseg.infer.engines.base import Engine
 from streamseg.infer.every_frame import infer
 from streamseg.infer.select import engine_for
@@ -95,7 +97,7 @@ class Result:
     @cached_property
     def rgba(self) -> Pixels:
         """The cut-out `(H, W, 4)`: `foreground` and `alpha`."""
-        return np.dstack((self.foreground, self.alpha))
+        return with_alpha(self.foreground, self.alpha)
 
     def over(self, background: BackgroundSpec, fit: Fit = "cover") -> Pixels:
         """Set the foreground before a background.
@@ -136,8 +138,7 @@ class MattingSession:
         Raises:
             ConfigError: a setting is unknown or out of range.
         """
-        self._engine: Engine | None
-        name, self._engine = (engine, None) if isinstance(engine, str) else ("auto", engine)
+        name, self._own_engine = _named_or_own(engine)
         self.settings = load_settings(overrides={"model": model, "engine": name, **settings})
         self._backgrounds = _Backgrounds()
         self.reset()
@@ -163,8 +164,7 @@ class MattingSession:
         """
         frame = Frame(self._count, self._next_pts if pts is None else Fraction(pts), as_pixels(image))
         self._count, self._next_pts = self._count + 1, frame.pts + DEFAULT_FRAME_SECONDS
-        engine = self._engine = self._engine or self._open_engine(_info_of(frame))
-        batch = next(infer([frame], engine, self.settings.infer.input_size))
+        batch = next(infer([frame], self._engine, self.settings.infer.input_size))
         return Result(frame, self._smoother.step(frame, batch.alpha[0]), self._backgrounds)
 
     def stream(self, source: str | Path | Source) -> Iterator[Result]:
@@ -177,9 +177,10 @@ class MattingSession:
         Raises:
             StreamsegError: the source cannot be read, or as for a single frame.
         """
-        opened = open_source(str(source)) if isinstance(source, str | Path) else source
+        opened = _opened(source)
         with closing(opened):
-            engine = self._engine or self._open_engine(opened.info)
+            chooses = opened.info.live and not self._own_engine
+            engine = engine_for(self.settings.infer, opened.info).engine if chooses else self._engine
             with closing(mattes(opened, engine, self.settings)) as batches:
                 for batch in batches:
                     for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
@@ -197,8 +198,10 @@ class MattingSession:
     ) -> None:
         self.close()
 
-    def _open_engine(self, info: VideoInfo) -> Engine:
-        return engine_for(self.settings.infer, info).engine
+    @cached_property
+    def _engine(self) -> Engine:
+        """The network of files and single frames, loaded when the first one comes."""
+        return self._own_engine or load_engine(self.settings.infer)
 
 
 def matte(image: ImageLike, model: str = "auto", **settings: Any) -> Result:
@@ -263,7 +266,7 @@ def convert(
     """
     if isinstance(background, str | Path):
         settings, background = {"bg": str(background), **settings}, None
-    name, running = (engine, None) if isinstance(engine, str) else ("auto", engine)
+    name, own_engine = _named_or_own(engine)
     chosen = load_settings(overrides={"engine": name, **settings})
     statistics = Statistics()
     with ExitStack() as stack:
@@ -272,7 +275,7 @@ def convert(
         behind = None
         if background is not None:
             behind = stack.enter_context(closing(open_background(background, chosen.composite.fit)))
-        running = running or engine_for(chosen.infer, opened.info).engine
+        running = own_engine or engine_for(chosen.infer, opened.info).engine
         kind = "composite" if behind and not chosen.composite.matte_only else chosen.composite.kind
         with open_sink(str(out), opened.info, kind, chosen.output, resume) as sink:
             told = _Progress(progress)
@@ -318,12 +321,12 @@ def _of_tensor(tensor: Tensor) -> Pixels:
     return pixels
 
 
-def _info_of(frame: Frame) -> VideoInfo:
-    height, width = frame.image.shape[:2]
-    return VideoInfo(width, height)
+def _named_or_own(engine: str | Engine) -> tuple[str, Engine | None]:
+    """The engine's name for the settings, and the engine itself if it is the user's own."""
+    return (engine, None) if isinstance(engine, str) else ("auto", engine)
 
 
-def _opened(source: str | Path | Source, time_range: TimeRange) -> Source:
+def _opened(source: str | Path | Source, time_range: TimeRange = WHOLE) -> Source:
     return open_source(str(source), time_range) if isinstance(source, str | Path) else source
 
 

@@ -166,13 +166,12 @@ def run(
     """
     live = source.info.live
     depth = 1 if live else run_ahead
-    frames_per_call = 1 if live else settings.infer.batch_size * settings.infer.stride
     statistics = statistics or Statistics()
     if live:
         warm_up(engine, source.info, settings.infer.input_size)
     if isinstance(sink, BaseSink) and isinstance(source, SeekableSource) and sink.resume_at > FILTER_WARMUP_SECONDS:
         source.skip_to(sink.resume_at - FILTER_WARMUP_SECONDS)
-    frames = Prefetch(islice(source, frame_limit), depth * frames_per_call, live, "decode")
+    frames = _decode_ahead(islice(source, frame_limit), settings.infer, depth, live)
     stages = (frames, *_stages(frames, engine, settings, source.info, depth, background))
     finished, sink_seconds = stages[-1], 0.0
     with _running(stages, engine), suppress(SinkClosed):
@@ -185,6 +184,12 @@ def run(
     statistics.dropped = frames.dropped
     statistics.stages = _stage_times(stages) | {"sink": StageTime(sink_seconds, finished.starving_seconds)}
     return statistics
+
+
+def _decode_ahead(frames: Iterable[Frame], settings: InferSettings, depth: int, live: bool) -> Prefetch[Frame]:
+    """Return the decoding stage, whose queue holds the frames of `depth` calls of the network; live, the newest one."""
+    frames_per_call = 1 if live else settings.batch_size * settings.stride
+    return Prefetch(frames, depth * frames_per_call, live, "decode")
 
 
 def _stages(
@@ -237,10 +242,8 @@ def mattes(source: Source, engine: Engine, settings: Settings, run_ahead: int = 
     Raises:
         StreamsegError: a stage failed; all threads have ended.
     """
-    live = source.info.live
-    depth = 1 if live else run_ahead
-    frames_per_call = 1 if live else settings.infer.batch_size * settings.infer.stride
-    frames = Prefetch(source, depth * frames_per_call, live, "decode")
+    depth = 1 if source.info.live else run_ahead
+    frames = _decode_ahead(source, settings.infer, depth, source.info.live)
     batches = Prefetch(_infer(frames, engine, settings.infer, source.info), depth, name="infer")
     with _running((frames, batches), engine):
         yield from smooth(batches, settings.smooth)

@@ -63,10 +63,10 @@ def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matt
         return matte
     if background:
         return blend(colours(frame.pixels), background.frame_at(frame), matte)
-    return _with_alpha(foreground_colour(colours(frame.pixels), matte), matte)
+    return with_alpha(foreground_colour(colours(frame.pixels), matte), matte)
 
 
-def _with_alpha(rgb: Pixels, matte: Pixels) -> Pixels:
+def with_alpha(rgb: Pixels, matte: Pixels) -> Pixels:
     """Append the matte to RGB -> RGBA `(H, W, 4)`."""
     rgba = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA).astype(np.uint8, copy=False)
     return cv2.insertChannel(matte, rgba, 3).astype(np.uint8, copy=False)
