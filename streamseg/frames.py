@@ -61,6 +61,7 @@ class Frame:
         duration: exact display time in seconds, if the source states it; the last frame needs it.
         matte_age_seconds: capture time of this frame less that of the frame whose matte it got; 0 if the matte is its
             own.
+        card: live, words to show instead of the camera's image, which is absent and stands here only for its size.
     """
 
     index: int
@@ -69,6 +70,7 @@ class Frame:
     captured_seconds: float = 0.0
     duration: Fraction | None = None
     matte_age_seconds: float = 0.0
+    card: str | None = None
 
     @property
     def pixels(self) -> Pixels:

@@ -15,7 +15,9 @@ import cv2
 import torch
 
 from streamseg.composite.background import Background
+from streamseg.composite.live import composite_live
 from streamseg.composite.stage import composite
+from streamseg.controls import Controls
 from streamseg.decode import SeekableSource, Source
 from streamseg.frames import Batch, Frame, VideoInfo
 from streamseg.gpu.line import composite_on_gpu
@@ -24,7 +26,7 @@ from streamseg.infer.engines.base import Engine
 from streamseg.infer.engines.torch_engine import StreamedEngine, TorchEngine
 from streamseg.infer.every_frame import infer, warm_up
 from streamseg.infer.keyframes import KeyframeInterval, infer_keyframes
-from streamseg.infer.live import LIVE_BUDGET, infer_live
+from streamseg.infer.live import LIVE_BUDGET, FixedNetwork, LiveNetwork, infer_live
 from streamseg.settings import InferSettings, Settings
 from streamseg.sink import BaseSink, Sink, SinkClosed
 from streamseg.smooth.filters import FILTER_WARMUP_SECONDS
@@ -144,6 +146,8 @@ def run(
     run_ahead: int = RUN_AHEAD,
     statistics: Statistics | None = None,
     background: Background | None = None,
+    controls: Controls | None = None,
+    network: LiveNetwork | None = None,
 ) -> Statistics:
     """Run the pipeline from `source` to `sink`; the sink runs in the calling thread.
 
@@ -157,6 +161,8 @@ def run(
         run_ahead: items in the queue between two stages, offline; the output does not depend on it.
         statistics: updated with every frame, for a caller that displays them; a new object if None.
         background: replaces the background that the settings name, and is not closed.
+        controls: settings of a live run that change while it goes on, in place of `settings`.
+        network: live, which network runs on the next frame, in place of `engine`.
 
     Returns:
         Statistics of the run, with the stages' times.
@@ -172,7 +178,15 @@ def run(
     if isinstance(sink, BaseSink) and isinstance(source, SeekableSource) and sink.resume_at > FILTER_WARMUP_SECONDS:
         source.skip_to(sink.resume_at - FILTER_WARMUP_SECONDS)
     frames = _decode_ahead(islice(source, frame_limit), settings.infer, depth, live)
-    stages = (frames, *_stages(frames, engine, settings, source.info, depth, background))
+    if controls:
+        stages = (
+            frames,
+            *_controlled_stages(
+                frames, network or FixedNetwork(engine, settings.infer.input_size), controls, source.info
+            ),
+        )
+    else:
+        stages = (frames, *_stages(frames, engine, settings, source.info, depth, background))
     finished, sink_seconds = stages[-1], 0.0
     with _running(stages, engine), suppress(SinkClosed):
         for frame in finished:
@@ -209,6 +223,15 @@ def _stages(
     return batches, Prefetch(composites, depth, name="composite")
 
 
+def _controlled_stages(
+    frames: Iterable[Frame], network: LiveNetwork, controls: Controls, info: VideoInfo
+) -> tuple[Prefetch[Any], ...]:
+    """Return the stages of a live run whose settings change while it goes on; on a GPU only the network runs there."""
+    batches = Prefetch(infer_live(frames, network, float(1 / info.rate)), 1, name="infer")
+    smoothed = smooth(batches, lambda: controls.current.smooth)
+    return batches, Prefetch(composite_live(smoothed, controls), 1, name="composite")
+
+
 def _runs_on_every_frame(engine: Engine, settings: InferSettings, info: VideoInfo) -> bool:
     """Return whether the network runs on every frame; live, whether a warm call fits in `LIVE_BUDGET`."""
     if not info.live:
@@ -222,7 +245,7 @@ def _infer(frames: Iterable[Frame], engine: Engine, settings: InferSettings, inf
     """Return the batches of inference on every frame, on keyframes or live, as the source and the settings demand."""
     size = settings.input_size
     if info.live:
-        return infer_live(frames, engine, size, float(1 / info.rate))
+        return infer_live(frames, FixedNetwork(engine, size), float(1 / info.rate))
     if settings.stride > 1:
         return infer_keyframes(frames, engine, size, KeyframeInterval(settings.stride, info.rate), settings.batch_size)
     return infer(frames, engine, size, settings.batch_size)

@@ -77,6 +77,8 @@ class CompositeSettings(Section):
     """A picture, a video, a colour (name or #rrggbb), `blur`, or None for a transparent foreground."""
     fit: Literal["cover", "contain"] = "cover"
     """Fill the frame and crop the background, or show all of it between black bars."""
+    blur: float = Field(1.0, ge=0.25, le=4)
+    """Strength of `bg = "blur"`; its radius grows in proportion."""
     matte_only: bool = False
     """Write the grey matte instead of the composite."""
 
@@ -98,6 +100,19 @@ class OutputSettings(Section):
     """Straight alpha in OpenEXR, whose standard says premultiplied; every other format's alpha is straight anyway."""
 
 
+class LiveSettings(Section):
+    """Settings of `streamseg webcam` alone."""
+
+    mirror: bool = False
+    """Mirror the camera's image left to right, as in a looking glass; the background stays as it is."""
+    paused: bool = False
+    """Show a card instead of the camera, which is closed meanwhile."""
+    recording: bool = False
+    """Write what is shown to a file as well."""
+    backgrounds: Path | None = None
+    """Folder whose images and videos can be chosen as background while the camera runs."""
+
+
 class Settings(Section):
     """All sections of the settings."""
 
@@ -105,6 +120,7 @@ class Settings(Section):
     smooth: SmoothSettings = SmoothSettings()
     composite: CompositeSettings = CompositeSettings()
     output: OutputSettings = OutputSettings()
+    live: LiveSettings = LiveSettings()
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -131,6 +147,24 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
         return Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_first_problem(error, path)) from error
+
+
+def changed_settings(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Return the settings with other values, by name of the setting without its section.
+
+    Raises:
+        ConfigError: a name is unknown or a value not allowed.
+    """
+    sections = _sections()
+    tables = settings.model_dump()
+    for name, value in values.items():
+        if name not in sections:
+            raise ConfigError(f"unknown setting {name!r}; known are {', '.join(sections)}")
+        tables[sections[name]][name] = value
+    try:
+        return Settings.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error, None)) from error
 
 
 def setting_names() -> frozenset[str]:

@@ -22,7 +22,7 @@ from streamseg.infer.engines.base import Engine, network_tensor
 from streamseg.infer.every_frame import infer, warm_up
 from streamseg.infer.keyframes import KeyframeInterval, infer_keyframes
 from streamseg.infer.letterbox import Letterbox, network_input, small_images
-from streamseg.infer.live import infer_live
+from streamseg.infer.live import FixedNetwork, infer_live
 from streamseg.model.foreign import ForeignNet, read_foreign
 from streamseg.model.u2net import U2Net
 from streamseg.model.weights import load_model, load_weights
@@ -258,7 +258,7 @@ def test_a_networks_own_size_takes_the_place_of_the_setting(engine_name: str, tm
     ways = (
         infer(given, engine, 320, 2),
         infer_keyframes(given, engine, 320, KeyframeInterval(1, VideoInfo(1, 1).rate)),
-        infer_live(given, engine, 320, 1e9),
+        infer_live(given, FixedNetwork(engine, 320), 1e9),
     )
     for batches in ways:
         agree(torch.cat([batch.alpha for batch in batches]), torch.cat(expected))

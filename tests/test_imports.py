@@ -26,6 +26,7 @@ LAYERS = (
     "decode statistics",
     "model",
     "media",
+    "controls",
     "settings",
     "frames",
     "yuv hardware workspace",

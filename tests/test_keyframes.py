@@ -19,7 +19,7 @@ from streamseg.image import Pixels
 from streamseg.infer.engines.base import network_tensor
 from streamseg.infer.every_frame import infer
 from streamseg.infer.keyframes import KeyframeInterval, infer_keyframes
-from streamseg.infer.live import infer_live
+from streamseg.infer.live import FixedNetwork, infer_live
 from tests.synthetic import DiscEngine, frames, picture
 
 SIZE, RATE = 128, Fraction(25)
@@ -182,7 +182,7 @@ class Slow(DiscEngine):
 
 
 def live(given: Iterable[Frame], engine: DiscEngine, seconds: float) -> Iterator[Tensor]:
-    return (batch.alpha[0] for batch in infer_live(given, engine, SIZE, seconds))
+    return (batch.alpha[0] for batch in infer_live(given, FixedNetwork(engine, SIZE), seconds))
 
 
 def captured(given: Iterable[Frame]) -> list[Frame]:
@@ -197,7 +197,7 @@ def ages_ms(batches: Iterable[Batch]) -> list[int]:
 class TestNewest:
     def test_an_engine_that_keeps_pace_is_waited_for(self) -> None:
         given, engine = captured(frames(6)), DiscEngine()
-        batches = list(infer_live(given, engine, SIZE, FOREVER))
+        batches = list(infer_live(given, FixedNetwork(engine, SIZE), FOREVER))
         assert all(map(torch.equal, mattes(batches), own(given)))
         assert ages_ms(batches) == [0] * 6
         assert engine.calls == 6
@@ -205,7 +205,7 @@ class TestNewest:
     def test_one_slow_call_does_not_count(self) -> None:
         took_seconds = [1, 1, 2 * FOREVER, 1, 1, 2 * FOREVER]
         times = iter([time for took in took_seconds for time in (0.0, took)])
-        out = infer_live(captured(frames(6)), DiscEngine(), SIZE, FOREVER, clock=times.__next__)
+        out = infer_live(captured(frames(6)), FixedNetwork(DiscEngine(), SIZE), FOREVER, clock=times.__next__)
         assert ages_ms(out) == [0] * 6
 
     def test_no_frame_waits_for_a_slow_one(self) -> None:
@@ -225,7 +225,7 @@ class TestNewest:
         """Calls were fast by the clock, so that each is waited for, but none of them ends."""
         given, engine = panned(4), Slow()
         exact = own(given)
-        out = infer_live(given, engine, SIZE, 1e-3, clock=lambda: 0.0)
+        out = infer_live(given, FixedNetwork(engine, SIZE), 1e-3, clock=lambda: 0.0)
         found = mattes(next(out) for _ in range(4))  # would not return if it waited for the end
         engine.may_end.release(9)
         assert list(out) == []
@@ -236,7 +236,7 @@ class TestNewest:
     def test_a_frame_says_how_old_its_matte_is(self) -> None:
         """The network runs on the first frame, on the second until the cut, at the cut, and from the one after it."""
         given, engine = captured(two_scenes(5)), Slow()
-        out = infer_live(given, engine, SIZE, NEVER)
+        out = infer_live(given, FixedNetwork(engine, SIZE), NEVER)
         first = ages_ms(next(out) for _ in range(5))
         engine.may_end.release(2)
         second = ages_ms(next(out) for _ in range(5))

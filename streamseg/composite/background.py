@@ -59,7 +59,7 @@ class ImageBackground:
     """An image or a colour, fitted once for each frame size."""
 
     def __init__(self, pixels: Pixels, fit: Fit) -> None:
-        self._pixels, self._fit = _over_black(pixels), fit
+        self._pixels, self._fit = over_black(pixels), fit
         self._fitted: Pixels | None = None
         self._yuv: YuvImage | None = None
 
@@ -131,21 +131,22 @@ class VideoBackground:
 
 
 class BlurBackground:
-    """The frame itself, blurred."""
+    """The frame itself, blurred; `strength` multiplies the radius."""
 
-    def __init__(self) -> None:
+    def __init__(self, strength: float = 1) -> None:
+        self._strength = strength
         self._yuv: YuvImage | None = None
 
     def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
-        return blurred(colours(frame.pixels))
+        return blurred(colours(frame.pixels), self._strength)
 
     def yuv_at(self, frame: Frame) -> YuvImage:
         """See `Background`."""
         source = frame.image if isinstance(frame.image, YuvImage) else YuvImage.of(frame.image)
         if self._yuv is None or (self._yuv.shape, self._yuv.matrix) != (source.shape, source.matrix):
             self._yuv = YuvImage.empty(source.shape, source.matrix)
-        height, width, deviation_px = blur_scale(*source.shape[:2])
+        height, width, deviation_px = blur_scale(*source.shape[:2], self._strength)
         small = source.resized(width, height)
         for target, plane, scale in zip(self._yuv.planes, small.planes, PLANE_SCALES, strict=True):
             soft = cv2.GaussianBlur(plane, (0, 0), deviation_px * scale)
@@ -182,13 +183,14 @@ class ComputedBackground:
         """See `Background`."""
 
 
-def open_background(bg: BackgroundSpec, fit: Fit = "cover") -> Background:
+def open_background(bg: BackgroundSpec, fit: Fit = "cover", blur: float = 1) -> Background:
     """Open a background.
 
     Args:
         bg: a picture, a video, a colour (name or #rrggbb), `blur`; an RGB or RGBA array `(H, W, 3 or 4)` uint8; or a
             function that maps a frame's RGB `(H, W, 3)` to a background of the same shape.
         fit: `cover` crops a picture or video to fill the frame, `contain` adds black bars.
+        blur: strength of `blur`.
 
     Raises:
         InputError: `bg` is none of these, or the file cannot be read.
@@ -199,7 +201,7 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover") -> Background:
         return ComputedBackground(bg)
     path, bg = Path(bg), str(bg)
     if bg == BLUR:
-        return BlurBackground()
+        return BlurBackground(blur)
     check_seekable(path)
     if path.is_dir():
         raise InputError(f"background {bg!r} is a folder; give a picture, a video, a colour, or {BLUR}")
@@ -224,22 +226,22 @@ def chosen_background(settings: CompositeSettings, override: Background | None =
     if settings.matte_only or override or not settings.bg:
         yield None if settings.matte_only else override
         return
-    with closing(open_background(settings.bg, settings.fit)) as background:
+    with closing(open_background(settings.bg, settings.fit, settings.blur)) as background:
         yield background
 
 
-def blurred(rgb: Pixels) -> Pixels:
+def blurred(rgb: Pixels, strength: float = 1) -> Pixels:
     """Blur RGB `(H, W, 3)` uint8 at a reduced size, which looks the same and costs little."""
     height, width = rgb.shape[:2]
-    small_height, small_width, deviation_px = blur_scale(height, width)
+    small_height, small_width, deviation_px = blur_scale(height, width, strength)
     small = cv2.resize(rgb, (small_width, small_height), interpolation=cv2.INTER_AREA)
     soft = cv2.GaussianBlur(small, (0, 0), deviation_px)
     return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
-def blur_scale(height: int, width: int) -> tuple[int, int, float]:
+def blur_scale(height: int, width: int, strength: float = 1) -> tuple[int, int, float]:
     """Return height and width to blur an image at, and the standard deviation at that size, in pixels."""
-    deviation_px = max(height, width) * BLUR_SCALE
+    deviation_px = max(height, width) * BLUR_SCALE * strength
     reduction = min(max(int(deviation_px / 2), BLUR_REDUCTION[0]), BLUR_REDUCTION[1])
     return max(1, height // reduction), max(1, width // reduction), max(1.0, deviation_px / reduction)
 
@@ -268,7 +270,7 @@ def _crop_centre(pixels: Pixels, height: int, width: int) -> Pixels:
     return pixels[y : y + height, x : x + width]
 
 
-def _over_black(pixels: Pixels) -> Pixels:
+def over_black(pixels: Pixels) -> Pixels:
     """Composite RGBA over black -> RGB `(H, W, 3)`; RGB is returned unchanged."""
     if pixels.shape[2] == 3:
         return pixels

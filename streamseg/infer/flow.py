@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -32,6 +32,15 @@ class Keyframe:
     alpha: Tensor
     seconds: float
     captured_seconds: float
+
+    def at_size(self, grey: Pixels) -> Keyframe:
+        """Return the keyframe at the size of another frame `(h, w)`: itself, unless the network's input has changed."""
+        if self.grey.shape == grey.shape:
+            return self
+        size = grey.shape[::-1]
+        alpha = cv2.resize(self.alpha[0].numpy(), size, interpolation=cv2.INTER_LINEAR)
+        resized_grey = cv2.resize(self.grey, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        return replace(self, grey=resized_grey, alpha=torch.from_numpy(alpha)[None])
 
 
 class FlowWarper:

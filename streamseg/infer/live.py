@@ -6,14 +6,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import Self
+from typing import Protocol, Self
+
+import torch
 
 from streamseg.frames import Batch, Frame
 from streamseg.infer.engines.base import Engine, long_side, predict_one
 from streamseg.infer.flow import FlowWarper, Keyframe
-from streamseg.infer.pending import PendingFrame, prepare
+from streamseg.infer.pending import FrameReducer, PendingFrame
 
 LIVE_BUDGET = 0.75
 """Fraction of the time between two live frames for which a frame waits for its own matte."""
@@ -22,43 +24,75 @@ TIMED_CALLS = 5
 """The network keeps pace if the median of this many last calls does, so that one slow call does not count."""
 
 
+class LiveNetwork(Protocol):
+    """The network that runs on the next frame of a live source; it may change from frame to frame."""
+
+    @property
+    def engine(self) -> Engine:
+        """Runs the network."""
+        ...
+
+    @property
+    def input_size(self) -> int:
+        """Long side of the network's input in pixels; see `Letterbox.of`."""
+        ...
+
+    def observe(self, engine: Engine, call_seconds: float) -> None:
+        """Take note of the time that a call of an engine took."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedNetwork:
+    """A network that stays the same."""
+
+    engine: Engine
+    input_size: int
+
+    def observe(self, engine: Engine, call_seconds: float) -> None:
+        """See `LiveNetwork`."""
+
+
 def infer_live(
     frames: Iterable[Frame],
-    engine: Engine,
-    input_size: int,
+    network: LiveNetwork,
     frame_seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Batch]:
-    """Run the engine on its own thread, whenever it is free, on the newest frame of a live source.
+    """Run the network on its own thread, whenever it is free, on the newest frame of a live source.
 
-    While the engine keeps the source's pace, a frame waits for its own matte, for `LIVE_BUDGET` at most. Otherwise the
+    While the network keeps the source's pace, a frame waits for its own matte, for `LIVE_BUDGET` at most. Otherwise the
     newest matte is warped to the frame, whose `matte_age_seconds` tells how old it is. The first frame of a scene
-    always waits for its matte.
+    always waits for its matte. A card needs none.
 
     Args:
         frames: images of one size, as they arrive.
-        engine: what `open_engine` returned.
-        input_size: long side of the network's input in pixels; see `Letterbox.of`.
+        network: what runs on the frames.
         frame_seconds: time from one frame of the source to the next.
-        clock: times the engine's calls, in seconds.
+        clock: times the network's calls, in seconds.
 
     Yields:
-        Batches of one frame, with alpha `(1, 1, h, w)` in [0, 1].
+        Batches of one frame, with alpha `(1, 1, h, w)` in [0, 1]; `(1, 1, 1, 1)` for a card.
     """
-    warper = FlowWarper()
-    with _EngineThread(engine, LIVE_BUDGET * frame_seconds, clock) as runner:
-        for pending in prepare(frames, long_side(engine, input_size)):
-            keyframe = runner.newest_keyframe(pending)
+    warper, reduce = FlowWarper(), FrameReducer()
+    with _EngineThread(network, LIVE_BUDGET * frame_seconds, clock) as runner:
+        for frame in frames:
+            if frame.card is not None:
+                yield Batch((frame,), torch.zeros(1, 1, 1, 1))
+                reduce = FrameReducer()  # What follows a card is a new scene.
+                continue
+            pending = reduce(frame, long_side(network.engine, network.input_size))
+            keyframe = runner.newest_keyframe(pending).at_size(pending.grey)
             alpha = keyframe.alpha if keyframe.grey is pending.grey else warper.warp(keyframe, pending.grey)
-            age_seconds = pending.frame.captured_seconds - keyframe.captured_seconds
-            yield Batch((replace(pending.frame, matte_age_seconds=age_seconds),), alpha[None])
+            age_seconds = frame.captured_seconds - keyframe.captured_seconds
+            yield Batch((replace(frame, matte_age_seconds=age_seconds),), alpha[None])
 
 
 class _EngineThread:
-    """Runs the engine on one frame at a time, on its own thread."""
+    """Runs the network on one frame at a time, on its own thread."""
 
-    def __init__(self, engine: Engine, budget_seconds: float, clock: Callable[[], float]) -> None:
-        self._engine, self._budget_seconds, self._clock = engine, budget_seconds, clock
+    def __init__(self, network: LiveNetwork, budget_seconds: float, clock: Callable[[], float]) -> None:
+        self._network, self._budget_seconds, self._clock = network, budget_seconds, clock
         self._call_seconds: deque[float] = deque(maxlen=TIMED_CALLS)
         self._pool = ThreadPoolExecutor(1, "streamseg-network")
         self._pending_call: Future[Keyframe] | None = None
@@ -91,7 +125,8 @@ class _EngineThread:
             self._keyframe, self._pending_call = call.result(), None
 
     def _run(self, pending: PendingFrame) -> Keyframe:
-        started = self._clock()
-        keyframe = pending.as_keyframe(predict_one(self._engine, pending.small)[0])
+        started, engine = self._clock(), self._network.engine
+        keyframe = pending.as_keyframe(predict_one(engine, pending.small)[0])
         self._call_seconds.append(self._clock() - started)
+        self._network.observe(engine, self._call_seconds[-1])
         return keyframe

@@ -41,14 +41,25 @@ class PendingFrame:
         return Keyframe(self.grey, self.letterbox.crop(alpha), float(self.frame.pts), self.frame.captured_seconds)
 
 
-def prepare(frames: Iterable[Frame], input_size: int) -> Iterator[PendingFrame]:
-    """Resize each frame to the network's input and detect scene cuts; `input_size` is the long side in pixels."""
-    cuts = CutDetector()
-    for frame in frames:
+class FrameReducer:
+    """Resizes frames to the network's input and detects scene cuts."""
+
+    def __init__(self) -> None:
+        self._cuts = CutDetector()
+
+    def __call__(self, frame: Frame, input_size: int) -> PendingFrame:
+        """Resize the next frame; `input_size` is the long side of the network's input in pixels."""
         letterbox = letterbox_of(frame, input_size)
         small = small_images([frame.image], letterbox)
         inner = small[
             0, letterbox.top : letterbox.top + letterbox.height, letterbox.left : letterbox.left + letterbox.width
         ]
         grey = cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-        yield PendingFrame(frame, letterbox, small, grey, cuts.is_cut(inner))
+        return PendingFrame(frame, letterbox, small, grey, self._cuts.is_cut(inner))
+
+
+def prepare(frames: Iterable[Frame], input_size: int) -> Iterator[PendingFrame]:
+    """Resize each frame to the network's input and detect scene cuts; `input_size` is the long side in pixels."""
+    reduce = FrameReducer()
+    for frame in frames:
+        yield reduce(frame, input_size)

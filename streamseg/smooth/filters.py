@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from streamseg.settings import SmoothSettings
 
@@ -46,7 +47,7 @@ class ExponentialFilter:
     def step(self, alpha: Tensor, elapsed_seconds: float) -> Tensor:
         """See `Filter`."""
         if self._last is not None:
-            alpha = torch.lerp(self._last, alpha, 1 - math.exp(-elapsed_seconds / self._time_constant))
+            alpha = torch.lerp(_resized(self._last, alpha), alpha, 1 - math.exp(-elapsed_seconds / self._time_constant))
         self._last = alpha
         return alpha
 
@@ -73,16 +74,24 @@ class OneEuroFilter:
         if self._last is None or self._speed is None:
             self._last, self._speed = alpha, torch.zeros_like(alpha)
             return alpha
-        speed = (alpha - self._last) / elapsed_seconds
+        last = _resized(self._last, alpha)
+        speed = (alpha - last) / elapsed_seconds
         weight = _weight(self.DERIVATIVE_CUTOFF_HZ, elapsed_seconds)
-        self._speed = torch.lerp(self._speed, speed, weight)
+        self._speed = torch.lerp(_resized(self._speed, alpha), speed, weight)
         cutoff_hz = self._min_cutoff_hz + self._beta * self._speed.abs()
-        self._last = torch.lerp(self._last, alpha, _weight(cutoff_hz, elapsed_seconds))
+        self._last = torch.lerp(last, alpha, _weight(cutoff_hz, elapsed_seconds))
         return self._last
 
     def reset(self) -> None:
         """See `Filter`."""
         self._last = self._speed = None
+
+
+def _resized(state: Tensor, alpha: Tensor) -> Tensor:
+    """Return a filter's state at the size of the next matte, which may differ in a live run."""
+    if state.shape == alpha.shape:
+        return state
+    return functional.interpolate(state[None], alpha.shape[-2:], mode="bilinear")[0]
 
 
 def open_filter(settings: SmoothSettings) -> Filter | None:

@@ -1,0 +1,125 @@
+"""What can be changed while a live run goes on: one state object for the window's keys, the page and the TOML file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from streamseg.errors import ConfigError
+from streamseg.settings import Settings, changed_settings
+
+CHANGEABLE = frozenset(
+    {"model", "input_size", "smooth", "bg", "blur", "fit", "matte_only", "mirror", "paused", "recording"}
+)
+"""Names of the settings that take effect while the pipeline runs."""
+
+BLUR_STEP = 1.25
+BLUR_RANGE = (0.25, 4.0)
+
+BACKGROUND_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".gif", ".bmp", ".mp4", ".mov", ".webm", ".mkv"}
+)
+"""What counts as a background in a folder of them."""
+
+Listener = Callable[[Settings], object]
+
+
+class Controls:
+    """The settings of a live run; stages read `current` before each frame, any thread may change it.
+
+    Attributes:
+        notice: the last thing worth telling the user, such as a background that cannot be read.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._current = settings
+        self._lock = threading.RLock()
+        self._listeners: list[Listener] = []
+        self._snapshots_asked = 0
+        self.notice = ""
+
+    @property
+    def current(self) -> Settings:
+        """The settings that the next frame is made with."""
+        return self._current
+
+    def change(self, **values: Any) -> Settings:
+        """Change settings by name, all or none.
+
+        Args:
+            values: names of `CHANGEABLE` and their new values.
+
+        Raises:
+            ConfigError: a setting cannot be changed while the pipeline runs, or its value is not allowed.
+        """
+        fixed = sorted(values.keys() - CHANGEABLE)
+        if fixed:
+            raise ConfigError(f"{fixed[0]} cannot be changed while the camera runs; these can: {_listed(CHANGEABLE)}")
+        with self._lock:
+            before, self._current = self._current, changed_settings(self._current, values)
+            current, listeners = self._current, list(self._listeners)
+        if current != before:
+            for listener in listeners:
+                listener(current)
+        return current
+
+    def toggle(self, name: str) -> Settings:
+        """Switch a setting that is on or off: `mirror`, `paused`, `recording` or `matte_only`."""
+        with self._lock:
+            current = self._current
+            section = current.composite if name == "matte_only" else current.live
+            return self.change(**{name: not getattr(section, name)})
+
+    def backgrounds(self) -> list[Path]:
+        """Return the images and videos of the folder of backgrounds, by name; none if there is no such folder."""
+        folder = self._current.live.backgrounds
+        if not folder or not folder.is_dir():
+            return []
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() in BACKGROUND_SUFFIXES)
+
+    def step_background(self, step: int) -> Settings:
+        """Take the next (1) or previous (-1) background: those of the folder, then the blur."""
+        choices = [*map(str, self.backgrounds()), "blur"]
+        with self._lock:
+            shown = self._current.composite.bg
+            position = choices.index(shown) + step if shown in choices else min(0, step)
+            return self.change(bg=choices[position % len(choices)])
+
+    def step_blur(self, step: int) -> Settings:
+        """Blur the background, more with each positive step and less with each negative one."""
+        with self._lock:
+            blur = self._current.composite.blur * BLUR_STEP**step
+            low, high = BLUR_RANGE
+            return self.change(bg="blur", blur=min(max(blur, low), high))
+
+    def ask_snapshot(self) -> None:
+        """Ask for the next frame to be written as an image."""
+        with self._lock:
+            self._snapshots_asked += 1
+
+    def take_snapshot_request(self) -> bool:
+        """Return whether a snapshot was asked for; it is asked for no longer."""
+        with self._lock:
+            asked, self._snapshots_asked = self._snapshots_asked > 0, 0
+        return asked
+
+    def on_change(self, listener: Listener) -> Callable[[], None]:
+        """Call a function with the settings after each change, in the thread that changes them.
+
+        Returns:
+            A function that ends the calls.
+        """
+        with self._lock:
+            self._listeners.append(listener)
+
+        def forget() -> None:
+            with self._lock:
+                self._listeners.remove(listener)
+
+        return forget
+
+
+def _listed(names: frozenset[str]) -> str:
+    return ", ".join(sorted(names))
