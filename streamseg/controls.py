@@ -31,6 +31,7 @@ class Controls:
 
     Attributes:
         notice: the last thing worth telling the user, such as a background that cannot be read.
+        background_version: grows when the background's file has been saved anew.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -39,6 +40,7 @@ class Controls:
         self._listeners: list[Listener] = []
         self._snapshots_asked = 0
         self.notice = ""
+        self.background_version = 0
 
     @property
     def current(self) -> Settings:

@@ -16,7 +16,7 @@ from torch import Tensor
 from streamseg.errors import EngineError
 from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
-from streamseg.infer.engines.base import network_tensor
+from streamseg.infer.engines.base import Engine, network_tensor
 from streamseg.infer.every_frame import infer
 from streamseg.infer.keyframes import KeyframeInterval, infer_keyframes
 from streamseg.infer.live import FixedNetwork, infer_live
@@ -284,3 +284,41 @@ def test_a_banner_is_lower_than_the_flow_can_search(width: int, height: int) -> 
     assert [frame for batch in batches for frame in batch.frames] == pending_frames
     for one in mattes(batches):
         assert one.max() > 0.2  # Of the disc, which the small picture averages with the wall.
+
+
+class Switching:
+    """A network that gives way to another one, at another input size, after some calls."""
+
+    def __init__(self, after: int) -> None:
+        self.calls_left, self.engine, self.input_size = after, DiscEngine(), SIZE
+
+    def observe(self, engine: Engine, call_seconds: float) -> None:
+        self.calls_left -= 1
+        if self.calls_left == 0:
+            self.engine, self.input_size = InverseEngine(), SIZE * 2
+
+
+class InverseEngine(DiscEngine):
+    def alpha(self, frames: Tensor) -> Tensor:
+        return 1 - super().alpha(frames)
+
+
+class TestNetworkChange:
+    def test_the_matte_of_one_network_turns_into_that_of_the_next(self) -> None:
+        given = captured(frames(20))
+        found = mattes(infer_live(given, Switching(after=5), FOREVER))
+        # The centre is inside the disc: 1 for the first network, 0 for the second.
+        centre = [float(alpha[0, alpha.shape[1] // 2, alpha.shape[2] // 2]) for alpha in found]
+        assert found[4].shape != found[5].shape
+        steps = np.diff(centre)
+        assert centre[4] > 0.9 and centre[-1] < 0.1
+        assert steps.max() < 0.02 and steps.min() > -0.25
+
+    def test_a_card_needs_no_matte(self) -> None:
+        given = captured(frames(6))
+        given[2:4] = [replace(frame, card="paused") for frame in given[2:4]]
+        engine = DiscEngine()
+        batches = list(infer_live(given, FixedNetwork(engine, SIZE), FOREVER))
+        assert engine.calls == 4
+        assert [batch.frames[0].card for batch in batches] == [None, None, "paused", "paused", None, None]
+        assert ages_ms(batches)[4:] == [0, 0]

@@ -53,6 +53,7 @@ class LiveCompositor:
         chosen = controls.current.composite
         self._background = _opened(chosen)
         self._shown = self._wanted = chosen
+        self._version = controls.background_version
         self._opening: Future[Background | None] | None = None
         self._fade_from: Pixels | None = None
         self._fade_began = 0.0
@@ -90,10 +91,10 @@ class LiveCompositor:
 
     def _follow(self, frame: Frame) -> None:
         """Take over what the controls say now; a background is opened on a thread of its own before it is shown."""
-        wanted = self._controls.current.composite
-        if wanted != self._wanted:
-            self._wanted = wanted
-            if _background_of(wanted) == _background_of(self._shown):
+        wanted, version = self._controls.current.composite, self._controls.background_version
+        if wanted != self._wanted or version != self._version:
+            is_saved_anew, self._wanted, self._version = version != self._version, wanted, version
+            if not is_saved_anew and _background_of(wanted) == _background_of(self._shown):
                 self._show(frame, self._background)
             else:
                 self._forget_opening()

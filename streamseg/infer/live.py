@@ -11,6 +11,7 @@ from statistics import median
 from typing import Protocol, Self
 
 import torch
+from torch import Tensor
 
 from streamseg.frames import Batch, Frame
 from streamseg.infer.engines.base import Engine, long_side, predict_one
@@ -19,6 +20,9 @@ from streamseg.infer.pending import FrameReducer, PendingFrame
 
 LIVE_BUDGET = 0.75
 """Fraction of the time between two live frames for which a frame waits for its own matte."""
+
+FADE_SECONDS = 0.3
+"""Time in which the mattes of one network turn into those of the next."""
 
 TIMED_CALLS = 5
 """The network keeps pace if the median of this many last calls does, so that one slow call does not count."""
@@ -84,6 +88,7 @@ def infer_live(
             pending = reduce(frame, long_side(network.engine, network.input_size))
             keyframe = runner.newest_keyframe(pending).at_size(pending.grey)
             alpha = keyframe.alpha if keyframe.grey is pending.grey else warper.warp(keyframe, pending.grey)
+            alpha = runner.faded(alpha, pending, warper)
             age_seconds = frame.captured_seconds - keyframe.captured_seconds
             yield Batch((replace(frame, matte_age_seconds=age_seconds),), alpha[None])
 
@@ -95,8 +100,11 @@ class _EngineThread:
         self._network, self._budget_seconds, self._clock = network, budget_seconds, clock
         self._call_seconds: deque[float] = deque(maxlen=TIMED_CALLS)
         self._pool = ThreadPoolExecutor(1, "streamseg-network")
-        self._pending_call: Future[Keyframe] | None = None
+        self._pending_call: Future[tuple[Keyframe, Engine]] | None = None
         self._keyframe: Keyframe | None = None
+        self._engine: Engine | None = None
+        self._fade_from: Keyframe | None = None
+        self._fade_began = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -119,14 +127,26 @@ class _EngineThread:
         """Return how long a frame waits for its own matte: the budget if the engine keeps pace, else 0."""
         return self._budget_seconds if median(self._call_seconds) <= self._budget_seconds else 0
 
-    def _collect(self, call: Future[Keyframe], wait_seconds: float | None) -> None:
-        """Take the keyframe of a call that ends within `wait_seconds`; None waits for its end."""
-        if wait([call], wait_seconds).done:
-            self._keyframe, self._pending_call = call.result(), None
+    def faded(self, alpha: Tensor, pending: PendingFrame, warper: FlowWarper) -> Tensor:
+        """Mix the alpha `(1, h, w)` of a network that has just taken over with that of the one before it."""
+        weight = (float(pending.frame.pts) - self._fade_began) / FADE_SECONDS
+        if self._fade_from is None or weight >= 1 or pending.is_cut:
+            self._fade_from = None
+            return alpha
+        return torch.lerp(warper.warp(self._fade_from.at_size(pending.grey), pending.grey), alpha, weight)
 
-    def _run(self, pending: PendingFrame) -> Keyframe:
+    def _collect(self, call: Future[tuple[Keyframe, Engine]], wait_seconds: float | None) -> None:
+        """Take the keyframe of a call that ends within `wait_seconds`; None waits for its end."""
+        if not wait([call], wait_seconds).done:
+            return
+        before, last_engine = self._keyframe, self._engine
+        (self._keyframe, self._engine), self._pending_call = call.result(), None
+        if before and (self._engine is not last_engine or before.grey.shape != self._keyframe.grey.shape):
+            self._fade_from, self._fade_began = before, self._keyframe.seconds
+
+    def _run(self, pending: PendingFrame) -> tuple[Keyframe, Engine]:
         started, engine = self._clock(), self._network.engine
         keyframe = pending.as_keyframe(predict_one(engine, pending.small)[0])
         self._call_seconds.append(self._clock() - started)
         self._network.observe(engine, self._call_seconds[-1])
-        return keyframe
+        return keyframe, engine

@@ -69,18 +69,23 @@ def open_engine(name: str, net: Model, threads: int | None = None, device: str =
     raise EngineError("no inference engine opens: " + "; ".join(reasons))
 
 
-def load_engine(settings: InferSettings, live: bool = False) -> Engine:
+def load_engine(settings: InferSettings, live: bool = False, threads: int | None = None) -> Engine:
     """Open the engine and the weights that the settings name.
 
     The model `auto` is that of files and photos; `select.engine_for` chooses one for a live source. For a live source
     one core is left to the other stages, which have to keep the camera's pace; on two busy cores the engine is hardly
     slower.
 
+    Args:
+        settings: of inference.
+        live: leave one core to the other stages.
+        threads: of the engine on a CPU, in place of what `live` says.
+
     Raises:
         EngineError: as `open_engine`.
         WeightsError: as `load_model` and `chosen_model`.
     """
-    threads = max(1, cpu.cores() - 1) if live else None
+    threads = threads or (max(1, cpu.cores() - 1) if live else None)
     return open_engine(settings.engine, load_model(chosen_model(settings)), threads, settings.device)
 
 

@@ -1,0 +1,129 @@
+"""Compositing of a live run: changes of the look, and cards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from streamseg.composite.live import FADE_SECONDS, LiveCompositor, composite_live, draw_card
+from streamseg.controls import Controls
+from streamseg.frames import Batch, Frame
+from streamseg.image import Pixels
+from streamseg.settings import load_settings
+from streamseg.yuv import YuvImage
+from tests.synthetic import frames, true_alpha
+
+RED, LIME, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def captured(count: int) -> list[Frame]:
+    return [replace(frame, captured_seconds=100 + float(frame.pts)) for frame in frames(count)]
+
+
+class Live:
+    """A compositor with its controls, given frame after frame."""
+
+    def __init__(self, **values: object) -> None:
+        self.controls = Controls(load_settings(overrides=values))
+        self.compositor = LiveCompositor(self.controls)
+        self.given = iter(captured(200))
+
+    def next(self, card: str | None = None) -> Frame:
+        frame = replace(next(self.given), card=card)
+        alpha = true_alpha(frame.index).astype(np.float32) / 255
+        return self.compositor(frame, alpha)
+
+    def settled(self) -> Frame:
+        """The frame after a background that was asked for has been opened and faded in."""
+        self.compositor._opener.submit(lambda: None).result()
+        return [self.next() for _ in range(int(FADE_SECONDS * 25) + 2)][-1]
+
+
+@pytest.fixture
+def live(request: pytest.FixtureRequest) -> Iterator[Live]:
+    opened = Live(**getattr(request, "param", {"bg": "red"}))
+    with opened.compositor:
+        yield opened
+
+
+def corner(frame: Frame) -> tuple[int, ...]:
+    return tuple(int(level) for level in frame.pixels[2, 2])
+
+
+def test_another_background_fades_in_without_a_jump(live: Live) -> None:
+    assert corner(live.next()) == RED
+    live.controls.change(bg="lime")
+    live.next()
+    live.compositor._opener.submit(lambda: None).result()
+    seen = np.array([corner(live.next()) for _ in range(12)])
+    assert tuple(seen[-1]) == LIME
+    assert np.diff(seen[:, 1].astype(int)).min() >= 0 and np.diff(seen[:, 1].astype(int)).max() < 60
+    assert (seen.sum(axis=1) >= 253).all()  # neither dark nor bright on the way
+
+
+def test_a_background_that_cannot_be_read_leaves_the_one_before_and_says_so(live: Live, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    live.next()
+    live.controls.change(bg=str(tmp_path / "bad.jpg"))
+    live.next()
+    assert corner(live.settled()) == RED
+    assert "bad.jpg" in live.controls.notice
+
+
+def test_the_last_of_several_quick_choices_is_shown(live: Live) -> None:
+    for choice in ("lime", "red", "blue"):
+        live.controls.change(bg=choice)
+        live.next()
+    assert corner(live.settled()) == BLUE
+
+
+def test_the_matte_view_and_no_background(live: Live) -> None:
+    live.next()
+    live.controls.change(matte_only=True)
+    assert live.settled().kind == "matte"
+    live.controls.change(matte_only=False, bg=None)
+    live.next()
+    assert live.settled().kind == "foreground"
+
+
+def test_a_card_shows_the_last_composite_softened_and_never_the_camera(live: Live) -> None:
+    """The frames of a paused camera hold a placeholder; nothing of it, and no edge of the last image, is shown."""
+    last = live.next().pixels
+    shown = [live.next(card="paused") for _ in range(12)]
+    assert np.abs(shown[0].pixels.astype(int) - last).max() < 40  # fades in
+    card = shown[-1].pixels
+    corner_of_card = card[2, 2]
+    assert corner_of_card[0] > 80 and corner_of_card[1:].max() < 40  # red, darkened
+    edges = cv2.Laplacian(cv2.cvtColor(card[:30], cv2.COLOR_RGB2GRAY), cv2.CV_32F)
+    assert np.abs(edges).max() < 6  # above the words, nothing sharp
+    back = [live.next() for _ in range(12)][-1]
+    assert corner(back) == RED
+
+
+def test_a_card_before_any_frame_is_dark(live: Live) -> None:
+    assert np.median(live.next(card="camera unplugged").pixels) == 0
+
+
+def test_the_words_of_a_card_fit(live: Live) -> None:
+    black = np.zeros((90, 160, 3), np.uint8)
+    card = draw_card(black, "camera Integrated Webcam was unplugged: waiting for it to return")
+    columns = np.flatnonzero(card.max(axis=(0, 2)))
+    assert len(columns) and columns[0] > 2 and columns[-1] < 157
+
+
+def test_yuv_stays_yuv() -> None:
+    controls = Controls(load_settings(overrides={"bg": "red"}))
+    given = [replace(frame, image=YuvImage.of(frame.pixels)) for frame in captured(3)]
+    batches = [Batch((frame,), matte(frame)) for frame in given]
+    assert all(isinstance(frame.image, YuvImage) for frame in composite_live(batches, controls))
+
+
+def matte(frame: Frame) -> torch.Tensor:
+    alpha: Pixels = true_alpha(frame.index)
+    return torch.from_numpy(alpha.astype(np.float32) / 255)[None, None]
