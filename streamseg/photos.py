@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from streamseg.infer.every_frame import infer
 from streamseg.settings import Settings
 from streamseg.sink.animation import ANIMATIONS
 from streamseg.sink.pictures import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, write_image
+from streamseg.yuv import RgbImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,11 @@ def _matte_photo(
     """
     pixels = read_image(photo)
     check_size(pixels.shape, str(photo))
-    frame = Frame(0, Fraction(0), pixels)
+    frame = Frame(0, Fraction(0), RgbImage(pixels))
     started = time.perf_counter()
     batch = next(infer([frame], engine, settings.infer.input_size))
     inference_ms = (time.perf_counter() - started) * 1000
-    image = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only)
-    result = replace(frame, image=image).pixels
+    result = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only).pixels
     write_image(out, result, settings.output.straight)
     notes = filter(None, (_count_note(photo), _format_note(out, result)))
     return PhotoResult(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))

@@ -31,6 +31,7 @@ from streamseg.sink.tracks import SourceTracks
 from streamseg.sink.video import VideoSink
 from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam, find_loopback, open_virtual_camera
 from streamseg.sink.window import PreviewWindow
+from streamseg.yuv import RgbImage, YuvImage
 from tests.synthetic import RATE, picture
 
 INFO = VideoInfo(64, 48, Fraction(25), Fraction(1, 25))
@@ -531,11 +532,13 @@ class TestPictures:
 
     def test_opaque(self) -> None:
         grey = picture(0)[..., 1].copy()
-        assert np.array_equal(opaque(grey), np.dstack((grey, grey, grey)))
-        assert opaque(picture(0)) is not None
+        assert np.array_equal(opaque(RgbImage(grey)).pixels, np.dstack((grey, grey, grey)))
+        rgb, yuv = RgbImage(picture(0)), YuvImage.of(picture(0))
+        assert opaque(rgb) is rgb
+        assert opaque(yuv) is yuv
         whole = np.dstack((picture(0), np.full_like(grey, 255)))
-        assert np.abs(opaque(whole).astype(int) - picture(0)).max() <= 1
-        hidden = opaque(np.dstack((picture(0), np.zeros_like(grey))))
+        assert np.abs(opaque(RgbImage(whole)).pixels.astype(int) - picture(0)).max() <= 1
+        hidden = opaque(RgbImage(np.dstack((picture(0), np.zeros_like(grey))))).pixels
         assert set(np.unique(hidden)) == {204, 255}
 
 

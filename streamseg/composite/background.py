@@ -17,7 +17,7 @@ from streamseg.decode.base import check_seekable
 from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
 from streamseg.errors import InputError
 from streamseg.frames import Frame
-from streamseg.image import Pixels, colours
+from streamseg.image import Pixels
 from streamseg.settings import CompositeSettings
 from streamseg.yuv import YuvImage
 
@@ -138,11 +138,11 @@ class BlurBackground:
 
     def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
-        return blurred(colours(frame.pixels))
+        return blurred(frame.image.rgb)
 
     def yuv_at(self, frame: Frame) -> YuvImage:
         """See `Background`."""
-        source = frame.image if isinstance(frame.image, YuvImage) else YuvImage.of(frame.image)
+        source = frame.image.as_yuv()
         if self._yuv is None or (self._yuv.shape, self._yuv.matrix) != (source.shape, source.matrix):
             self._yuv = YuvImage.empty(source.shape, source.matrix)
         height, width, deviation_px = blur_scale(*source.shape[:2])
@@ -168,7 +168,7 @@ class ComputedBackground:
         Raises:
             InputError: the function returned something else than RGB of the frame's size.
         """
-        rgb = colours(frame.pixels)
+        rgb = frame.image.rgb
         found = _check_pixels(self._compute(rgb))
         if found.shape != rgb.shape:
             raise InputError(f"the background function returned {found.shape} for a frame of {rgb.shape}")

@@ -27,7 +27,7 @@ from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
-from streamseg.yuv import to_rgb
+from streamseg.yuv import RgbImage, to_rgb
 
 MIN_DURATION_SECONDS, REPLACEMENT_SECONDS = Fraction(1, 100), Fraction(1, 10)
 """Frames of up to 10 ms are shown for 100 ms, as in all browsers."""
@@ -95,7 +95,7 @@ class Animation(BaseSource):
                 for number, image in enumerate(islice(images, self._indices[-1] + 1)):
                     if number >= self._indices[0]:
                         pts = self._start_times[number] - start
-                        yield Frame(index, pts, image, time.monotonic(), duration=self._durations[number])
+                        yield Frame(index, pts, RgbImage(image), time.monotonic(), duration=self._durations[number])
                         index += 1
         except InputError as error:
             self.decode_error = str(error)

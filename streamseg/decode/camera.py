@@ -18,6 +18,7 @@ import numpy as np
 from streamseg.decode.base import BaseSource
 from streamseg.errors import CameraError
 from streamseg.frames import Frame, VideoInfo
+from streamseg.yuv import RgbImage
 
 DEFAULT_RATE = Fraction(30)
 
@@ -47,7 +48,7 @@ class Camera(BaseSource):
                 raise CameraError(f"camera {self._name} was unplugged or stopped after {index} frames")
             now = time.monotonic()
             rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-            yield Frame(index, Fraction(now - started).limit_denominator(1_000_000), rgb, now)
+            yield Frame(index, Fraction(now - started).limit_denominator(1_000_000), RgbImage(rgb), now)
             index += 1
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
+from streamseg.yuv import RgbImage
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -117,7 +118,7 @@ class ImageFiles(BaseSource):
     def _read(self) -> Iterator[Frame]:
         for index, path in enumerate(self._paths):
             try:
-                yield Frame(index, index / FOLDER_RATE, read_image(path), time.monotonic())
+                yield Frame(index, index / FOLDER_RATE, RgbImage(read_image(path)), time.monotonic())
             except InputError as error:
                 self._errors.append(error)
 

@@ -14,11 +14,11 @@ from av.video.codeccontext import VideoCodecContext
 
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, VideoInfo
-from streamseg.image import Pixels, samples
+from streamseg.image import Pixels, pad_to_even, samples
 from streamseg.media import hevc
 from streamseg.sink.encoder import FrameEncoder, add_stream
 from streamseg.sink.formats import Encoding
-from streamseg.sink.planes import pad_to_even
+from streamseg.yuv import RgbImage
 
 IN_STEP = "bframes=0:scenecut=0:keyint=60:min-keyint=60:open-gop=0:info=0:repeat-headers=0:log-level=error"
 """Frame types by count alone, so that both encoders choose the same: with B-frames, x265 looks at the pictures."""
@@ -61,7 +61,7 @@ class LayeredEncoder:
         padded = pad_to_even(frame.pixels)
         matte = self._as_luma(padded[..., 3])
         matte.pts, matte.time_base = pts, self._mattes.time_base
-        colours = self._colours.encode(replace(frame, image=padded[..., :3]), pts, duration)
+        colours = self._colours.encode(replace(frame, image=RgbImage(padded[..., :3])), pts, duration)
         return self._joined(colours, self._mattes.encode(matte))
 
     def flush(self) -> list[Packet[Any]]:

@@ -21,6 +21,7 @@ from streamseg.sink.formats import OPAQUE as VIDEOS
 from streamseg.sink.gif import encode_gif
 from streamseg.sink.lock import Claim
 from streamseg.sink.webp import encode_webp
+from streamseg.yuv import AnyImage, RgbImage
 
 NUMBER_PATTERN = re.compile(r"(?:[^%]|%%)*%0?[0-9]?d(?:[^%]|%%)*")
 """A name with one decimal number of at most nine digits; %% stands for a percent sign."""
@@ -148,11 +149,11 @@ def to_bgr(pixels: Pixels) -> Pixels:
     return cv2.cvtColor(pixels, code).astype(np.uint8, copy=False)
 
 
-def opaque(pixels: Pixels) -> Pixels:
-    """Convert grey, RGB or RGBA to RGB `(H, W, 3)`; RGBA is composited over a checkerboard."""
-    if pixels.ndim == 2:
-        return np.dstack((pixels, pixels, pixels))
-    return over_checkerboard(pixels) if pixels.shape[2] == 4 else pixels
+def opaque(image: AnyImage) -> AnyImage:
+    """Convert grey and RGBA to RGB, RGBA over a checkerboard; RGB and YUV are returned unchanged."""
+    if image.shape[2:] == (3,):
+        return image
+    return RgbImage(over_checkerboard(image.pixels) if image.shape[2:] == (4,) else image.rgb)
 
 
 def over_checkerboard(rgba: Pixels, square_px: int = 16) -> Pixels:

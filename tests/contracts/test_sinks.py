@@ -217,7 +217,7 @@ def test_every_kind_of_picture_comes_out(case: Case, kind: str, size: tuple[int,
     for frame, pixels in zip(frames, found, strict=True):
         # Edges of colour are half as sharp in 4:2:0, so the disc's rim is left to the mean.
         shown = pixels[: size[1], : size[0]].astype(int)
-        expected = frame.pixels if pixels.shape[-1] == 4 and kind == "rgba" else opaque(frame.pixels)
+        expected = frame.pixels if pixels.shape[-1] == 4 and kind == "rgba" else opaque(frame.image).rgb
         assert np.abs(shown[..., : expected.shape[2]] - expected).mean() <= case.level
     assert all(map(np.array_equal, before, (frame.pixels for frame in frames))), "the sink changed its input"
 
