@@ -102,3 +102,8 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"Batch(frames={len(self.frames)}, alpha={tuple(self.alpha.shape)})"
+
+
+def counted(count: int, noun: str) -> str:
+    """Format a number of things: `1 frame`, `2 frames`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

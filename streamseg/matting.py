@@ -95,7 +95,7 @@ class Result:
 
     @cached_property
     def rgba(self) -> Pixels:
-        """The cut-out `(H, W, 4)`: `foreground` and `alpha`."""
+        """The foreground `(H, W, 4)`: `foreground` and `alpha`."""
         return with_alpha(self.foreground, self.alpha)
 
     def over(self, background: BackgroundSpec, fit: Fit = "cover") -> Pixels:
@@ -104,7 +104,7 @@ class Result:
         Args:
             background: a path, a colour (`"green"`, `"#00b140"`), `"blur"`, an array `(H, W, 3)` or a function from the
                 frame's RGB to such an array. Files are opened once a session; videos play along with the frames.
-            fit: how a picture or a video fills the frame.
+            fit: how an image or a video fills the frame.
 
         Returns:
             RGB `(H, W, 3)`.

@@ -12,7 +12,7 @@ from pathlib import Path
 from streamseg.composite.background import Background, chosen_background
 from streamseg.composite.stage import finish
 from streamseg.decode.base import check_seekable, check_size
-from streamseg.decode.images import count_pictures, images_in, open_picture, read_image
+from streamseg.decode.images import count_frames, images_in, open_image, read_image
 from streamseg.errors import InputError, OutputError, StreamsegError
 from streamseg.frames import Frame
 from streamseg.image import Pixels
@@ -20,7 +20,7 @@ from streamseg.infer.engines.base import Engine
 from streamseg.infer.every_frame import infer
 from streamseg.settings import Settings
 from streamseg.sink.animation import ANIMATIONS
-from streamseg.sink.pictures import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, write_image
+from streamseg.sink.images import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, write_image
 from streamseg.yuv import RgbImage
 
 
@@ -113,9 +113,9 @@ def _check_format(target: Path) -> None:
 
 def _count_note(photo: Path) -> str:
     """Note that a file holds more than one image, of which only the first is matted."""
-    with open_picture(photo) as opened:
-        count = count_pictures(opened)
-    return f"the first of {count} pictures, streamseg video does them all" if count > 1 else ""
+    with open_image(photo) as opened:
+        count = count_frames(opened)
+    return f"the first of {count} frames, streamseg video does them all" if count > 1 else ""
 
 
 def _format_note(out: Path, pixels: Pixels) -> str:

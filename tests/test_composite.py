@@ -32,7 +32,7 @@ from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
 from streamseg.infer.every_frame import infer
 from streamseg.settings import CompositeSettings
-from streamseg.sink.pictures import write_image
+from streamseg.sink.images import write_image
 from streamseg.yuv import RgbImage
 from tests.conftest import SAMPLES
 from tests.synthetic import DISC, WALL, DiscEngine, frames, picture, true_alpha
@@ -133,7 +133,7 @@ def test_what_is_neither_file_nor_colour_is_named(bg: str) -> None:
     assert repr(bg) in str(caught.value)
 
 
-def test_a_picture(tmp_path: Path) -> None:
+def test_an_image(tmp_path: Path) -> None:
     rgb = marked(64, 64)
     rgb[..., 0] = 7
     assert cv2.imwrite(str(tmp_path / "bg.png"), rgb[..., ::-1])
@@ -170,11 +170,11 @@ def test_sixteen_bits_become_eight(tmp_path: Path, channels: int) -> None:
     assert np.abs(shown.astype(int) - 40_000 // 257).max() <= 1
 
 
-def test_a_grey_picture(tmp_path: Path) -> None:
+def test_a_grey_image(tmp_path: Path) -> None:
     assert (image_behind(write_pixels(tmp_path / "bg.png", np.full((64, 64), 90, np.uint8))) == 90).all()
 
 
-def test_a_missing_picture(tmp_path: Path) -> None:
+def test_a_missing_image(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*gone\.png: No such file"):
         open_background(str(tmp_path / "gone.png"), "cover")
 
@@ -182,7 +182,7 @@ def test_a_missing_picture(tmp_path: Path) -> None:
 def test_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     for folder in (tmp_path, tmp_path / "folder.png"):
-        with pytest.raises(InputError, match="is a folder; give a picture, a video, a colour"):
+        with pytest.raises(InputError, match="is a folder; give an image, a video, a colour"):
             open_background(str(folder), "cover")
 
 
@@ -304,7 +304,7 @@ def test_the_blend_is_linear(share: float) -> None:
     assert np.abs(pixels - expected).max() <= 1
 
 
-def test_a_cut_out_has_straight_alpha() -> None:
+def test_a_foreground_has_straight_alpha() -> None:
     for index, frame in enumerate(finished()):
         assert frame.pixels.shape == (96, 128, 4)
         alpha = frame.pixels[..., 3]

@@ -229,7 +229,7 @@ def portrait(width_px: int = 640, height_px: int = 360, left: int = 0) -> Pixels
     return big[100 : 100 + height_px, left : left + width_px].copy()  # type: ignore[return-value]
 
 
-def test_the_first_picture_is_a_cut() -> None:
+def test_the_first_frame_is_a_cut() -> None:
     assert cuts([picture(0)]) == [True]
 
 

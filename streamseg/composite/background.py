@@ -186,9 +186,9 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover") -> Background:
     """Open a background.
 
     Args:
-        bg: a picture, a video, a colour (name or #rrggbb), `blur`; an RGB or RGBA array `(H, W, 3 or 4)` uint8; or a
+        bg: an image, a video, a colour (name or #rrggbb), `blur`; an RGB or RGBA array `(H, W, 3 or 4)` uint8; or a
             function that maps a frame's RGB `(H, W, 3)` to a background of the same shape.
-        fit: `cover` crops a picture or video to fill the frame, `contain` adds black bars.
+        fit: `cover` crops an image or video to fill the frame, `contain` adds black bars.
 
     Raises:
         InputError: `bg` is none of these, or the file cannot be read.
@@ -202,7 +202,7 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover") -> Background:
         return BlurBackground()
     check_seekable(path)
     if path.is_dir():
-        raise InputError(f"background {bg!r} is a folder; give a picture, a video, a colour, or {BLUR}")
+        raise InputError(f"background {bg!r} is a folder; give an image, a video, a colour, or {BLUR}")
     if path.suffix.lower() in IMAGE_SUFFIXES and not animation_format(path):
         return ImageBackground(read_image(path), fit)
     if path.exists():
@@ -289,7 +289,7 @@ def _parse_colour(text: str) -> Pixels:
         rgb = webcolors.hex_to_rgb(text) if text.startswith("#") else webcolors.name_to_rgb(text)
     except ValueError as error:
         raise InputError(
-            f"background {text!r} is neither a file nor a colour; give a picture, a video, a colour such as green or "
+            f"background {text!r} is neither a file nor a colour; give an image, a video, a colour such as green or "
             f"#00b140, or blur"
         ) from error
     return np.full((1, 1, 3), rgb, np.uint8)

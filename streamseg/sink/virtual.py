@@ -12,10 +12,10 @@ from typing import Any
 import av
 
 from streamseg.errors import MissingExtraError, OutputError
-from streamseg.frames import Frame, VideoInfo
+from streamseg.frames import Frame, VideoInfo, counted
 from streamseg.image import even
 from streamseg.sink.base import BaseSink
-from streamseg.sink.pictures import opaque
+from streamseg.sink.images import opaque
 from streamseg.yuv import LAYOUT
 
 SYSTEM_DEVICES = Path("/sys/devices/virtual/video4linux")
@@ -56,7 +56,7 @@ class LoopbackCamera(BaseSink):
     @property
     def summary(self) -> str:
         """See `Sink`."""
-        return f"{self._count} frames to the virtual camera {self._device}"
+        return f"{counted(self._count, 'frame')} to the virtual camera {self._device}"
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""

@@ -11,7 +11,7 @@ import cv2
 from streamseg.errors import OutputError
 from streamseg.frames import Frame
 from streamseg.sink.base import BaseSink, SinkClosed
-from streamseg.sink.pictures import opaque, to_bgr
+from streamseg.sink.images import opaque, to_bgr
 
 WINDOW_TITLE = "streamseg (q or Esc to end)"
 QUIT_KEYS = (ord("q"), 27)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from streamseg.errors import OutputError
-from streamseg.frames import Frame
+from streamseg.frames import Frame, counted
 from streamseg.image import Pixels
 from streamseg.media.atomic import atomic_write
 from streamseg.sink.base import BaseSink
@@ -40,7 +40,7 @@ SEQUENCES = {
 """Formats of sequences by suffix, all lossless with alpha, with their labels for the summary."""
 
 
-class PictureSequence(BaseSink):
+class ImageSequence(BaseSink):
     """A numbered image sequence; each file is written atomically."""
 
     def __init__(self, pattern: Path, straight: bool = False) -> None:
@@ -70,7 +70,7 @@ class PictureSequence(BaseSink):
     @property
     def summary(self) -> str:
         """See `Sink`."""
-        return f"{self._pattern}: {self._count} pictures, {self._format}"
+        return f"{self._pattern}: {counted(self._count, 'image')}, {self._format}"
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
@@ -120,7 +120,7 @@ def _encode(path: Path, pixels: Pixels) -> bytes:
     try:
         is_encoded, data = cv2.imencode(".png" if path.suffix.lower() == ".apng" else path.suffix, to_bgr(pixels))
     except cv2.error as error:
-        known = f"{path.suffix or 'no suffix'} is not a known picture format, use .png"
+        known = f"{path.suffix or 'no suffix'} is not a known image format, use .png"
         raise OutputError(f"cannot write {path}: {known}") from error
     if not is_encoded:
         raise OutputError(f"{path} cannot be encoded as {path.suffix}")
