@@ -23,9 +23,9 @@ DUTS_MINUTES ?= 1
 demo: $(VENV)/installed
 	@mkdir -p demo
 	$(BIN)/streamseg video samples/talk.mp4 -o demo/talk_beach.mp4 --bg samples/beach.jpg
-	$(BIN)/streamseg image samples/portrait.jpg -o demo/portrait_cutout.png
+	$(BIN)/streamseg image samples/portrait.jpg -o demo/portrait_foreground.png
 	$(BIN)/python samples/make_picture.py demo/before_matte_after.jpg
-	@echo "Look at demo/talk_beach.mp4 (the person over the beach), demo/portrait_cutout.png (the cut-out photo)"
+	@echo "Look at demo/talk_beach.mp4 (the person over the beach), demo/portrait_foreground.png (the person without background)"
 	@echo "and demo/before_matte_after.jpg (one frame, its matte and the composite)."
 
 test: $(VENV)/installed-dev

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from streamseg.sink import BaseSink, Sink, SinkClosed, open_sink
     from streamseg.smooth.filters import Filter
     from streamseg.statistics import Statistics
+    from streamseg.yuv import RgbImage, YuvImage
 
 # OpenVINO's converter reports its use to Google Analytics unless told not to, and nobody here was asked. Without this
 # package it uses its own stand-in, which sends nothing; who imported it before us has decided otherwise.
@@ -80,6 +81,7 @@ _HOME = {
     "FusedU2Net": "model.u2net",
     "MattingSession": "matting",
     "Result": "matting",
+    "RgbImage": "yuv",
     "Settings": "settings",
     "Sink": "sink",
     "SinkClosed": "sink",
@@ -88,6 +90,7 @@ _HOME = {
     "StreamsegError": "errors",
     "U2Net": "model.u2net",
     "VideoInfo": "frames",
+    "YuvImage": "yuv",
     "convert": "matting",
     "load_engine": "infer.engines",
     "load_model": "model.weights",
@@ -117,6 +120,7 @@ __all__ = [
     "FusedU2Net",
     "MattingSession",
     "Result",
+    "RgbImage",
     "Settings",
     "Sink",
     "SinkClosed",
@@ -125,6 +129,7 @@ __all__ = [
     "StreamsegError",
     "U2Net",
     "VideoInfo",
+    "YuvImage",
     "convert",
     "load_engine",
     "load_model",

@@ -15,7 +15,7 @@ A message states, on one line, the value found, the values allowed and what to d
 
 from __future__ import annotations
 
-OUT_OF_MEMORY = "there is not enough memory for pictures of this size; close other programs, or make them smaller"
+OUT_OF_MEMORY = "there is not enough memory for images of this size; close other programs, or make them smaller"
 """Message for Python's MemoryError."""
 
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from streamseg.image import Pixels
+from streamseg.yuv import AnyImage, RgbImage
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from streamseg.yuv import YuvImage
 
 Kind = Literal["composite", "foreground", "matte"]
 """What the pixels of a finished frame are: a composite (RGB), the foreground (RGBA) or the matte (grey)."""
@@ -56,7 +55,7 @@ class Frame:
     Attributes:
         index: 0, 1, 2, ... in the order of the source; live sources skip the numbers of dropped frames.
         pts: exact presentation time in seconds, less the source's `start_time`.
-        image: upright, as RGB, RGBA or grey pixels, or in YUV.
+        image: upright; a bare array of `Pixels` is taken for an `RgbImage`.
         captured_seconds: monotonic clock when the frame arrived; latency is measured from it.
         duration: exact display time in seconds, if the source states it; the last frame needs it.
         matte_age_seconds: capture time of this frame less that of the frame whose matte it got; 0 if the matte is its
@@ -66,16 +65,20 @@ class Frame:
 
     index: int
     pts: Fraction
-    image: Pixels | YuvImage
+    image: AnyImage
     captured_seconds: float = 0.0
     duration: Fraction | None = None
     matte_age_seconds: float = 0.0
     card: str | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.image, np.ndarray):
+            object.__setattr__(self, "image", RgbImage(self.image))
+
     @property
     def pixels(self) -> Pixels:
         """The image as `Pixels`; YUV is converted once, when first asked for."""
-        return self.image if isinstance(self.image, np.ndarray) else self.image.rgb
+        return self.image.pixels
 
     @property
     def kind(self) -> Kind:
@@ -101,3 +104,8 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"Batch(frames={len(self.frames)}, alpha={tuple(self.alpha.shape)})"
+
+
+def counted(count: int, noun: str) -> str:
+    """Format a number of things: `1 frame`, `2 frames`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

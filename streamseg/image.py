@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -14,9 +15,17 @@ Pixels = npt.NDArray[np.uint8]
 """uint8: RGB `(H, W, 3)`, RGBA `(H, W, 4)` with straight alpha, or a matte `(H, W)` with 255 = foreground."""
 
 
-def colours(pixels: Pixels) -> Pixels:
-    """Return RGB `(H, W, 3)` without alpha; the same array if it has none."""
-    return pixels if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., :3])
+def even(side_px: int) -> int:
+    """Round a side up to an even number of pixels."""
+    return side_px + side_px % 2
+
+
+def pad_to_even(pixels: Pixels) -> Pixels:
+    """Repeat the last row or column of an image `(H, W)` or `(H, W, C)` where a side is odd."""
+    below, right = (side % 2 for side in pixels.shape[:2])
+    if not below and not right:
+        return np.ascontiguousarray(pixels)
+    return cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
 
 
 def samples(plane: VideoPlane) -> Pixels:

@@ -39,7 +39,7 @@ from streamseg.decode.images import pixels_of, read_image
 from streamseg.decode.time_range import WHOLE
 from streamseg.errors import InputError
 from streamseg.frames import Frame
-from streamseg.image import Pixels, colours
+from streamseg.image import Pixels
 from streamseg.infer.engines import load_engine
 from streamseg.infer.engines.base import Engine
 from streamseg.infer.every_frame import infer
@@ -49,6 +49,7 @@ from streamseg.settings import load_settings
 from streamseg.sink import open_sink
 from streamseg.smooth.stage import MatteSmoother
 from streamseg.statistics import Statistics
+from streamseg.yuv import RgbImage
 
 ImageLike = str | Path | Pixels | Image.Image | Tensor
 """What `MattingSession.__call__` takes."""
@@ -82,9 +83,7 @@ class Result:
     @cached_property
     def alpha(self) -> Pixels:
         """The matte `(H, W)`; a frame's own alpha holds too."""
-        matte = apply_matte(self.frame, self._matte, None, matte_only=True)
-        assert isinstance(matte, np.ndarray)
-        return matte
+        return apply_matte(self.frame, self._matte, None, matte_only=True).pixels
 
     @cached_property
     def foreground(self) -> Pixels:
@@ -92,11 +91,11 @@ class Result:
 
         Source: see `composite.foreground`.
         """
-        return foreground_colour(colours(self.frame.pixels), self.alpha)
+        return foreground_colour(self.frame.image.rgb, self.alpha)
 
     @cached_property
     def rgba(self) -> Pixels:
-        """The cut-out `(H, W, 4)`: `foreground` and `alpha`."""
+        """The foreground `(H, W, 4)`: `foreground` and `alpha`."""
         return with_alpha(self.foreground, self.alpha)
 
     def over(self, background: BackgroundSpec, fit: Fit = "cover") -> Pixels:
@@ -105,7 +104,7 @@ class Result:
         Args:
             background: a path, a colour (`"green"`, `"#00b140"`), `"blur"`, an array `(H, W, 3)` or a function from the
                 frame's RGB to such an array. Files are opened once a session; videos play along with the frames.
-            fit: how a picture or a video fills the frame.
+            fit: how an image or a video fills the frame.
 
         Returns:
             RGB `(H, W, 3)`.
@@ -113,8 +112,8 @@ class Result:
         Raises:
             InputError: it is none of these, or cannot be read.
         """
-        composite = apply_matte(self.frame, self._matte, self._backgrounds.opened(background, fit), matte_only=False)
-        return composite if isinstance(composite, np.ndarray) else composite.rgb
+        opened = self._backgrounds.opened(background, fit)
+        return apply_matte(self.frame, self._matte, opened, matte_only=False).rgb
 
     @cached_property
     def _matte(self) -> Pixels:
@@ -162,7 +161,8 @@ class MattingSession:
             EngineError: no inference engine opens.
             WeightsError: the weights are missing or damaged.
         """
-        frame = Frame(self._count, self._next_pts if pts is None else Fraction(pts), as_pixels(image))
+        pts = self._next_pts if pts is None else Fraction(pts)
+        frame = Frame(self._count, pts, RgbImage(as_pixels(image)))
         self._count, self._next_pts = self._count + 1, frame.pts + DEFAULT_FRAME_SECONDS
         batch = next(infer([frame], self._engine, self.settings.infer.input_size))
         return Result(frame, self._smoother.step(frame, batch.alpha[0]), self._backgrounds)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from streamseg.composite.background import Background, chosen_background
 from streamseg.composite.stage import finish
 from streamseg.decode.base import check_seekable, check_size
-from streamseg.decode.images import count_pictures, images_in, open_picture, read_image
+from streamseg.decode.images import count_frames, images_in, open_image, read_image
 from streamseg.errors import InputError, OutputError, StreamsegError
 from streamseg.frames import Frame
 from streamseg.image import Pixels
@@ -20,7 +20,8 @@ from streamseg.infer.engines.base import Engine
 from streamseg.infer.every_frame import infer
 from streamseg.settings import Settings
 from streamseg.sink.animation import ANIMATIONS
-from streamseg.sink.pictures import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, write_image
+from streamseg.sink.images import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, write_image
+from streamseg.yuv import RgbImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,11 @@ def _matte_photo(
     """
     pixels = read_image(photo)
     check_size(pixels.shape, str(photo))
-    frame = Frame(0, Fraction(0), pixels)
+    frame = Frame(0, Fraction(0), RgbImage(pixels))
     started = time.perf_counter()
     batch = next(infer([frame], engine, settings.infer.input_size))
     inference_ms = (time.perf_counter() - started) * 1000
-    image = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only)
-    result = replace(frame, image=image).pixels
+    result = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only).pixels
     write_image(out, result, settings.output.straight)
     notes = filter(None, (_count_note(photo), _format_note(out, result)))
     return PhotoResult(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))
@@ -113,9 +113,9 @@ def _check_format(target: Path) -> None:
 
 def _count_note(photo: Path) -> str:
     """Note that a file holds more than one image, of which only the first is matted."""
-    with open_picture(photo) as opened:
-        count = count_pictures(opened)
-    return f"the first of {count} pictures, streamseg video does them all" if count > 1 else ""
+    with open_image(photo) as opened:
+        count = count_frames(opened)
+    return f"the first of {count} frames, streamseg video does them all" if count > 1 else ""
 
 
 def _format_note(out: Path, pixels: Pixels) -> str:

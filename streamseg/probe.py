@@ -18,8 +18,8 @@ from streamseg.decode import open_source
 from streamseg.decode.filters import HDR_TRANSFERS
 from streamseg.decode.orientation import Orientation
 from streamseg.decode.pixels import HD_HEIGHT_PX, has_alpha
-from streamseg.decode.reading import first_picture, packets_of
-from streamseg.decode.video import VideoFile, holds_alpha, picture_stream
+from streamseg.decode.reading import first_frame_of, packets_of
+from streamseg.decode.video import VideoFile, holds_alpha, video_stream
 from streamseg.errors import InputError
 from streamseg.frames import VideoInfo
 from streamseg.infer.letterbox import Letterbox
@@ -68,20 +68,20 @@ def describe(path: str, input_size_px: int) -> list[Fact]:
 def _video_file_facts(path: str, info: VideoInfo) -> list[Fact]:
     try:
         with open_source_file(Path(path)) as file:
-            video = _video_facts(file, picture_stream(file, path), info, _rate_text(path))
+            video = _video_facts(file, video_stream(file, path), info, _rate_text(path))
             return [*video, *_track_facts(file, beginnings(Path(path)))]
     except av.FFmpegError as error:
         raise InputError(f"{path} is damaged: {error.strerror}") from error
 
 
 def _image_facts(info: VideoInfo, channels: int) -> list[Fact]:
-    count = f"{info.frame_count} pictures of " if info.frame_count != 1 else ""
+    count = f"{info.frame_count} images of " if info.frame_count != 1 else ""
     size = f"{count}{info.width_px}x{info.height_px} px"
-    return [Fact("picture", size), Fact("alpha", ALPHA_KEPT if channels == 4 else "none")]
+    return [Fact("image", size), Fact("alpha", ALPHA_KEPT if channels == 4 else "none")]
 
 
 def _video_facts(file: InputContainer, stream: VideoStream, info: VideoInfo, rate: str) -> Iterator[Fact]:
-    frame = first_picture(file, stream)
+    frame = first_frame_of(file, stream)
     if frame is None:
         return
     seconds = (file.duration or 0) / av.time_base
@@ -95,7 +95,7 @@ def _video_facts(file: InputContainer, stream: VideoStream, info: VideoInfo, rat
     if info.pixel_aspect != 1:
         yield Fact("pixels", f"{info.pixel_aspect} as wide as high; they stay so, and the file says it")
     if frame.interlaced_frame:
-        yield Fact("fields", "interlaced; they become whole pictures")
+        yield Fact("fields", "interlaced; they become whole frames")
     yield Fact("colour", _colour_text(frame))
     yield Fact("alpha", ALPHA_KEPT if holds_alpha(stream) or has_alpha(frame) else "none")
 
@@ -115,7 +115,7 @@ def _colour_text(frame: av.VideoFrame) -> str:
 def _rate_text(path: str) -> str:
     """Describe the mean frame rate and whether it varies, reading from the start, since some files cannot seek."""
     with open_source_file(Path(path)) as file:
-        stream = picture_stream(file, path)
+        stream = video_stream(file, path)
         times = sorted(_packet_times(file, stream))
         mean = f"{float(stream.average_rate or stream.guessed_rate or 0):.2f} fps"
     steps = {later - earlier for earlier, later in pairwise(times)}

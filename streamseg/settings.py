@@ -74,7 +74,7 @@ class CompositeSettings(Section):
     """Settings of compositing: the background and what is written."""
 
     bg: str | None = None
-    """A picture, a video, a colour (name or #rrggbb), `blur`, or None for a transparent foreground."""
+    """An image, a video, a colour (name or #rrggbb), `blur`, or None for a transparent foreground."""
     fit: Literal["cover", "contain"] = "cover"
     """Fill the frame and crop the background, or show all of it between black bars."""
     blur: float = Field(1.0, ge=0.25, le=4)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from streamseg.frames import Frame
+from streamseg.frames import Frame, counted
 
 KEPT_DELAYS = 600
 """Number of last frames whose latency and matte age are kept."""
@@ -71,7 +71,7 @@ class Statistics:
         return _quantile(self.matte_ages_ms, quantile)
 
     def __str__(self) -> str:
-        return f"{self.frames} frames, {self.fps:.1f} fps"
+        return f"{counted(self.frames, 'frame')}, {self.fps:.1f} fps"
 
     def live_text(self) -> str:
         """Return frame rate and median latency so far, for a preview."""

@@ -1,12 +1,14 @@
-"""YUV images in 8-bit 4:2:0, as decoders return and encoders take them, and their conversion from and to RGB.
+"""Images in RGB and in 8-bit 4:2:0 YUV, with the same methods, and the conversion from one to the other.
 
-Most videos are stored so. Images that need not become RGB stay in YUV from decoder to encoder.
+Most videos are stored in 4:2:0. Images that need not become RGB stay in YUV from decoder to encoder.
 """
 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import ClassVar
 
 import av
 import cv2
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from streamseg.image import Pixels, samples
+from streamseg.image import Pixels, pad_to_even, samples
 
 LAYOUT, REDUCED_LAYOUT = "yuv420p", "yuv444p"
 """FFmpeg's pixel formats of a `YuvImage`, and of one that is reduced to the network's size."""
@@ -42,7 +44,63 @@ TO_YUV = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CH
 CHANNELS = {1: "gray", 3: "rgb24", 4: "rgba"}
 """Number of channels -> FFmpeg's pixel format."""
 
+THUMBNAIL_POINTS = 96
+"""Points of an image along each side that its thumbnail averages, so that noise does not show in it."""
+
 _thread_local = threading.local()
+
+
+@dataclass(frozen=True, eq=False)
+class RgbImage:
+    """An image of `Pixels`: RGB `(H, W, 3)`, RGBA `(H, W, 4)` with straight alpha, or grey `(H, W)`.
+
+    Attributes:
+        pixels: the array, which is not copied.
+        black: level of black in `y`.
+        white: level of white in `y`.
+    """
+
+    pixels: Pixels
+    black: ClassVar[int] = 0
+    white: ClassVar[int] = 255
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the pixels."""
+        return self.pixels.shape
+
+    @cached_property
+    def rgb(self) -> Pixels:
+        """RGB `(H, W, 3)` without alpha; the same array if it is RGB."""
+        if self.pixels.ndim == 2:
+            return np.dstack([self.pixels] * 3)
+        return self.pixels if self.pixels.shape[2] == 3 else np.ascontiguousarray(self.pixels[..., :3])
+
+    @cached_property
+    def y(self) -> Pixels:
+        """Luma `(H, W)`, uint8 in [0, 255]."""
+        return cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+
+    def reduced_y(self, width: int, height: int) -> Pixels:
+        """Average areas of luma to `(height, width)` uint8."""
+        return cv2.resize(self.y, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+    def resized_rgb(self, width: int, height: int) -> Pixels:
+        """Average areas to RGB `(height, width, 3)` uint8; interpolate if a side grows."""
+        method = cv2.INTER_AREA if _shrinks(self.shape, width, height) else cv2.INTER_LINEAR
+        return cv2.resize(self.rgb, (width, height), interpolation=method).astype(np.uint8, copy=False)
+
+    def thumbnail(self, side_px: int) -> npt.NDArray[np.float32]:
+        """Average a grid of points to `(side_px, side_px[, C])` in [0, 255]."""
+        return _thumbnail(self.pixels, side_px)
+
+    def as_yuv(self) -> YuvImage:
+        """Convert to BT.709, without alpha; the sides have to be even."""
+        return YuvImage.of(self.pixels)
+
+    def as_frame(self, layout: str) -> av.VideoFrame:
+        """Convert to a tagged frame of an FFmpeg pixel format; YUV is limited-range BT.709, 4:2:0 gets even sides."""
+        return to_layout(pad_to_even(self.pixels) if needs_even(layout) else self.pixels, layout)
 
 
 class YuvImage:
@@ -51,7 +109,12 @@ class YuvImage:
     Attributes:
         frame: FFmpeg's frame, which holds the planes.
         matrix: colour matrix of the planes.
+        black: level of black in `y`.
+        white: level of white in `y`.
     """
+
+    black: ClassVar[int] = BLACK
+    white: ClassVar[int] = WHITE
 
     def __init__(self, frame: av.VideoFrame, matrix: Colorspace = Colorspace.ITU709) -> None:
         self.frame, self.matrix = frame, matrix
@@ -60,7 +123,7 @@ class YuvImage:
     @classmethod
     def of(cls, rgb: Pixels) -> YuvImage:
         """Convert RGB `(H, W, 3)` uint8 with even sides to BT.709."""
-        return cls(to_layout(np.ascontiguousarray(rgb), LAYOUT))
+        return cls(to_layout(rgb, LAYOUT))
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], matrix: Colorspace = Colorspace.ITU709) -> YuvImage:
@@ -100,8 +163,15 @@ class YuvImage:
         """RGB `(H, W, 3)` uint8."""
         return to_rgb(self.frame, self.matrix)
 
-    def reduced_rgb(self, width: int, height: int) -> Pixels:
-        """Average areas to RGB `(height, width, 3)` uint8."""
+    @property
+    def pixels(self) -> Pixels:
+        """The same as `rgb`: YUV images have no alpha."""
+        return self.rgb
+
+    def resized_rgb(self, width: int, height: int) -> Pixels:
+        """Average areas to RGB `(height, width, 3)` uint8; interpolate if a side grows."""
+        if not _shrinks(self.shape, width, height):
+            return RgbImage(self.rgb).resized_rgb(width, height)
         return to_rgb(self._reduced_444(width, height), self.matrix)
 
     def reduced_y(self, width: int, height: int) -> Pixels:
@@ -124,6 +194,20 @@ class YuvImage:
             scaler.reformat(self.frame, width, height, format=LAYOUT, interpolation=TO_REDUCED), self.matrix
         )
 
+    def thumbnail(self, side_px: int) -> npt.NDArray[np.float32]:
+        """Average a grid of points to RGB `(side_px, side_px, 3)` in levels of 255, up to a constant offset."""
+        planes = np.dstack([_thumbnail(plane, side_px) for plane in self.planes])
+        rgb: npt.NDArray[np.float32] = planes @ rgb_weights().astype(np.float32)
+        return rgb
+
+    def as_yuv(self) -> YuvImage:
+        """Return the image itself."""
+        return self
+
+    def as_frame(self, layout: str) -> av.VideoFrame:
+        """Convert to a tagged frame of an FFmpeg pixel format; BT.709 passes to `yuv420p` without conversion."""
+        return self.as_bt709().frame if layout == LAYOUT else RgbImage(self.rgb).as_frame(layout)
+
     def as_bt709(self) -> YuvImage:
         """Convert to the BT.709 matrix; return the image itself if it is BT.709 already."""
         if self.matrix == Colorspace.ITU709:
@@ -136,6 +220,15 @@ class YuvImage:
         y_change = cv2.resize(_weighted_chroma(cb, cr, y_weights), y.shape[::-1], interpolation=cv2.INTER_LINEAR)
         cv2.addWeighted(y, 1, y_change, 1, -NEUTRAL_CHROMA, converted.y)
         return converted
+
+
+AnyImage = RgbImage | YuvImage
+"""What passes from stage to stage; the stages call the methods that both kinds have."""
+
+
+def needs_even(layout: str) -> bool:
+    """Whether chroma is subsampled 4:2:0, so that encoders refuse odd sides."""
+    return "420" in layout
 
 
 def to_rgb(frame: av.VideoFrame, matrix: Colorspace, layout: str = "rgb24") -> Pixels:
@@ -168,7 +261,7 @@ def to_layout(pixels: Pixels, layout: str) -> av.VideoFrame:
     source_layout = CHANNELS[pixels.shape[2] if pixels.ndim == 3 else 1]
     colour_range = ColorRange.MPEG if is_yuv else ColorRange.JPEG
     frame = _scaler(source_layout, pixels.shape, layout).reformat(
-        av.VideoFrame.from_ndarray(pixels, format=source_layout),
+        av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=source_layout),
         format=layout,
         src_color_range=ColorRange.JPEG,
         dst_colorspace=Colorspace.ITU709 if is_yuv else None,
@@ -214,6 +307,18 @@ def _weighted_chroma(
 ) -> cv2.typing.MatLike:
     """Return the weighted sum of Cb and Cr about `NEUTRAL_CHROMA`, uint8."""
     return cv2.addWeighted(cb, weights[0], cr, weights[1], NEUTRAL_CHROMA * (1 - weights.sum()), out)
+
+
+def _shrinks(shape: tuple[int, ...], width: int, height: int) -> bool:
+    """Whether an image of `shape` grows along neither side when it is resized to width and height."""
+    return height <= shape[0] and width <= shape[1]
+
+
+def _thumbnail(values: Pixels, side_px: int) -> npt.NDArray[np.float32]:
+    """Average a grid of points of `(H, W[, C])` to a square."""
+    step_y, step_x = (max(1, length // THUMBNAIL_POINTS) for length in values.shape[:2])
+    points = values[::step_y, ::step_x].astype(np.float32)
+    return cv2.resize(points, (side_px, side_px), interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
 
 
 def _scaler(*purpose: object) -> VideoReformatter:

@@ -157,11 +157,11 @@ def test_colours_under_alpha_come_back(tmp_path: Path) -> None:
 ANY_SIZE = (".gif", ".webp", ".apng")
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm")
 KEEPS_ODD_SIDES = ("x.mov", "x.mkv")
-"""Files of cut-outs of which the codec has a colour for each pixel."""
+"""Files of foregrounds of which the codec has a colour for each pixel."""
 
 
 def of_size(width_px: int, height_px: int) -> tuple[VideoInfo, list[Frame]]:
-    """Two cut-outs: the lower right quarter shows."""
+    """Two foregrounds: the lower right quarter shows."""
     pixels = np.full((height_px, width_px, 4), (96, 160, 60, 0), np.uint8)
     pixels[height_px // 2 :, width_px // 2 :, 3] = 255
     info = VideoInfo(width_px, height_px, Fraction(25), Fraction(1, 25), 2)

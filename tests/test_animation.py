@@ -66,8 +66,8 @@ def cut(path: Path, share: float) -> tuple[list[Frame], str]:
     begin = data.index({".webp": b"ANMF", ".png": b"fcTL", ".avif": b"mdat"}[path.suffix])
     path.write_bytes(data[: begin + int((len(data) - begin) * share)])
     if path.suffix == ".webp":
-        return whole, "is cut short: what followed its first {kept} pictures is missing"
-    return whole, "is cut short or damaged: the last {missing} of its pictures cannot be read"
+        return whole, "is cut short: what followed its first {kept} frames is missing"
+    return whole, "is cut short or damaged: the last {missing} of its frames cannot be read"
 
 
 def same_pictures(found: list[Frame], whole: list[Frame]) -> None:
@@ -167,7 +167,7 @@ def ffmpeg(*arguments: object) -> str:
 
 class TestReading:
     @pytest.mark.parametrize("name", ["x.webp", "x.avif", "x.png", "x.apng"])
-    def test_every_picture_and_how_long_it_is_shown(self, name: str, tmp_path: Path) -> None:
+    def test_every_frame_and_how_long_it_is_shown(self, name: str, tmp_path: Path) -> None:
         lossy = {".webp": {"lossless": True}, ".avif": {"quality": 95}}.get(Path(name).suffix, {})
         found = frames_of(write_with_pillow(tmp_path / name, **lossy))
         seconds = [Fraction(each, 1000) for each in MILLISECONDS]
@@ -205,7 +205,7 @@ class TestReading:
         found = frames_of(write_with_pillow(tmp_path / "x.webp", [50, milliseconds, 50]))
         assert [frame.duration for frame in found] == [Fraction(1, 20), Fraction(1, 10), Fraction(1, 20)]
 
-    def test_one_picture_is_a_still(self, tmp_path: Path) -> None:
+    def test_one_frame_is_a_still(self, tmp_path: Path) -> None:
         assert [frame.duration for frame in frames_of(write_with_pillow(tmp_path / "x.webp", [50]))] == [None]
 
     def test_a_stretch(self, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ class TestReading:
         whole, part = frames_of(path), frames_of(path, TimeRange.of("0.1", "0.6"))
         assert [(frame.index, frame.pts) for frame in part] == [(0, 0), (1, Fraction(1, 5))]
         assert np.array_equal(part[1].pixels, whole[2].pixels)
-        with pytest.raises(InputError, match="no picture at that time: it lasts 1 s"):
+        with pytest.raises(InputError, match="no frame at that time: it lasts 1 s"):
             open_source(str(path), TimeRange.of("2", None))
 
     @pytest.mark.parametrize("share", [0.25, 0.65, 0.85, 0.999])
@@ -244,7 +244,7 @@ class TestReading:
         assert source.decode_error == f"{path} {told.format(missing=NOISY - len(found))}"
 
     @pytest.mark.parametrize("name", ["x.webp", "x.avif"])
-    def test_one_picture_that_is_left(self, name: str, tmp_path: Path) -> None:
+    def test_one_frame_that_is_left(self, name: str, tmp_path: Path) -> None:
         path = write_noise(tmp_path / name, has_alpha=False)
         whole, _ = cut(path, 1.5 / NOISY)
         with open_source(str(path)) as source:
@@ -262,7 +262,7 @@ class TestReading:
         with open_source(str(path)) as source:
             assert len(list(source)) == NOISY
         assert source.decode_error == (
-            None if left_out == 1 else f"{path} is damaged: it is cut short amid its last picture"
+            None if left_out == 1 else f"{path} is damaged: it is cut short amid its last frame"
         )
 
     @pytest.mark.parametrize("end", ["0.2", "9"])
@@ -289,7 +289,7 @@ class TestReading:
             open_source(str(path))
 
     @pytest.mark.parametrize("name", ["x.webp", "x.png", "x.gif"])
-    def test_a_background_plays_and_begins_again_after_its_last_picture(self, name: str, tmp_path: Path) -> None:
+    def test_a_background_plays_and_begins_again_after_its_last_frame(self, name: str, tmp_path: Path) -> None:
         greys = [Image.fromarray(np.full((16, 16), level, np.uint8)) for level in (0, 100, 200)]
         greys[0].save(tmp_path / name, save_all=True, append_images=greys[1:], duration=[100, 100, 800])
         background = open_background(str(tmp_path / name), "cover")
@@ -349,7 +349,7 @@ class TestWriting:
     def test_webp_keeps_every_level_of_alpha_and_the_colours_well(self, tmp_path: Path) -> None:
         made = [cut_out(index) for index in range(6)]
         written = write(tmp_path / "x.webp", made, UNEVEN)
-        assert "6 pictures, animated WebP, with soft alpha, no sound; plays in any browser" in written
+        assert "6 frames, animated WebP, with soft alpha, no sound; plays in any browser" in written
         for found, pixels in zip(frames_of(tmp_path / "x.webp"), made, strict=True):
             assert np.array_equal(found.pixels[..., 3], pixels[..., 3])
             there = pixels[..., 3] == 255
@@ -365,7 +365,7 @@ class TestWriting:
     def test_gif_is_whole_or_transparent_and_says_so(self, tmp_path: Path) -> None:
         made = [cut_out(index) for index in range(6)]
         written = write(tmp_path / "x.gif", made, UNEVEN)
-        assert "GIF, 256 colours a picture, dithered, each pixel whole or transparent (.webp and .apng keep" in written
+        assert "GIF, 256 colours a frame, dithered, each pixel whole or transparent (.webp and .apng keep" in written
         for found, pixels in zip(frames_of(tmp_path / "x.gif"), made, strict=True):
             there = pixels[..., 3] >= 128
             assert np.array_equal(found.pixels[..., 3], np.where(there, 255, 0))
@@ -380,7 +380,7 @@ class TestWriting:
         assert np.abs(near).mean() < 4, "colours between those of the palette are mixed from them"
 
     @pytest.mark.parametrize("suffix", FORMATS)
-    def test_pictures_where_nothing_shows(self, suffix: str, tmp_path: Path) -> None:
+    def test_frames_where_nothing_shows(self, suffix: str, tmp_path: Path) -> None:
         nothing = np.zeros((HEIGHT_PX, WIDTH_PX, 4), np.uint8)
         corner = nothing.copy()
         corner[-1, -1] = 255
@@ -412,7 +412,7 @@ class TestWriting:
         written = write(tmp_path / f"x{suffix}", [cut_out(0)[:32, :32]] * 120, times, rate=Fraction(120))
         found = frames_of(tmp_path / f"x{suffix}")
         assert len(found) == kept
-        assert f"{kept} pictures" in written
+        assert f"{kept} frames" in written
         assert f"{120 - kept} left out: it shows {most} at most" in written
         assert sum(seconds_of(tmp_path / f"x{suffix}")) == pytest.approx(float(times[-1] + 3), abs=0.01)
 
@@ -423,7 +423,7 @@ class TestWriting:
         assert frames_of(tmp_path / "x.webp")[0].pixels.shape == (48, 85, 3)
 
     @pytest.mark.parametrize("suffix", FORMATS)
-    def test_the_first_picture_decides(self, suffix: str, tmp_path: Path) -> None:
+    def test_the_first_frame_decides(self, suffix: str, tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="two sizes or kinds"):
             write(tmp_path / f"x{suffix}", [cut_out(0), cut_out(1)[..., :3]], UNEVEN[:2])
         assert list(tmp_path.iterdir()) == []
@@ -485,7 +485,7 @@ class TestCommands:
         assert result.exit_code == 0, result.output
         found = frames_of(out)
         assert len(found) == clip.frames
-        assert f"{out}: {clip.frames} pictures" in result.output
+        assert f"{out}: {clip.frames} frames" in result.output
         for index, frame in enumerate(found):
             assert np.abs(frame.pixels[..., 3].astype(int) - true_alpha(index)).mean() < 4
 
@@ -507,9 +507,9 @@ class TestCommands:
         assert "is cut short" in result.stderr
         assert 1 <= len(frames_of(tmp_path / "y.gif")) < NOISY
 
-    def test_probe_counts_the_pictures(self, tmp_path: Path) -> None:
+    def test_probe_counts_the_frames(self, tmp_path: Path) -> None:
         result = CliRunner().invoke(cli.app, ["probe", str(write_with_pillow(tmp_path / "x.webp"))])
-        assert f"5 pictures of {WIDTH_PX}x{HEIGHT_PX} px" in result.output
+        assert f"5 images of {WIDTH_PX}x{HEIGHT_PX} px" in result.output
 
     @pytest.mark.parametrize("out", ["y.gif", "y.webp", "y.apng"])
     @pytest.mark.parametrize("name", ["x.gif", "x.webp", "x.png"])
@@ -531,6 +531,6 @@ class TestCommands:
         source = write_with_pillow(tmp_path / "x.webp")
         result = CliRunner().invoke(cli.app, ["image", str(source), "-o", str(tmp_path / "y.gif")])
         assert result.exit_code == 0, result.output
-        assert "the first of 5 pictures, streamseg video does them all; GIF, 256 colours a picture" in result.output
+        assert "the first of 5 frames, streamseg video does them all; GIF, 256 colours a frame" in result.output
         with Image.open(tmp_path / "y.gif") as found:
             assert found.format == "GIF"

@@ -128,13 +128,13 @@ class TestSeed:
     def test_it_encodes(self, clip: str) -> None:
         assert baseline_fps(Workload(clip, SMALL, 2, encode=True), randomised().eval()) > 0
 
-    def test_cut_outs_are_unknown_to_it(self, clip: str) -> None:
+    def test_foregrounds_are_unknown_to_it(self, clip: str) -> None:
         with pytest.raises(ConfigError, match="needs a background"):
             baseline_fps(Workload(clip, Settings(), 2), randomised())
 
 
 class TestCommand:
-    def test_figures_and_picture(self, clip: str, tmp_path: Path) -> None:
+    def test_figures_and_image(self, clip: str, tmp_path: Path) -> None:
         out, png = tmp_path / "b.json", tmp_path / "b.png"
         flags = ["--frames", "10", *KNOBS, "--json", str(out), "--png", str(png)]
         done = CliRunner().invoke(app, ["bench", clip, *flags])

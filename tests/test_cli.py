@@ -183,7 +183,7 @@ def bad_inputs(tmp_path: Path) -> dict[str, tuple[object, str]]:
     cv2.imwrite(str(tmp_path / "dot.png"), np.zeros((1, 1, 3), np.uint8))
     return {
         "missing": (tmp_path / "missing.mp4", "no such file"),
-        "folder": (tmp_path / "folder", "holds no pictures"),
+        "folder": (tmp_path / "folder", "holds no images"),
         "text": (text, "cannot read"),
         "empty": (empty, "cannot read"),
         "sound only": (cut, "no video stream"),
@@ -284,7 +284,7 @@ def test_odd_sizes_are_padded_to_even_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("out", ["photos", "photos/%d.png"])
-def test_a_folder_of_pictures_is_not_written_into(out: str, tmp_path: Path) -> None:
+def test_a_folder_of_images_is_not_written_into(out: str, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     cv2.imwrite(str(folder / "00000.png"), picture(0))

@@ -182,14 +182,14 @@ class TestBroadcasts:
 
 
 class TestOrderOnly:
-    def test_pictures_stored_out_of_order_in_avi(self, tmp_path: Path) -> None:
+    def test_frames_stored_out_of_order_in_avi(self, tmp_path: Path) -> None:
         path = write(tmp_path / "b.avi")
         same = write(tmp_path / "b.mp4")
         found, expected = read(path), read(same)
         assert [frame.pts for frame in found] == [n / RATE for n in range(COUNT)]
         assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(found, expected, strict=True))
 
-    def test_a_lost_picture_leaves_its_place(self, tmp_path: Path) -> None:
+    def test_a_lost_frame_leaves_its_place(self, tmp_path: Path) -> None:
         path = write(tmp_path / "b.avi")
         with av.open(str(path)) as file:
             lost = next(bytes(one) for one in file.demux(video=0) if one.pts == 13 and not one.is_keyframe)
@@ -199,11 +199,11 @@ class TestOrderOnly:
         missing = sorted(set(range(COUNT)) - set(times))
         assert missing and times == sorted(set(times))
         assert times[-10:] == list(range(COUNT - 10, COUNT))
-        assert source.decode_error and f"{len(missing)} picture" in source.decode_error
+        assert source.decode_error and f"{len(missing)} frame" in source.decode_error
 
 
 class TestDurations:
-    def test_a_gif_whose_last_picture_is_held(self, tmp_path: Path) -> None:
+    def test_a_gif_whose_last_frame_is_held(self, tmp_path: Path) -> None:
         path = tmp_path / "a.gif"
         with av.open(str(path), "w") as output:
             stream = output.add_stream("gif", rate=10)
@@ -255,7 +255,7 @@ class TestDurations:
 
     @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
     @pytest.mark.parametrize("count", range(1, 16))
-    def test_pictures_that_are_stored_in_another_order(self, count: int, suffix: str, tmp_path: Path) -> None:
+    def test_frames_that_are_stored_in_another_order(self, count: int, suffix: str, tmp_path: Path) -> None:
         """MP4 says when the next one is decoded; which is not the next that is seen."""
         path, unit = tmp_path / f"b{suffix}", Fraction(1, 100)
         durations = [each * unit for each in [*([10, 30, 5, 5, 20, 10, 10, 50] * 2)[: count - 1], 40]]
@@ -328,7 +328,7 @@ class TestEditLists:
                 assert abs(heard[what] - when - offset) < Fraction(2, 1000)
         assert len(heard) == pytest.approx(0.6 * HZ / AAC, abs=2)
 
-    def test_pictures_that_begin_later_than_the_sound(self, tmp_path: Path) -> None:
+    def test_frames_that_begin_later_than_the_sound(self, tmp_path: Path) -> None:
         path = with_edits(write(tmp_path / "whole.mp4"), [(500, -1), (1200, DELAY_TICKS)])
         assert [frame.pts for frame in read(path)] == [Fraction(1, 2) + n / RATE for n in range(COUNT)]
 
@@ -348,7 +348,7 @@ class TestEditLists:
         assert len(heard) == pytest.approx(COUNT / RATE * HZ / AAC, abs=3)
 
 
-def test_a_damaged_time_costs_no_other_picture_its_place(tmp_path: Path) -> None:
+def test_a_damaged_time_costs_no_other_frame_its_place(tmp_path: Path) -> None:
     """One bit of a picture's time says that it is seen in millions of years."""
     path = tmp_path / "clip.ivf"
     with av.open(str(path), "w") as output:

@@ -32,7 +32,8 @@ from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
 from streamseg.infer.every_frame import infer
 from streamseg.settings import CompositeSettings
-from streamseg.sink.pictures import write_image
+from streamseg.sink.images import write_image
+from streamseg.yuv import RgbImage
 from tests.conftest import SAMPLES
 from tests.synthetic import DISC, WALL, DiscEngine, frames, picture, true_alpha
 
@@ -132,7 +133,7 @@ def test_what_is_neither_file_nor_colour_is_named(bg: str) -> None:
     assert repr(bg) in str(caught.value)
 
 
-def test_a_picture(tmp_path: Path) -> None:
+def test_an_image(tmp_path: Path) -> None:
     rgb = marked(64, 64)
     rgb[..., 0] = 7
     assert cv2.imwrite(str(tmp_path / "bg.png"), rgb[..., ::-1])
@@ -169,11 +170,11 @@ def test_sixteen_bits_become_eight(tmp_path: Path, channels: int) -> None:
     assert np.abs(shown.astype(int) - 40_000 // 257).max() <= 1
 
 
-def test_a_grey_picture(tmp_path: Path) -> None:
+def test_a_grey_image(tmp_path: Path) -> None:
     assert (image_behind(write_pixels(tmp_path / "bg.png", np.full((64, 64), 90, np.uint8))) == 90).all()
 
 
-def test_a_missing_picture(tmp_path: Path) -> None:
+def test_a_missing_image(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*gone\.png: No such file"):
         open_background(str(tmp_path / "gone.png"), "cover")
 
@@ -181,7 +182,7 @@ def test_a_missing_picture(tmp_path: Path) -> None:
 def test_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     for folder in (tmp_path, tmp_path / "folder.png"):
-        with pytest.raises(InputError, match="is a folder; give a picture, a video, a colour"):
+        with pytest.raises(InputError, match="is a folder; give an image, a video, a colour"):
             open_background(str(folder), "cover")
 
 
@@ -298,12 +299,12 @@ def test_the_person_stands_before_the_background() -> None:
 def test_the_blend_is_linear(share: float) -> None:
     front = np.full((32, 32, 3), (250, 100, 0), np.uint8)
     back: Background = ImageBackground(np.full((1, 1, 3), (50, 200, 255), np.uint8), "cover")
-    pixels = finish(Frame(0, Fraction(0), front), np.full((32, 32), share, np.float32), back)
+    pixels = finish(Frame(0, Fraction(0), front), np.full((32, 32), share, np.float32), back).pixels
     expected = share * np.array((250, 100, 0)) + (1 - share) * np.array((50, 200, 255))
     assert np.abs(pixels - expected).max() <= 1
 
 
-def test_a_cut_out_has_straight_alpha() -> None:
+def test_a_foreground_has_straight_alpha() -> None:
     for index, frame in enumerate(finished()):
         assert frame.pixels.shape == (96, 128, 4)
         alpha = frame.pixels[..., 3]
@@ -389,7 +390,7 @@ def test_refining_beats_bilinear_resizing(blur_px: float, ratio: float) -> None:
     true = disc(576, 170.3)
     pixels = np.rint(true[..., None] * DISC + (1 - true[..., None]) * WALL).astype(np.uint8)
     small = shrunk(true, 96, blur_px)
-    refined, plain = refine(pixels, small) / 255, bilinear(small, 576)
+    refined, plain = refine(RgbImage(pixels), small) / 255, bilinear(small, 576)
     assert np.abs(refined - true).mean() < ratio * np.abs(plain - true).mean()
 
 
@@ -397,7 +398,7 @@ def test_texture_does_not_leak_into_flat_regions() -> None:
     """A disc's matte over a photo that knows nothing of it: more than three matte pixels from the edge, all is flat."""
     photo = cv2.resize(read_image(SAMPLES / "portrait.jpg"), (512, 512)).astype(np.uint8)
     true = disc(512, 150)
-    refined = refine(photo, shrunk(true, 160, 0.5)) / 255
+    refined = refine(RgbImage(photo), shrunk(true, 160, 0.5)) / 255
     rows, columns = np.indices(true.shape) + 0.5
     distance = np.abs(np.hypot(rows - 256, columns - 256) - 150)
     flat = distance > 5 * 512 / 160
@@ -410,8 +411,8 @@ def test_texture_does_not_leak_into_flat_regions() -> None:
 @pytest.mark.parametrize("size", [(32, 32), (64, 96)])
 def test_flat_mattes_stay_flat(value: float, size: tuple[int, int]) -> None:
     photo = read_image(SAMPLES / "portrait.jpg")
-    assert (refine(photo, np.full(size, value, np.float32)) == round(255 * value)).all()
-    matte = finish(Frame(0, Fraction(0), photo), np.full(size, value, np.float32), None, matte_only=True)
+    assert (refine(RgbImage(photo), np.full(size, value, np.float32)) == round(255 * value)).all()
+    matte = finish(Frame(0, Fraction(0), photo), np.full(size, value, np.float32), None, matte_only=True).pixels
     assert (matte == round(255 * value)).all()
 
 
@@ -424,8 +425,7 @@ def test_flat_mattes_stay_flat(value: float, size: tuple[int, int]) -> None:
 def test_refining_keeps_the_size(seed: int, matte: tuple[int, int], size: tuple[int, int]) -> None:
     """Even for noise on noise, and for mattes larger than the frame."""
     generator = np.random.default_rng(seed)
-    refined = refine(
-        generator.integers(0, 256, (*size, 3), np.uint8), generator.random(matte, np.float32).round(seed % 3)
-    )
+    image = RgbImage(generator.integers(0, 256, (*size, 3), np.uint8))
+    refined = refine(image, generator.random(matte, np.float32).round(seed % 3))
     assert refined.shape == size
     assert refined.dtype == np.uint8

@@ -100,23 +100,23 @@ def test_what_decodes_is_there_and_the_rest_is_told(name: str, number: int, clip
     assert set(times) < set(whole) and times == sorted(times)
     missing = COUNT - len(times)
     assert damage is not None and "\n" not in damage
-    assert f"{missing} picture{' is' if missing == 1 else 's are'} missing (at " in damage
+    assert f"{missing} frame{' is' if missing == 1 else 's are'} missing (at " in damage
     first = min(set(whole) - set(times))
     assert f"at {float(first):.2f}" in damage
 
 
 @pytest.mark.parametrize("name", ["vp8.webm", "vp9.webm", "mjpeg.avi", "prores.mov"])
-def test_one_packet_costs_one_picture(name: str, clips: Path, tmp_path: Path) -> None:
+def test_one_packet_costs_one_frame(name: str, clips: Path, tmp_path: Path) -> None:
     times, damage = read(destroyed(clips / name, 17, tmp_path))
     assert len(times) == COUNT - 1
-    assert damage is not None and damage.endswith("is damaged: 1 picture is missing (at 0.71 s)")
+    assert damage is not None and damage.endswith("is damaged: 1 frame is missing (at 0.71 s)")
 
 
 @pytest.mark.parametrize("name", ["prores.mov", "h264.mp4"])
-def test_pictures_that_the_decoder_makes_up_are_told(name: str, clips: Path, tmp_path: Path) -> None:
+def test_frames_that_the_decoder_makes_up_are_told(name: str, clips: Path, tmp_path: Path) -> None:
     times, damage = read(destroyed(clips / name, 12, tmp_path, 0.5))
     assert len(times) == COUNT
-    assert damage is not None and damage.endswith("is damaged: 1 picture is wrong (at 0.50 s)")
+    assert damage is not None and damage.endswith("is damaged: 1 frame is wrong (at 0.50 s)")
 
 
 def test_several_places(clips: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_several_places(clips: Path, tmp_path: Path) -> None:
     times, damage = read(path)
     assert len(times) == COUNT - 6
     assert damage is not None
-    assert damage.endswith("6 pictures are missing (at 0.08 s, 0.42 to 0.46 s, 0.83 s, 2 more places)")
+    assert damage.endswith("6 frames are missing (at 0.08 s, 0.42 to 0.46 s, 0.83 s, 2 more places)")
 
 
 @pytest.mark.parametrize(("start", "end", "told"), [("1", None, False), (None, "0.5", False), ("0.5", "1", True)])
@@ -155,7 +155,7 @@ def test_packets_lost_on_the_way_are_told(name: str, clips: Path, tmp_path: Path
     path = without_packets(clips / name, pictures[middle : middle + 5], tmp_path)
     times, damage = read(path)
     assert damage is not None
-    assert f"{COUNT - len(times)} pictures are missing" in damage
+    assert f"{COUNT - len(times)} frames are missing" in damage
     assert times == sorted(set(times))
 
 
@@ -186,24 +186,24 @@ class TestFields:
         damage.note_end()
         return damage.describe(Fraction(0), None, None)
 
-    def test_a_second_field_is_no_missing_picture(self) -> None:
+    def test_a_second_field_is_no_missing_frame(self) -> None:
         assert self.sent() is None
 
     @pytest.mark.parametrize("error", [False, True])
-    def test_a_lost_field_costs_one_picture(self, error: bool) -> None:
+    def test_a_lost_field_costs_one_frame(self, error: bool) -> None:
         told = self.sent({30}, error)
-        assert told is not None and told.startswith("1 picture is missing (at 0.5")
+        assert told is not None and told.startswith("1 frame is missing (at 0.5")
 
     def test_several(self) -> None:
         told = self.sent({30, 50, 52, 98})
-        assert told is not None and told.startswith("4 pictures are missing (at 0.5")
+        assert told is not None and told.startswith("4 frames are missing (at 0.5")
 
 
 def test_nothing_that_decodes(clips: Path, tmp_path: Path) -> None:
     path = clips / "prores.mov"
     for number in range(COUNT):
         path = destroyed(path, number, tmp_path)
-    with pytest.raises(InputError, match=r"is damaged: 48 pictures are missing \(at 0.00 to 1.96 s\)"):
+    with pytest.raises(InputError, match=r"is damaged: 48 frames are missing \(at 0.00 to 1.96 s\)"):
         open_source(str(path))
 
 
@@ -224,7 +224,7 @@ class TestCommands:
         result = CliRunner().invoke(cli.app, ["video", str(path), "-o", str(tmp_path / "out.mp4"), "--bg", "green"])
         assert result.exit_code == 3
         (line,) = result.stderr.strip().splitlines()
-        assert line.startswith(f"warning: {path} is damaged: 1 picture is missing (at 0.71 s); ")
+        assert line.startswith(f"warning: {path} is damaged: 1 frame is missing (at 0.71 s); ")
         with av.open(str(tmp_path / "out.mp4")) as file, av.open(str(clip.path)) as source:
             times = [frame.pts * frame.time_base for frame in file.decode(video=0)]  # type: ignore[operator]
             assert times == [n / RATE for n in range(COUNT) if n != 17]

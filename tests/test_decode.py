@@ -147,7 +147,7 @@ class TestTimes:
         with open_source(str(write_video(tmp_path / "silent.mp4", noise(1)))) as source:
             assert source.info.path == tmp_path / "silent.mp4"
 
-    def test_repeated_pictures_in_avi_are_no_damage(self, tmp_path: Path) -> None:
+    def test_repeated_frames_in_avi_are_no_damage(self, tmp_path: Path) -> None:
         # AVI stores "the same again" as an empty chunk, and counts it as a frame.
         times = [0, 1, 2, 5, 6, 9, 10]
         found = read(write_video(tmp_path / "gaps.avi", noise(7), times, Fraction(1, 25), "mpeg4"))
@@ -210,7 +210,7 @@ class TestUpright:
         assert np.abs(frame.pixels.astype(int) - expected).mean() < 3
 
     @pytest.mark.parametrize("matrix", MATRICES, ids=str)
-    def test_filtered_pictures_are_turned_too(self, matrix: tuple[int, ...], tmp_path: Path) -> None:
+    def test_filtered_frames_are_turned_too(self, matrix: tuple[int, ...], tmp_path: Path) -> None:
         path = tmp_path / "fields.mp4"
         with av.open(str(path), "w") as output:
             stream = output.add_stream("libx264", rate=25, options={"qp": "0", "flags": "+ildct+ilme"})
@@ -539,11 +539,11 @@ class TestBadInput:
         ("make", "says"),
         [
             (nothing, "no such file or folder"),
-            (no_pictures, "holds no pictures"),
+            (no_pictures, "holds no images"),
             (empty, "cannot read"),
-            (empty_photo, "not a picture"),
+            (empty_photo, "not an image"),
             (text, "cannot read"),
-            (text_photo, "not a picture"),
+            (text_photo, "not an image"),
             (only_sound, "only sound"),
             (song_with_cover, "only sound"),
             (no_frames, "no video"),
@@ -727,9 +727,9 @@ class TestCamera:
     @pytest.mark.parametrize(
         ("opened", "count"), [(False, 3), (True, 0)], ids=["does not open", "opens without picture"]
     )
-    def test_gives_no_picture(self, opened: bool, count: int, capture: type[FakeCapture]) -> None:
+    def test_gives_no_frame(self, opened: bool, count: int, capture: type[FakeCapture]) -> None:
         capture.opened, capture.count = opened, count
-        with pytest.raises(CameraError, match="camera 0 gives no picture: close other programs"):
+        with pytest.raises(CameraError, match="camera 0 gives no image: close other programs"):
             open_camera("0")
         assert capture.released
 

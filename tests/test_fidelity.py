@@ -152,7 +152,7 @@ class TestStretch:
             assert frame.pts == same.pts - 1
             assert np.array_equal(frame.pixels, same.pixels)
 
-    def test_seconds_count_from_the_first_picture_of_a_broadcast(self, tmp_path: Path) -> None:
+    def test_seconds_count_from_the_first_frame_of_a_broadcast(self, tmp_path: Path) -> None:
         ticks = [90_000 * 3600 + n * 3000 for n in range(60)]
         source = record(tmp_path / "in.ts", [yuv(picture(n)) for n in range(60)], ticks)
         assert [float(f.pts) for f in frames_of(source, TimeRange.of("1", None))] == pytest.approx(
@@ -195,7 +195,7 @@ def test_pixels_that_are_not_square(turned: bool, expected: Fraction, tmp_path: 
         assert container.streams.video[0].sample_aspect_ratio == expected
 
 
-def test_interlaced_pictures_become_whole(tmp_path: Path) -> None:
+def test_interlaced_frames_become_whole(tmp_path: Path) -> None:
     """A bar that moves between the two fields is a comb as stored, and has straight edges afterwards."""
     path = tmp_path / "in.mkv"
     with av.open(str(path), "w") as output:

@@ -48,7 +48,7 @@ def test_it_decides_where_alpha_goes_into_a_second_file(tmp_path: Path) -> None:
 
 
 def test_the_settings_decide_and_not_the_sink(tmp_path: Path) -> None:
-    """Without a background the line makes cut-outs, and they are kept."""
+    """Without a background the pipeline makes foregrounds, and they are kept."""
     with open_sink(str(tmp_path / "x.mkv"), ListSource(frames(4)).info) as sink:
         streamseg.run(ListSource(frames(4)), DiscEngine(), sink, load_settings())
     assert [one.kind for one in written(tmp_path / "x.mkv")] == ["foreground"] * 4

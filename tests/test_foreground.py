@@ -48,7 +48,7 @@ def test_before_the_same_background_it_looks_the_same() -> None:
     assert np.abs(again - rgb).mean() < 1
 
 
-def test_pictures_without_any_foreground_or_background() -> None:
+def test_images_without_any_foreground_or_background() -> None:
     rgb, matte = scene()
     assert np.array_equal(foreground_colour(rgb, np.full_like(matte, 255)), rgb)
     assert foreground_colour(rgb, np.zeros_like(matte)).shape == rgb.shape

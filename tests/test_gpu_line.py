@@ -97,14 +97,14 @@ def backgrounds(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("kind", ["picture", "video", "blur", "colour"])
-def test_the_same_picture_as_on_a_cpu(kind: str, batch_size: int, backgrounds: dict[str, str]) -> None:
+def test_the_same_frame_as_on_a_cpu(kind: str, batch_size: int, backgrounds: dict[str, str]) -> None:
     given, chosen = [frame(n) for n in range(7)], settings(bg=backgrounds[kind])
     assert_alike(done(given, chosen, batch_size), meant(given, chosen))
 
 
 @pytest.mark.parametrize("overrides", [{}, {"matte_only": True}, {"bg": "green", "matte_only": True}])
 @pytest.mark.parametrize("smoothing", ["one-euro", "ema", "none"])
-def test_mattes_and_cut_outs(overrides: dict[str, Any], smoothing: str) -> None:
+def test_mattes_and_foregrounds(overrides: dict[str, Any], smoothing: str) -> None:
     given, chosen = [frame(n) for n in range(7)], settings(smooth=smoothing, **overrides)
     for one, other in zip(done(given, chosen, 2), meant(given, chosen), strict=True):
         error = np.abs(one.pixels[..., -1].astype(int) - other.pixels[..., -1])

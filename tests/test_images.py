@@ -364,7 +364,7 @@ class TestProfiles:
         Image.fromarray(rgb).save(tmp_path / "x.png", icc_profile=own)
         assert np.array_equal(read_image(tmp_path / "x.png"), rgb)
 
-    def test_a_grey_picture_with_a_profile_for_colours(self, tmp_path: Path) -> None:
+    def test_a_grey_image_with_a_profile_for_colours(self, tmp_path: Path) -> None:
         grey = (WORDS >> 8).astype(np.uint8)
         Image.fromarray(grey).save(tmp_path / "x.png", icc_profile=profile(SRGB, 1.0))
         meant = meant_in_srgb(np.dstack((grey, grey, grey)), SRGB, 1.0)
@@ -410,7 +410,7 @@ class TestFormats:
         found = read_image((tmp_path / "x.heic").rename(tmp_path / "x.jpg"))
         assert np.abs(found.astype(int) - flag()).mean() < 3
 
-    def test_the_first_of_a_phones_two_pictures(self, tmp_path: Path) -> None:
+    def test_the_first_of_a_phones_two_images(self, tmp_path: Path) -> None:
         """Gain maps and depth come so, as MPO under the name of a JPEG."""
         second = [Image.fromarray(flag()[::-1])]
         Image.fromarray(flag()).save(tmp_path / "x.mpo", save_all=True, append_images=second, quality=98)
@@ -460,12 +460,12 @@ class TestFolders:
             (tmp_path / name).touch()
         assert [path.name for path in images_in(tmp_path)] == names
 
-    def test_every_format_that_a_single_picture_may_have(self, tmp_path: Path) -> None:
+    def test_every_format_that_a_single_image_may_have(self, tmp_path: Path) -> None:
         for number, suffix in enumerate(IMAGE_SUFFIXES):
             (tmp_path / f"{number}{suffix}").touch()
         assert len(images_in(tmp_path)) == len(IMAGE_SUFFIXES) >= 19
 
-    def test_what_macos_leaves_beside_files_and_folders_are_no_pictures(self, tmp_path: Path) -> None:
+    def test_what_macos_leaves_beside_files_and_folders_are_no_images(self, tmp_path: Path) -> None:
         for name in ("a.png", "._a.png"):
             (tmp_path / name).touch()
         (tmp_path / "b.png").mkdir()
@@ -477,7 +477,7 @@ class TestFolders:
         with open_source(str(tmp_path), TimeRange.of("1", "1.2")) as source:
             assert source.info.frame_count == 5
             assert [(float(f.pts), int(f.pixels[0, 0, 0])) for f in source][::4] == [(0, 25), (0.16, 29)]
-        with pytest.raises(InputError, match="no picture at that time: it lasts 2 s"):
+        with pytest.raises(InputError, match="no image at that time: it lasts 2 s"):
             open_source(str(tmp_path), TimeRange.of("2", None))
 
     @pytest.mark.parametrize("broken", [0, 2, 4])
@@ -490,11 +490,11 @@ class TestFolders:
             assert found == [(number, number, number) for number in range(5) if number != broken]
             assert source.decode_error
             assert source.decode_error.startswith(
-                f"1 of 5 pictures are missing, of which the first: {tmp_path}/{broken}.png"
+                f"1 of 5 images are missing, of which the first: {tmp_path}/{broken}.png"
             )
 
     def test_a_folder_in_which_none_can_be_read(self, tmp_path: Path) -> None:
         for number in range(2):
             (tmp_path / f"{number}.png").write_bytes(b"no picture")
-        with pytest.raises(InputError, match=r"0\.png is not a picture"):
+        with pytest.raises(InputError, match=r"0\.png is not an image"):
             open_source(str(tmp_path))

@@ -122,7 +122,7 @@ def test_enlarging_interpolates_between_pixels() -> None:
     assert row[21:27].tolist() == [0, 0, 80, 160, 240, 240]
 
 
-def test_pictures_keep_their_places() -> None:
+def test_frames_keep_their_places() -> None:
     pictures = [np.full((64, 64, 3), level, np.uint8) for level in (10, 20, 30)]
     levels = seen(pictures, 64)
     assert levels[:, 0, 0, 0].round().tolist() == [10, 20, 30]

@@ -112,7 +112,7 @@ class TestSome:
             assert torch.equal(found, meant)
 
     @pytest.mark.parametrize("stride", [2, 4])
-    def test_between_it_moves_with_the_picture(self, stride: int) -> None:
+    def test_between_it_moves_with_the_frame(self, stride: int) -> None:
         given = panned(2 * stride + 1)
         exact = own(given)
         found = mattes(infer_keyframes(given, DiscEngine(), SIZE, KeyframeInterval(stride, RATE)))

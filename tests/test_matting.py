@@ -136,7 +136,7 @@ class TestLoop:
             (np.zeros((64, 64), np.uint8), r"an image array is uint8 \(H, W, 3\) in RGB, .* got uint8 \(64, 64\)"),
             (np.zeros((64, 64, 3)), r"got float64 \(64, 64, 3\)"),
             (torch.zeros(64, 64), r"got uint8 \(64, 64\)"),
-            (np.zeros((8, 64, 3), np.uint8), "the image is 64x8 px; the smallest picture that can be matted is 16x16"),
+            (np.zeros((8, 64, 3), np.uint8), "the image is 64x8 px; the smallest image that can be matted is 16x16"),
             (42, "an image is a path, an array, a PIL image or a tensor; got int"),
             ("no/such.png", r"no/such\.png"),
         ],

@@ -48,7 +48,7 @@ def played(path: Path) -> list[Fraction]:
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 @pytest.mark.parametrize("start", [Fraction(0), Fraction(7, 5), Fraction(7000)], ids=["0", "1.4 s", "wide numbers"])
 @pytest.mark.parametrize("count", COUNTS)
-def test_the_last_picture_plays_as_long_as_it_should(suffix: str, start: Fraction, count: int, tmp_path: Path) -> None:
+def test_the_last_frame_plays_as_long_as_it_should(suffix: str, start: Fraction, count: int, tmp_path: Path) -> None:
     times = [start + n * FRAME for n in range(count)]
     path = tmp_path / f"x{suffix}"
     write(path, times, last=Fraction(3, 2))

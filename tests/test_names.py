@@ -18,8 +18,8 @@ from streamseg.cli.progress import RunProgress
 from streamseg.errors import OutputError
 from streamseg.settings import OutputSettings
 from streamseg.sink import Sink, open_sink
+from streamseg.sink.images import sequence_pattern, write_image
 from streamseg.sink.lock import Claim
-from streamseg.sink.pictures import sequence_pattern, write_image
 from streamseg.sink.resume import part_of
 from streamseg.statistics import Statistics
 from tests import writer
@@ -109,7 +109,7 @@ class TestLinks:
         assert link.is_symlink()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "x.alpha.mp4", "x.mp4"]
 
-    def test_a_picture_is_written_through(self, tmp_path: Path) -> None:
+    def test_an_image_is_written_through(self, tmp_path: Path) -> None:
         (tmp_path / "x.png").symlink_to("y.png")  # which is not there yet
         write_image(tmp_path / "x.png", picture(0))
         assert (tmp_path / "x.png").is_symlink()

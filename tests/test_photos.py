@@ -57,7 +57,7 @@ def test_several_photos_and_folders(folder: Path, tmp_path: Path) -> None:
     assert [out.name for _, out in pairs] == ["z.png", "a.png", "b.png", "c.png"]
 
 
-def test_an_existing_folder_with_a_picture_name_is_a_folder(folder: Path, tmp_path: Path) -> None:
+def test_an_existing_folder_with_an_image_name_is_a_folder(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "odd.png"
     out.mkdir()
     assert plan_photos([str(folder / "a.png")], str(out), True)[0][1] == out / "a.png"
@@ -108,7 +108,7 @@ def test_formats_that_hold_transparency(name: str, folder: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("bg", "says"), [(None, "whole or transparent"), ("blue", "GIF, 256 colours a picture, dithered")]
+    ("bg", "says"), [(None, "whole or transparent"), ("blue", "GIF, 256 colours a frame, dithered")]
 )
 def test_a_gif_says_what_it_cannot_hold(bg: str | None, says: str, folder: Path, tmp_path: Path) -> None:
     pairs = plan_photos([str(folder / "a.png")], str(tmp_path / "x.gif"), bg is None)
@@ -118,12 +118,12 @@ def test_a_gif_says_what_it_cannot_hold(bg: str | None, says: str, folder: Path,
         assert (found.format, found.size, getattr(found, "n_frames", 1)) == ("GIF", SIZES[1], 1)
 
 
-def test_of_an_animation_the_first_picture_is_taken_and_said(tmp_path: Path) -> None:
+def test_of_an_animation_the_first_frame_is_taken_and_said(tmp_path: Path) -> None:
     first, *others = (Image.fromarray(picture(index)) for index in range(3))
     first.save(tmp_path / "a.webp", save_all=True, append_images=others, duration=100)
     pairs = plan_photos([str(tmp_path / "a.webp")], str(tmp_path / "x.png"), True)
     (done,) = matte_photos(pairs, DiscEngine(), settings())
-    assert done.note == "the first of 3 pictures, streamseg video does them all"
+    assert done.note == "the first of 3 frames, streamseg video does them all"
 
 
 def test_a_folder_takes_every_format_that_a_single_photo_may_have(tmp_path: Path) -> None:
@@ -144,11 +144,11 @@ def test_missing_and_empty_inputs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no such photo or folder: .*gone"):
         plan_photos([str(tmp_path / "gone.jpg")], str(tmp_path / "x.png"), True)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="holds no images"):
         plan_photos([str(tmp_path / "empty")], str(tmp_path / "out"), True)
 
 
-def test_a_cut_out_has_the_photos_size_pixels_and_straight_alpha(folder: Path, tmp_path: Path) -> None:
+def test_a_foreground_has_the_photos_size_pixels_and_straight_alpha(folder: Path, tmp_path: Path) -> None:
     pairs = plan_photos([str(folder)], str(tmp_path / "out"), True)
     for done, size in zip(matte_photos(pairs, DiscEngine(), settings()), (SIZES[1], SIZES[0], SIZES[2]), strict=True):
         assert (done.problem, done.size_px) == (None, size)
@@ -185,7 +185,7 @@ def test_a_bad_photo_is_reported_and_the_rest_are_done(folder: Path, tmp_path: P
     results = list(matte_photos(pairs, DiscEngine(), settings()))
     assert [done.photo.name for done in results] == ["a.png", "aa.jpg", "ab.png", "b.png", "c.bmp"]
     assert [bool(done.problem) for done in results] == [False, True, True, False, False]
-    assert "aa.jpg is not a picture" in str(results[1].problem)
+    assert "aa.jpg is not an image" in str(results[1].problem)
     assert "15x40 px" in str(results[2].problem)
     assert [done.out.exists() for done in results] == [True, False, False, True, True]
 

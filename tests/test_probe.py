@@ -14,7 +14,7 @@ from streamseg.cli.app import app
 from streamseg.frames import Frame, VideoInfo
 from streamseg.probe import describe
 from streamseg.sink import open_sink
-from streamseg.sink.pictures import write_image
+from streamseg.sink.images import write_image
 from tests.synthetic import picture, write_clip
 from tests.test_fidelity import hdr_clip, phone_clip
 
@@ -62,15 +62,15 @@ def test_interlaced(tmp_path: Path) -> None:
         for index in range(5):
             output.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index), "rgb24")))
         output.mux(stream.encode(None))
-    assert facts(tmp_path / "x.mpg")["fields"] == "interlaced; they become whole pictures"
+    assert facts(tmp_path / "x.mpg")["fields"] == "interlaced; they become whole frames"
 
 
-def test_pictures(tmp_path: Path) -> None:
+def test_images(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.dstack((picture(0), picture(0)[..., :1])))
-    assert facts(tmp_path / "a.png")["picture"] == "128x96 px"
+    assert facts(tmp_path / "a.png")["image"] == "128x96 px"
     assert facts(tmp_path / "a.png")["alpha"] == "yes, it is kept"
     write_image(tmp_path / "b.png", picture(1))
-    assert facts(tmp_path)["picture"] == "2 pictures of 128x96 px"
+    assert facts(tmp_path)["image"] == "2 images of 128x96 px"
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -104,3 +104,8 @@ def test_a_download_prints_nothing_into_a_pipe() -> None:
     with download_bar("full", 176_000_000, console) as progress:
         progress(88_000_000)
     assert text.getvalue() == ""
+
+
+@pytest.mark.parametrize(("frames", "line"), [(0, "0 frames, "), (1, "1 frame, "), (2, "2 frames, ")])
+def test_one_frame_is_no_plural(frames: int, line: str) -> None:
+    assert str(state(frames, 1.0)).startswith(line)

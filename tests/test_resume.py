@@ -162,7 +162,7 @@ def test_nothing_was_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x_%05d.png", "folder/"])
-def test_pictures_are_not_resumed(name: str, tmp_path: Path) -> None:
+def test_images_are_not_resumed(name: str, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be resumed"):
         open_sink(f"{tmp_path}/{name}", INFO, resume=True)
 

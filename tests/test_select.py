@@ -36,19 +36,19 @@ class Named(DiscEngine):
             {"lite": 190, "nano": 60},
             "nano",
             "nano: 60 ms a frame, the fastest here but not well within the camera's 33 ms, so that mattes may have to "
-            "move with the picture; lite takes 190 ms",
+            "move with the image; lite takes 190 ms",
         ),
         (
             {"lite": 50, "nano": 60},
             "lite",
             "lite: 50 ms a frame, the fastest here but not well within the camera's 33 ms, so that mattes may have to "
-            "move with the picture; nano takes 60 ms",
+            "move with the image; nano takes 60 ms",
         ),
         (
             {"lite": 190},
             "lite",
             "lite: 190 ms a frame, the fastest here but not well within the camera's 33 ms, so that mattes may have to "
-            "move with the picture",
+            "move with the image",
         ),
     ],
 )

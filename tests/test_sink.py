@@ -26,11 +26,12 @@ from streamseg.settings import OutputSettings
 from streamseg.sink import SinkClosed, open_sink
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.formats import OPAQUE, choose_encoding
-from streamseg.sink.pictures import PictureSequence, make_folder, opaque, write_image
+from streamseg.sink.images import ImageSequence, make_folder, opaque, write_image
 from streamseg.sink.tracks import SourceTracks
 from streamseg.sink.video import VideoSink
 from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam, find_loopback, open_virtual_camera
 from streamseg.sink.window import PreviewWindow
+from streamseg.yuv import RgbImage, YuvImage
 from tests.synthetic import RATE, picture
 
 INFO = VideoInfo(64, 48, Fraction(25), Fraction(1, 25))
@@ -235,7 +236,7 @@ class TestSound:
         assert [data for _, _, data in found] == [data[header:] for _, _, data in expected]
         assert [float(pts) for pts, _, _ in found] == pytest.approx([float(p) for p, _, _ in expected], abs=0.0011)
 
-    def test_a_start_offset_keeps_sound_and_pictures_together(self, tmp_path: Path) -> None:
+    def test_a_start_offset_keeps_sound_and_frames_together(self, tmp_path: Path) -> None:
         start = Fraction(7, 5)
         source = write_source(tmp_path / "in.ts", 1.0, ("aac",), start)
         frames = [Frame(f.index, f.pts + start, f.pixels) for f in grey_frames(25)]
@@ -251,7 +252,7 @@ class TestSound:
         assert len(decode(tmp_path / "out.mp4")) == 25
         assert packets(tmp_path / "out.mp4", 1) == packets(source, 1)
 
-    def test_ctrl_c_ends_the_sound_with_the_pictures(self, tmp_path: Path) -> None:
+    def test_ctrl_c_ends_the_sound_with_the_frames(self, tmp_path: Path) -> None:
         source = write_source(tmp_path / "in.mp4", 3.0, ("aac",))
         with pytest.raises(KeyboardInterrupt):
             write_mp4(tmp_path / "out.mp4", grey_frames(12), sound_info(source), KeyboardInterrupt())
@@ -350,7 +351,7 @@ class TestFullDisk:
         with pytest.raises(OutputError, match=r"out\.mp4\.part plays up to there, and --resume goes on"), sink:
             _write_all(sink, grey_frames(6))
 
-    def test_pictures_for_real(self, tmp_path: Path) -> None:
+    def test_frames_for_real(self, tmp_path: Path) -> None:
         with file_limit(1000), pytest.raises(OutputError, match=r"cannot write .*00000\.png: File too large"):
             write_image(tmp_path / "00000.png", noise_frames(1)[0].pixels)
         assert _names(tmp_path) == []
@@ -395,7 +396,7 @@ class TestTheGpusEncoder:
         assert on_gpu(H264, INFO) is H264
 
     @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-    def test_pictures_at_the_standard_quality(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_frames_at_the_standard_quality(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("streamseg.sink.encoder._opens", lambda *_: True)
         chosen = choose_encoding(Path(f"x{suffix}"), "composite", OutputSettings())
         encoding = on_gpu(chosen, INFO)
@@ -485,13 +486,13 @@ class TestRefusals:
         tmp_path.chmod(0o700)
 
     @pytest.mark.parametrize("name", ["x.xyz", "x", "x.mp4"])
-    def test_pictures_of_an_unknown_format(self, name: str, tmp_path: Path) -> None:
-        with pytest.raises(OutputError, match="not a known picture format, use"):
+    def test_images_of_an_unknown_format(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match="not a known image format, use"):
             write_image(tmp_path / name, picture(0))
         assert _names(tmp_path) == []
 
     @pytest.mark.parametrize("name", ["folder.png", "n" * 251 + ".png"])
-    def test_pictures_that_cannot_be_named_so(self, name: str, tmp_path: Path) -> None:
+    def test_images_that_cannot_be_named_so(self, name: str, tmp_path: Path) -> None:
         (tmp_path / "folder.png").mkdir()
         with pytest.raises(OutputError, match="cannot write"):
             write_image(tmp_path / name, picture(0))
@@ -500,11 +501,11 @@ class TestRefusals:
 
 class TestPictures:
     def test_names_follow_the_index(self, tmp_path: Path) -> None:
-        with PictureSequence(tmp_path / "x_%03d.png") as sink:
+        with ImageSequence(tmp_path / "x_%03d.png") as sink:
             for index in (0, 2, 1000):
                 sink.write(Frame(index, Fraction(index), picture(index)))
         assert _names(tmp_path) == ["x_000.png", "x_002.png", "x_1000.png"]
-        assert sink.summary == f"{tmp_path / 'x_%03d.png'}: 3 pictures, PNG"
+        assert sink.summary == f"{tmp_path / 'x_%03d.png'}: 3 images, PNG"
 
     @pytest.mark.parametrize("name", ["x_%d.png", "%05d.PNG", "café_%03d.png", "%1d.png"])
     def test_patterns(self, name: str, tmp_path: Path) -> None:
@@ -531,11 +532,13 @@ class TestPictures:
 
     def test_opaque(self) -> None:
         grey = picture(0)[..., 1].copy()
-        assert np.array_equal(opaque(grey), np.dstack((grey, grey, grey)))
-        assert opaque(picture(0)) is not None
+        assert np.array_equal(opaque(RgbImage(grey)).pixels, np.dstack((grey, grey, grey)))
+        rgb, yuv = RgbImage(picture(0)), YuvImage.of(picture(0))
+        assert opaque(rgb) is rgb
+        assert opaque(yuv) is yuv
         whole = np.dstack((picture(0), np.full_like(grey, 255)))
-        assert np.abs(opaque(whole).astype(int) - picture(0)).max() <= 1
-        hidden = opaque(np.dstack((picture(0), np.zeros_like(grey))))
+        assert np.abs(opaque(RgbImage(whole)).pixels.astype(int) - picture(0)).max() <= 1
+        hidden = opaque(RgbImage(np.dstack((picture(0), np.zeros_like(grey))))).pixels
         assert set(np.unique(hidden)) == {204, 255}
 
 

@@ -22,6 +22,7 @@ from streamseg.settings import SmoothSettings
 from streamseg.smooth.filters import ExponentialFilter, Filter, OneEuroFilter, open_filter
 from streamseg.smooth.scene_cuts import CutDetector
 from streamseg.smooth.stage import smooth
+from streamseg.yuv import RgbImage
 from tests.conftest import SAMPLES
 from tests.synthetic import frames, picture
 
@@ -219,7 +220,7 @@ def test_output_stays_between_the_inputs_since_the_reset(
 
 def cuts(pictures: list[Pixels]) -> list[bool]:
     detector = CutDetector()
-    return [detector.is_cut(pixels) for pixels in pictures]
+    return [detector.is_cut(RgbImage(pixels)) for pixels in pictures]
 
 
 def portrait(width_px: int = 640, height_px: int = 360, left: int = 0) -> Pixels:
@@ -228,7 +229,7 @@ def portrait(width_px: int = 640, height_px: int = 360, left: int = 0) -> Pixels
     return big[100 : 100 + height_px, left : left + width_px].copy()  # type: ignore[return-value]
 
 
-def test_the_first_picture_is_a_cut() -> None:
+def test_the_first_frame_is_a_cut() -> None:
     assert cuts([picture(0)]) == [True]
 
 
@@ -260,6 +261,6 @@ def test_cuts_are_found_at_any_size(size: tuple[int, int]) -> None:
 
 def test_the_detector_keeps_no_frame_alive() -> None:
     detector, pixels = CutDetector(), picture(0)
-    detector.is_cut(pixels)
+    detector.is_cut(RgbImage(pixels))
     assert detector._last is not None
     assert not np.shares_memory(detector._last, pixels)

@@ -23,7 +23,7 @@ from streamseg.pipeline import run
 from streamseg.settings import CompositeSettings, InferSettings, Settings
 from streamseg.sink import open_sink
 from streamseg.smooth.scene_cuts import CutDetector
-from streamseg.yuv import BLACK, LAYOUT, LUMA_WEIGHTS, NEUTRAL_CHROMA, YuvImage, rgb_weights
+from streamseg.yuv import BLACK, LAYOUT, LUMA_WEIGHTS, NEUTRAL_CHROMA, RgbImage, YuvImage, rgb_weights
 from tests.synthetic import DiscEngine, picture, write_clip
 
 HEIGHT_PX, WIDTH_PX = 288, 384
@@ -71,16 +71,16 @@ def test_every_background_is_the_same_in_planes_and_in_rgb(bg: str, tmp_path: Pa
     planar = Frame(0, Fraction(0), stored(texture(4), Colorspace.ITU709))
     alpha = cv2.resize(soft_alpha(), (96, 72), interpolation=cv2.INTER_AREA)
     found = finish(planar, alpha, open_background(bg, "cover"))
-    meant = finish(replace(planar, image=planar.pixels), alpha, open_background(bg, "cover"))
+    meant = finish(replace(planar, image=RgbImage(planar.pixels)), alpha, open_background(bg, "cover"))
     assert isinstance(found, YuvImage)
-    assert isinstance(meant, np.ndarray)
-    assert np.abs(found.rgb.astype(int) - meant).mean() < 1.5
+    assert isinstance(meant, RgbImage)
+    assert np.abs(found.rgb.astype(int) - meant.pixels).mean() < 1.5
 
 
 def test_edges_are_drawn_alike() -> None:
     planes = stored(texture(5), Colorspace.ITU709)
     alpha = cv2.resize(soft_alpha(), (96, 72), interpolation=cv2.INTER_AREA)
-    in_planes, in_rgb = (refine(picture, alpha).astype(int) for picture in (planes, planes.rgb))
+    in_planes, in_rgb = (refine(image, alpha).astype(int) for image in (planes, RgbImage(planes.rgb)))
     assert np.abs(in_planes - in_rgb).max() <= 5
 
 
@@ -115,7 +115,7 @@ def test_rgb_weights_as_they_are_printed() -> None:
 def test_reduced_is_the_mean() -> None:
     planes = stored(texture(6), Colorspace.ITU601)
     meant = cv2.resize(planes.rgb, (96, 72), interpolation=cv2.INTER_AREA)
-    assert np.abs(planes.reduced_rgb(96, 72).astype(int) - meant).mean() < 1
+    assert np.abs(planes.resized_rgb(96, 72).astype(int) - meant).mean() < 1
 
 
 @pytest.mark.parametrize("seed", [8, 7])
@@ -124,7 +124,7 @@ def test_cuts_are_found_alike(seed: int) -> None:
     in_planes, in_rgb = CutDetector(), CutDetector()
     for pixels in (np.full_like(texture(0), 30), texture(7), texture(seed)):
         planes = stored(pixels, Colorspace.ITU709)
-        assert in_planes.is_cut(planes) == in_rgb.is_cut(planes.rgb)
+        assert in_planes.is_cut(planes) == in_rgb.is_cut(RgbImage(planes.rgb))
 
 
 class TestWhatStaysInPlanes:
@@ -151,3 +151,14 @@ class TestWhatStaysInPlanes:
     def test_rgb_is_made_once(self) -> None:
         frame = Frame(0, Fraction(0), stored(texture(9), Colorspace.ITU709))
         assert frame.pixels is frame.pixels
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_bare_array_is_an_image(channels: int) -> None:
+    """Whatever its channels, it is not copied, and it has RGB and luma."""
+    pixels = np.dstack((texture(1), texture(2)[..., 0]))[..., :channels].copy().squeeze()
+    frame = Frame(0, Fraction(0), pixels)
+    assert frame.pixels is pixels
+    assert frame.image.rgb.shape == (*pixels.shape[:2], 3)
+    assert np.array_equal(frame.image.rgb[..., 0], pixels if channels == 1 else pixels[..., 0])
+    assert frame.image.y.shape == pixels.shape[:2]

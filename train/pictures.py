@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamseg.sink.pictures import write_image
+from streamseg.sink.images import write_image
 from train.data import Pixels
 
 TILE_PX, GAP_PX, CAPTION_PX, CHECK_PX = 160, 4, 16, 8

@@ -22,10 +22,11 @@ from streamseg.composite.background import Background, chosen_background
 from streamseg.decode import open_source
 from streamseg.errors import ConfigError
 from streamseg.frames import Frame
-from streamseg.image import Pixels, colours
+from streamseg.image import Pixels
 from streamseg.infer.engines.base import normalise
 from streamseg.model.u2net import U2Net
 from streamseg.sink import open_sink
+from streamseg.yuv import RgbImage
 
 SIDE_PX = 320
 """Side of the square network input."""
@@ -58,7 +59,7 @@ def baseline_fps(workload: Workload, net: U2Net) -> float:
             assert background
             image = _composite(frame, _matte(frame, net), background)
             if sink:
-                sink.write(replace(frame, image=image))
+                sink.write(replace(frame, image=RgbImage(image)))
             count += 1
         return count / (time.perf_counter() - started)
 
@@ -66,7 +67,7 @@ def baseline_fps(workload: Workload, net: U2Net) -> float:
 @torch.no_grad()
 def _matte(frame: Frame, net: U2Net) -> np.ndarray:
     """Compute alpha `(H, W, 1)` float32 in [0, 1]."""
-    rgb = colours(frame.pixels)
+    rgb = frame.image.rgb
     square = cv2.resize(rgb, (SIDE_PX, SIDE_PX))
     alpha = net(normalise(torch.from_numpy(square).permute(2, 0, 1)[None]))[0, 0].numpy()
     return np.asarray(cv2.resize(alpha, rgb.shape[1::-1]))[..., None]
@@ -74,6 +75,6 @@ def _matte(frame: Frame, net: U2Net) -> np.ndarray:
 
 def _composite(frame: Frame, alpha: np.ndarray, background: Background) -> Pixels:
     """Composite RGB `(H, W, 3)` in float."""
-    front, back = (pixels.astype(np.float32) for pixels in (colours(frame.pixels), background.frame_at(frame)))
+    front, back = (pixels.astype(np.float32) for pixels in (frame.image.rgb, background.frame_at(frame)))
     blended: Pixels = (front * alpha + back * (1 - alpha)).astype(np.uint8)
     return blended

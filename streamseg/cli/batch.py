@@ -68,7 +68,7 @@ def batch(
     with errors_reported():
         from streamseg.batch.jobs import arrivals, plan, run_batch
         from streamseg.batch.report import BatchProgress
-        from streamseg.sink.pictures import make_folder
+        from streamseg.sink.images import make_folder
 
         refuse_standard_output(str(out))
         settings = settings_from_flags(context)

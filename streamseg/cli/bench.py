@@ -47,7 +47,7 @@ def bench(
     ] = None,
     turns: Annotated[int, typer.Option(min=1, metavar="N", help="Turns of a comparison.")] = 5,
     json: Annotated[Path, typer.Option("--json", metavar="FILE", help="Where all figures go.")] = Path("bench.json"),
-    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="A picture of them.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="A plot of them.")] = None,
     bg: Bg = None,
     model: Model = None,
     engine: EngineName = None,

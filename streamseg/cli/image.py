@@ -27,7 +27,7 @@ def image(
     context: typer.Context,
     photos: Annotated[list[str], typer.Argument(metavar="IN...", help="Photos, or folders of photos.")],
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="OUT.png|DIR", help="A picture, .gif too, or a folder for PNGs.")
+        str, typer.Option("--out", "-o", metavar="OUT.png|DIR", help="An image, .gif too, or a folder for PNGs.")
     ],
     bg: Bg = None,
     fit: Fit = None,
@@ -38,7 +38,7 @@ def image(
     input_size: InputSize = None,
     config: ConfigFile = None,
 ) -> None:
-    """Cut the subject out of photos, each at its own size: `streamseg image photos/ -o cutouts/`."""
+    """Cut the subject out of photos, each at its own size: `streamseg image photos/ -o out/`."""
     with errors_reported():
         from streamseg.infer.engines import load_engine
         from streamseg.photos import matte_photos, plan_photos

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from streamseg.settings import Settings
 
 Bg = Annotated[
-    str | None, typer.Option("--bg", metavar="FILE|COLOR|blur", help="Picture, video, colour (green, #00b140) or blur.")
+    str | None, typer.Option("--bg", metavar="FILE|COLOR|blur", help="Image, video, colour (green, #00b140) or blur.")
 ]
 Fit = Annotated[
     str | None, typer.Option(metavar="cover|contain", help="How the background fills the frame (default: cover).")

@@ -58,7 +58,7 @@ def run_into(
 
 def output_path(out: str) -> Path:
     """Return the file that will be written, or the folder of an image sequence; raise OutputError for `-`."""
-    from streamseg.sink.pictures import sequence_pattern
+    from streamseg.sink.images import sequence_pattern
 
     refuse_standard_output(out)
     pattern = sequence_pattern(out)
@@ -82,4 +82,6 @@ def refuse_standard_output(out: str) -> None:
 
 def speed_line(statistics: Statistics) -> str:
     """Format number of frames, time and frame rate."""
-    return f"{statistics.frames} frames in {statistics.elapsed_seconds:.1f} s, {statistics.fps:.1f} fps"
+    from streamseg.frames import counted
+
+    return f"{counted(statistics.frames, 'frame')} in {statistics.elapsed_seconds:.1f} s, {statistics.fps:.1f} fps"

@@ -31,7 +31,7 @@ from streamseg.cli.outputs import output_path, refuse_overwriting, run_into, spe
 def video(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="Video, animation, photo, folder of pictures, testsrc=WxH.")
+        str, typer.Argument(metavar="IN", help="Video, animation, photo, folder of images, testsrc=WxH.")
     ],
     out: Annotated[
         str,

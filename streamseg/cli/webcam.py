@@ -31,7 +31,7 @@ def webcam(
     bg: Bg = None,
     fit: Fit = None,
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="window|virtual|FILE", help="Where the picture goes.")
+        str, typer.Option("--out", "-o", metavar="window|virtual|FILE", help="Where the image goes.")
     ] = "window",
     matte_only: MatteOnly = None,
     model: Model = None,

@@ -17,7 +17,7 @@ from streamseg.decode.base import check_seekable
 from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
 from streamseg.errors import InputError
 from streamseg.frames import Frame
-from streamseg.image import Pixels, colours
+from streamseg.image import Pixels
 from streamseg.settings import CompositeSettings
 from streamseg.yuv import YuvImage
 
@@ -139,11 +139,11 @@ class BlurBackground:
 
     def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
-        return blurred(colours(frame.pixels), self._strength)
+        return blurred(frame.image.rgb, self._strength)
 
     def yuv_at(self, frame: Frame) -> YuvImage:
         """See `Background`."""
-        source = frame.image if isinstance(frame.image, YuvImage) else YuvImage.of(frame.image)
+        source = frame.image.as_yuv()
         if self._yuv is None or (self._yuv.shape, self._yuv.matrix) != (source.shape, source.matrix):
             self._yuv = YuvImage.empty(source.shape, source.matrix)
         height, width, deviation_px = blur_scale(*source.shape[:2], self._strength)
@@ -169,7 +169,7 @@ class ComputedBackground:
         Raises:
             InputError: the function returned something else than RGB of the frame's size.
         """
-        rgb = colours(frame.pixels)
+        rgb = frame.image.rgb
         found = _check_pixels(self._compute(rgb))
         if found.shape != rgb.shape:
             raise InputError(f"the background function returned {found.shape} for a frame of {rgb.shape}")
@@ -187,9 +187,9 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover", blur: float = 1) -> 
     """Open a background.
 
     Args:
-        bg: a picture, a video, a colour (name or #rrggbb), `blur`; an RGB or RGBA array `(H, W, 3 or 4)` uint8; or a
+        bg: an image, a video, a colour (name or #rrggbb), `blur`; an RGB or RGBA array `(H, W, 3 or 4)` uint8; or a
             function that maps a frame's RGB `(H, W, 3)` to a background of the same shape.
-        fit: `cover` crops a picture or video to fill the frame, `contain` adds black bars.
+        fit: `cover` crops an image or video to fill the frame, `contain` adds black bars.
         blur: strength of `blur`.
 
     Raises:
@@ -204,7 +204,7 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover", blur: float = 1) -> 
         return BlurBackground(blur)
     check_seekable(path)
     if path.is_dir():
-        raise InputError(f"background {bg!r} is a folder; give a picture, a video, a colour, or {BLUR}")
+        raise InputError(f"background {bg!r} is a folder; give an image, a video, a colour, or {BLUR}")
     if path.suffix.lower() in IMAGE_SUFFIXES and not animation_format(path):
         return ImageBackground(read_image(path), fit)
     if path.exists():
@@ -291,7 +291,7 @@ def _parse_colour(text: str) -> Pixels:
         rgb = webcolors.hex_to_rgb(text) if text.startswith("#") else webcolors.name_to_rgb(text)
     except ValueError as error:
         raise InputError(
-            f"background {text!r} is neither a file nor a colour; give a picture, a video, a colour such as green or "
+            f"background {text!r} is neither a file nor a colour; give an image, a video, a colour such as green or "
             f"#00b140, or blur"
         ) from error
     return np.full((1, 1, 3), rgb, np.uint8)

@@ -19,7 +19,7 @@ from streamseg.errors import StreamsegError
 from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
 from streamseg.settings import CompositeSettings
-from streamseg.yuv import YuvImage
+from streamseg.yuv import RgbImage, YuvImage
 
 FADE_SECONDS = 0.3
 """Time of the cross-fade from one look to the next."""
@@ -77,7 +77,7 @@ class LiveCompositor:
             alpha: its matte, float32 `(h, w)` in [0, 1].
         """
         if frame.card is not None:
-            finished = replace(frame, image=self._card_image(frame))
+            finished = replace(frame, image=RgbImage(self._card_image(frame)))
         else:
             if self._card:
                 self._card = None
@@ -135,7 +135,7 @@ class LiveCompositor:
             self._fade_from = None
             return frame
         mixed = cv2.addWeighted(pixels, weight, self._fade_from, 1 - weight, 0).astype(np.uint8, copy=False)
-        return replace(frame, image=YuvImage.of(mixed) if isinstance(frame.image, YuvImage) else mixed)
+        return replace(frame, image=YuvImage.of(mixed) if isinstance(frame.image, YuvImage) else RgbImage(mixed))
 
     def _card_image(self, frame: Frame) -> Pixels:
         """Return the card: the last composite, blurred and darkened, with the card's words."""

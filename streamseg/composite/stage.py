@@ -13,10 +13,10 @@ from streamseg.composite.blend import blend, blend_planes
 from streamseg.composite.foreground import foreground_colour
 from streamseg.composite.guided_filter import Alpha, refine
 from streamseg.frames import Batch, Frame
-from streamseg.image import Pixels, colours
+from streamseg.image import Pixels
 from streamseg.settings import CompositeSettings
 from streamseg.workspace import workspace
-from streamseg.yuv import YuvImage
+from streamseg.yuv import AnyImage, RgbImage, YuvImage
 
 
 def composite(
@@ -39,14 +39,14 @@ def composite(
                 yield replace(frame, image=finish(frame, alpha[0].numpy(), background, settings.matte_only))
 
 
-def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> Pixels | YuvImage:
+def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> AnyImage:
     """Composite one frame with alpha float32 `(h, w)` in [0, 1] of any size; see `apply_matte`."""
     kept = matte_only or not background
     matte = refine(frame.image, alpha, None if kept else workspace("matte", frame.image.shape[:2], np.uint8))
     return apply_matte(frame, matte, background, matte_only)
 
 
-def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matte_only: bool) -> Pixels | YuvImage:
+def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matte_only: bool) -> AnyImage:
     """Composite one frame with a full-size matte; a frame's own alpha multiplies the matte.
 
     Args:
@@ -60,10 +60,10 @@ def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matt
     if frame.image.shape[2] == 4:
         matte = cv2.multiply(matte, frame.pixels[..., 3], scale=1 / 255).astype(np.uint8, copy=False)
     if matte_only:
-        return matte
+        return RgbImage(matte)
     if background:
-        return blend(colours(frame.pixels), background.frame_at(frame), matte)
-    return with_alpha(foreground_colour(colours(frame.pixels), matte), matte)
+        return RgbImage(blend(frame.image.rgb, background.frame_at(frame), matte))
+    return RgbImage(with_alpha(foreground_colour(frame.image.rgb, matte), matte))
 
 
 def with_alpha(rgb: Pixels, matte: Pixels) -> Pixels:

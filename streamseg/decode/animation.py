@@ -20,14 +20,14 @@ import av
 from PIL import Image
 
 from streamseg.decode.base import BaseSource, check_size
-from streamseg.decode.images import count_pictures, open_picture, pixels_of, to_upright_srgb
+from streamseg.decode.images import count_frames, open_image, pixels_of, to_upright_srgb
 from streamseg.decode.moving import avif_durations, is_cut_short, png_durations, webp_durations
 from streamseg.decode.pixels import has_alpha, matrix_of
 from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
-from streamseg.frames import Frame, VideoInfo
+from streamseg.frames import Frame, VideoInfo, counted
 from streamseg.image import Pixels
-from streamseg.yuv import to_rgb
+from streamseg.yuv import RgbImage, to_rgb
 
 MIN_DURATION_SECONDS, REPLACEMENT_SECONDS = Fraction(1, 100), Fraction(1, 10)
 """Frames of up to 10 ms are shown for 100 ms, as in all browsers."""
@@ -52,8 +52,8 @@ class Animation(BaseSource):
             InputError: the file cannot be read, or has no frame in `time_range`.
         """
         self._path = path
-        with open_picture(path) as image:
-            format_name, count = str(image.format), count_pictures(image)
+        with open_image(path) as image:
+            format_name, count = str(image.format), count_frames(image)
             stated = islice(DURATIONS[format_name](path), count)
             self._durations = [
                 duration if duration > MIN_DURATION_SECONDS else REPLACEMENT_SECONDS for duration in stated
@@ -64,11 +64,11 @@ class Animation(BaseSource):
         self._is_cut_short = reaches_end and is_cut_short(path)
         self._indices = [index for index, start in enumerate(self._start_times) if time_range.holds(start)]
         if not self._indices:
-            raise InputError(f"{path} has no picture at that time: it lasts {float(end):g} s")
+            raise InputError(f"{path} has no frame at that time: it lasts {float(end):g} s")
         self._frames = self._read(DECODERS[format_name])
         first = next(self._frames, None)
         if first is None:
-            raise InputError(self.decode_error or f"{path} holds no picture")
+            raise InputError(self.decode_error or f"{path} holds no frame")
         check_size(first.image.shape, str(path))
         self._first = first
         self.info = VideoInfo(
@@ -95,19 +95,16 @@ class Animation(BaseSource):
                 for number, image in enumerate(islice(images, self._indices[-1] + 1)):
                     if number >= self._indices[0]:
                         pts = self._start_times[number] - start
-                        yield Frame(index, pts, image, time.monotonic(), duration=self._durations[number])
+                        yield Frame(index, pts, RgbImage(image), time.monotonic(), duration=self._durations[number])
                         index += 1
         except InputError as error:
             self.decode_error = str(error)
         missing = len(self._indices) - index + self._truncated_count
         if missing:
-            self.decode_error = (
-                f"{self._path} is cut short or damaged: the last {missing} of its pictures cannot be read"
-            )
+            self.decode_error = f"{self._path} is cut short or damaged: the last {missing} of its frames cannot be read"
         elif self._is_cut_short:  # The header of a WebP does not state a number of frames.
-            self.decode_error = (
-                f"{self._path} is cut short: what followed its first {len(self._start_times)} pictures is missing"
-            )
+            kept = counted(len(self._start_times), "frame")
+            self.decode_error = f"{self._path} is cut short: what followed its first {kept} is missing"
 
 
 def _common_time_base(durations: list[Fraction]) -> Fraction:
@@ -117,15 +114,15 @@ def _common_time_base(durations: list[Fraction]) -> Fraction:
 
 def _decode_with_pillow(path: Path) -> Generator[Pixels]:
     """Yield the frames as upright sRGB `(H, W, 3)` or `(H, W, 4)`."""
-    with open_picture(path) as image:
-        for number in range(count_pictures(image)):
+    with open_image(path) as image:
+        for number in range(count_frames(image)):
             image.seek(number)
             yield pixels_of(image)
 
 
 def _decode_with_ffmpeg(path: Path) -> Generator[Pixels]:
     """Yield the frames as upright sRGB `(H, W, 3)` or `(H, W, 4)`; raise InputError at damage."""
-    with open_picture(path) as image:
+    with open_image(path) as image:
         try:
             with av.open(str(path.absolute()), format="apng") as file:
                 for frame in file.decode(video=0):

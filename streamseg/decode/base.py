@@ -101,7 +101,7 @@ def check_size(shape: tuple[int, ...], name: str) -> None:
     """
     if min(shape[:2]) < MIN_SIDE_PX:
         smallest = f"{MIN_SIDE_PX}x{MIN_SIDE_PX} px"
-        raise InputError(f"{name} is {size_text(shape)}; the smallest picture that can be matted is {smallest}")
+        raise InputError(f"{name} is {size_text(shape)}; the smallest image that can be matted is {smallest}")
 
 
 def size_text(shape: tuple[int, ...]) -> str:

@@ -17,7 +17,8 @@ import numpy as np
 
 from streamseg.decode.base import BaseSource
 from streamseg.errors import CameraError
-from streamseg.frames import Frame, VideoInfo
+from streamseg.frames import Frame, VideoInfo, counted
+from streamseg.yuv import RgbImage
 
 DEFAULT_RATE = Fraction(30)
 
@@ -34,9 +35,7 @@ class Camera(BaseSource):
         is_read, bgr = self._capture.read() if self._capture.isOpened() else (False, None)
         if not is_read or bgr is None:
             self.close()
-            raise CameraError(
-                f"camera {spec} gives no picture: close other programs that may be using it and try again"
-            )
+            raise CameraError(f"camera {spec} gives no image: close other programs that may be using it and try again")
         self.info = VideoInfo(bgr.shape[1], bgr.shape[0], _rate(self._capture.get(cv2.CAP_PROP_FPS)), live=True)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -44,10 +43,10 @@ class Camera(BaseSource):
         while True:
             is_read, bgr = self._capture.read()
             if not is_read:
-                raise CameraError(f"camera {self._name} was unplugged or stopped after {index} frames")
+                raise CameraError(f"camera {self._name} was unplugged or stopped after {counted(index, 'frame')}")
             now = time.monotonic()
             rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-            yield Frame(index, Fraction(now - started).limit_denominator(1_000_000), rgb, now)
+            yield Frame(index, Fraction(now - started).limit_denominator(1_000_000), RgbImage(rgb), now)
             index += 1
 
     def close(self) -> None:

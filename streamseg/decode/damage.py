@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import av
 from av.packet import Packet
 
+from streamseg.frames import counted
+
 MAX_LISTED_RANGES = 3
 NEARBY_SECONDS = 1
 """Longest distance between a decoder's error and the frames that it cost: decoders report errors late."""
@@ -209,7 +211,7 @@ class Damage:
         times = [self._describe_range(*ticks, start_time) for ticks in merged]
         more = [f"{len(times) - MAX_LISTED_RANGES} more places"] if len(times) > MAX_LISTED_RANGES else []
         where = ", ".join(times[:MAX_LISTED_RANGES] + more)
-        return f"{count} {'picture is' if count == 1 else 'pictures are'} {adjective} (at {where})"
+        return f"{counted(count, 'frame')} {'is' if count == 1 else 'are'} {adjective} (at {where})"
 
     def _describe_range(self, first: int, last: int, start_time: Fraction) -> str:
         begin, end = (f"{float(ticks * self._time_base - start_time):.2f}" for ticks in (first, last))

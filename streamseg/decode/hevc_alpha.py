@@ -24,7 +24,7 @@ from streamseg.media import hevc
 from streamseg.yuv import BLACK, CHROMA_LEVELS, LAYOUT, LUMA_LEVELS, NEUTRAL_CHROMA
 
 Decode: TypeAlias = "Callable[[Packet[Any] | None], list[av.VideoFrame]]"
-"""The pictures that are ready after a packet, or those that are left after None."""
+"""The frames that are ready after a packet, or those that are left after None."""
 
 
 def has_alpha_layer(box: bytes) -> bool:
@@ -47,7 +47,7 @@ class WithAlphaLayer:
         self._note_use(units)
 
     def __call__(self, packet: Packet[Any] | None) -> list[av.VideoFrame]:
-        """See `Decode`; a picture whose matte does not decode is left out.
+        """See `Decode`; a frame whose matte does not decode is left out.
 
         Raises:
             av.FFmpegError: the colours do not decode.
@@ -130,7 +130,7 @@ def _joined(frame: av.VideoFrame, matte: av.VideoFrame | None) -> av.VideoFrame:
 
 
 def _matte_levels(matte: av.VideoFrame) -> Pixels:
-    """A matte's luma `(H, W)`; FFmpeg takes grey pictures for full range, and would convert them on the way to YUV."""
+    """A matte's luma `(H, W)`; FFmpeg takes grey frames for full range, and would convert them on the way to YUV."""
     layout = "gray" if matte.format.name.startswith("gray") else LAYOUT
     return samples(_in_bytes(matte, layout).planes[0])
 
@@ -145,22 +145,22 @@ def _in_bytes(frame: av.VideoFrame, layout: str) -> av.VideoFrame:
 def _divide_by_alpha(frame: av.VideoFrame) -> None:
     """Make a premultiplied frame of yuva420p straight; where nothing shows, it becomes black.
 
-    The colour planes, of half the size, hold means of multiplied colours: means of alpha divide them.
+    Cb and Cr, of half the size, hold means of multiplied colours: means of alpha divide them.
     """
-    luma, blue, red, alpha = map(samples, frame.planes)
+    y, cb, cr, alpha = map(samples, frame.planes)
     is_full = int(frame.color_range) == int(ColorRange.JPEG)
     black, white = (0, 255) if is_full else (BLACK, BLACK + LUMA_LEVELS)
     reach = NEUTRAL_CHROMA - 1 if is_full else CHROMA_LEVELS // 2
-    share = alpha.astype(np.float32) / 255
-    small_share = cv2.resize(share, blue.shape[::-1], interpolation=cv2.INTER_AREA)
-    luma[:] = _divided(luma, share, black).clip(black, white).round()
-    for plane in (blue, red):
+    weight = alpha.astype(np.float32) / 255
+    small_weight = cv2.resize(weight, cb.shape[::-1], interpolation=cv2.INTER_AREA)
+    y[:] = _divided(y, weight, black).clip(black, white).round()
+    for plane in (cb, cr):
         plane[:] = (
-            _divided(plane, small_share, NEUTRAL_CHROMA).clip(NEUTRAL_CHROMA - reach, NEUTRAL_CHROMA + reach).round()
+            _divided(plane, small_weight, NEUTRAL_CHROMA).clip(NEUTRAL_CHROMA - reach, NEUTRAL_CHROMA + reach).round()
         )
 
 
-def _divided(plane: Pixels, share: cv2.typing.MatLike, zero: int) -> npt.NDArray[np.float32]:
-    """Levels about `zero` over shares in [0, 1] of their size; `zero` where the share is none."""
+def _divided(plane: Pixels, weight: cv2.typing.MatLike, zero: int) -> npt.NDArray[np.float32]:
+    """Divide levels about `zero` by weights in [0, 1] of the same shape; `zero` where the weight is 0."""
     around = plane.astype(np.float32) - zero
-    return np.divide(around, share, out=np.zeros_like(around), where=share > 0) + zero
+    return np.divide(around, weight, out=np.zeros_like(around), where=weight > 0) + zero

@@ -29,8 +29,9 @@ from streamseg.decode.moving import is_cut_short, repair_truncated
 from streamseg.decode.profiles import to_srgb
 from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
-from streamseg.frames import Frame, VideoInfo
+from streamseg.frames import Frame, VideoInfo, counted
 from streamseg.image import Pixels
+from streamseg.yuv import RgbImage
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -91,7 +92,7 @@ class ImageFiles(BaseSource):
         paths = images_in(path) if path.is_dir() else [path]
         self._paths = [one for index, one in enumerate(paths) if time_range.holds(index / FOLDER_RATE)]
         if not self._paths:
-            raise InputError(f"{path} has no picture at that time: it lasts {float(len(paths) / FOLDER_RATE):g} s")
+            raise InputError(f"{path} has no image at that time: it lasts {float(len(paths) / FOLDER_RATE):g} s")
         self._errors: list[InputError] = []
         self._frames = self._read()
         first = next(self._frames, None)
@@ -111,13 +112,13 @@ class ImageFiles(BaseSource):
                 raise InputError(f"{here} but {first}; all must be alike")
             yield frame
         if self._errors:
-            count = f"{len(self._errors)} of {len(self._paths)} pictures are missing"
+            count = f"{len(self._errors)} of {counted(len(self._paths), 'image')} are missing"
             self.decode_error = f"{count}, of which the first: {self._errors[0]}"
 
     def _read(self) -> Iterator[Frame]:
         for index, path in enumerate(self._paths):
             try:
-                yield Frame(index, index / FOLDER_RATE, read_image(path), time.monotonic())
+                yield Frame(index, index / FOLDER_RATE, RgbImage(read_image(path)), time.monotonic())
             except InputError as error:
                 self._errors.append(error)
 
@@ -130,12 +131,12 @@ def read_image(path: Path) -> Pixels:
     Raises:
         InputError: the file is missing, damaged, or not an image.
     """
-    with open_picture(path) as image:
+    with open_image(path) as image:
         return pixels_of(_open_16_bit(path, image) if _loses_depth(image) else image)
 
 
 @contextmanager
-def open_picture(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path) -> Iterator[Image.Image]:
     """Open an image, and turn any error raised within the `with` block into an InputError of one line.
 
     Raises:
@@ -148,7 +149,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError as error:
         known = ", ".join(IMAGE_SUFFIXES)
-        raise InputError(f"{path} is not a picture that can be read, or is badly damaged ({known})") from error
+        raise InputError(f"{path} is not an image that can be read, or is badly damaged ({known})") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} is larger than the {MAX_PIXELS // 2**20:,} megapixels that can be read") from error
     except Exception as error:  # Decoders raise exceptions of any type at damaged data.
@@ -183,11 +184,11 @@ def animation_format(path: Path) -> str | None:
     Raises:
         InputError: the file is missing, damaged, or not an image.
     """
-    with open_picture(path) as image:
-        return image.format if count_pictures(image) > 1 or is_cut_short(path) else None
+    with open_image(path) as image:
+        return image.format if count_frames(image) > 1 or is_cut_short(path) else None
 
 
-def count_pictures(image: Image.Image) -> int:
+def count_frames(image: Image.Image) -> int:
     """Return the number of frames of an animation, and 1 for any other image."""
     if image.format not in ANIMATED_FORMATS:
         return 1  # Further images are pages, or the same one in other sizes and exposures.
@@ -208,7 +209,7 @@ def images_in(folder: Path) -> list[Path]:
     # macOS puts metadata in ._NAME beside files on foreign disks.
     paths = [path for path in paths if not path.name.startswith("._")]
     if not paths:
-        raise InputError(f"the folder {folder} holds no pictures ({', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(f"the folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     return sorted(paths, key=natural_order)
 
 

@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from streamseg.decode.orientation import Orientation
 from streamseg.image import Pixels
 from streamseg.media.stacked import unstack
-from streamseg.yuv import LAYOUT, YuvImage, to_rgb
+from streamseg.yuv import LAYOUT, AnyImage, RgbImage, YuvImage, to_rgb
 
 MATRICES = {
     1: Colorspace.ITU709,
@@ -69,7 +69,7 @@ class ToPixels:
         self._stacked = stacked
         self._is_first = True
 
-    def __call__(self, frame: av.VideoFrame, pixel_aspect: Fraction = SQUARE) -> Pixels | YuvImage:
+    def __call__(self, frame: av.VideoFrame, pixel_aspect: Fraction = SQUARE) -> AnyImage:
         """Convert a frame; it stays in YUV planes where it can, and gets bars where its shape is not the first frame's.
 
         Args:
@@ -88,7 +88,7 @@ class ToPixels:
         shape = Shape(
             upright.shape[1], upright.shape[0], 1 / pixel_aspect if orientation.is_transposed else pixel_aspect
         )
-        return upright if self._is_like_first(shape) else pad_to_shape(upright, shape, self.shape)
+        return RgbImage(upright if self._is_like_first(shape) else pad_to_shape(upright, shape, self.shape))
 
     def _can_stay_yuv(self, frame: av.VideoFrame, orientation: Orientation, pixel_aspect: Fraction) -> bool:
         """Whether a frame needs no conversion: upright limited-range 4:2:0 of the first frame's shape."""

@@ -44,7 +44,7 @@ def packets_of(container: InputContainer, streams: Iterable[Stream]) -> Iterator
                 raise
 
 
-def first_picture(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:
+def first_frame_of(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:
     """Return the first frame that decodes, or None.
 
     Raises:

@@ -29,7 +29,7 @@ from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.decode.times import InPacketOrder, in_order, pts_from_dts, with_presented_durations
 from streamseg.errors import InputError
 from streamseg.fallback import log_fallback
-from streamseg.frames import Frame, VideoInfo
+from streamseg.frames import Frame, VideoInfo, counted
 from streamseg.hardware import nvidia
 from streamseg.media.stacked import is_stacked
 
@@ -109,7 +109,7 @@ class VideoFile(BaseSource):
         self._restart_decoding()
 
     def _open_stream(self) -> None:
-        self._stream = picture_stream(self._container, self._url)
+        self._stream = video_stream(self._container, self._url)
         self._stream.thread_type = "AUTO"
         self._time_base = self._stream.time_base or DEFAULT_TIME_BASE
         self._rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
@@ -233,7 +233,7 @@ class VideoFile(BaseSource):
         if not missing_pts or self._has_alpha_layer or self._stores_no_pts:
             return
         with suppress(av.FFmpegError, InputError), closing(_open_container(self._url, self._format_name)) as again:
-            stream = picture_stream(again, self._url)
+            stream = video_stream(again, self._url)
             stream.thread_type = "SLICE"
             packets = read(again, stream, [stream])
             if is_broadcast(again):
@@ -308,17 +308,17 @@ class VideoFile(BaseSource):
         """
         stream = self._stream
         if self._container.format.name == "gif":
-            return "it is cut short amid its last picture" if gif_is_cut_short(Path(self._url)) else None
+            return "it is cut short amid its last frame" if gif_is_cut_short(Path(self._url)) else None
         if stream.frames:
             # AVI counts repeated frames without storing them, and MP4 counts frames that its edit list leaves out;
             # the stated duration is right, or ends amid the last frame.
             length = ((stream.start_time or 0) + (stream.duration or 0)) * self._time_base
             if packet_count < stream.frames and not 0 < length <= end + 1 / self._rate:
-                return f"it is cut short, with {packet_count} of {stream.frames} frames"
+                return f"it is cut short, with {packet_count} of {counted(stream.frames, 'frame')}"
         # Matroska states no frame count; its tag DURATION is rounded and may include a long last frame.
         stated = _seconds(stream.metadata.get("DURATION", ""))
         if end + 1 < stated:
-            return f"it is cut short, the pictures end at {float(end):.1f} s of {stated:.1f} s"
+            return f"it is cut short, the frames end at {float(end):.1f} s of {stated:.1f} s"
         return None
 
     def _make_info(self, shape: tuple[int, ...], is_file: bool) -> VideoInfo:
@@ -361,21 +361,21 @@ class VideoFile(BaseSource):
         return next((aspect for begin, aspect in changes if begin <= frame_time), self._container_aspect)
 
 
-def picture_stream(container: InputContainer, url: str) -> VideoStream:
+def video_stream(container: InputContainer, url: str) -> VideoStream:
     """Return the video stream that players show: the one marked as default, or else the first.
 
     Raises:
         InputError: there is no video stream that can be decoded.
     """
     streams = container.streams
-    # FFmpeg presents the cover picture of a song as a video stream.
+    # FFmpeg presents the cover image of a song as a video stream.
     moving = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
     if not moving:
         found = "only sound" if streams.audio else "and no sound either"
-        raise InputError(f"{url} has no video stream, {found}; give a file with pictures")
+        raise InputError(f"{url} has no video stream, {found}; give a file with video")
     known = [stream for stream in moving if stream.codec_context]
     if not known:
-        raise InputError(f"{url} holds pictures of a codec that is not known; convert it to H.264 first")
+        raise InputError(f"{url} holds video of a codec that is not known; convert it to H.264 first")
     return next((stream for stream in known if stream.disposition & Disposition.default), known[0])
 
 

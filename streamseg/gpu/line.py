@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from streamseg.composite.background import Background, BlurBackground, chosen_background
-from streamseg.composite.guided_filter import guide_of
 from streamseg.composite.stage import apply_matte
 from streamseg.frames import Frame
 from streamseg.gpu import ops
@@ -24,7 +23,7 @@ from streamseg.infer.every_frame import in_batches
 from streamseg.infer.letterbox import Letterbox, letterbox_of, small_images
 from streamseg.settings import Settings
 from streamseg.smooth.stage import MatteSmoother
-from streamseg.yuv import BLACK, WHITE, YuvImage
+from streamseg.yuv import BLACK, WHITE, AnyImage, YuvImage
 
 
 def composite_on_gpu(
@@ -66,7 +65,7 @@ class _BatchJob:
     backs: list[YuvImage]
     result_shape: tuple[int, ...]
     work: Callable[..., Tensor]
-    finish: Callable[[Frame, Pixels], Pixels | YuvImage]
+    finish: Callable[[Frame, Pixels], AnyImage]
 
 
 class GpuStage:
@@ -128,7 +127,7 @@ class GpuStage:
             alpha = self._alpha(frames, small.permute(0, 3, 1, 2).float(), letterbox)
             return ops.matte(y, alpha)
 
-        def finish(frame: Frame, matte: Pixels) -> Pixels | YuvImage:
+        def finish(frame: Frame, matte: Pixels) -> AnyImage:
             return apply_matte(frame, matte.copy(), self._background, self._settings.composite.matte_only)
 
         small = small_images([frame.image for frame in frames], letterbox)
@@ -183,11 +182,12 @@ class _BatchBuffers:
         return self._staging.result().numpy()
 
 
-def _limited_y(image: Pixels | YuvImage) -> Pixels:
+def _limited_y(image: AnyImage) -> Pixels:
     """Return luma `(H, W)` uint8 in limited range."""
-    guide, black, white = guide_of(image)
-    scale = (WHITE - BLACK) / (white - black)
-    return guide if black == BLACK else cv2.convertScaleAbs(guide, None, scale, BLACK).astype(np.uint8, copy=False)
+    if image.black == BLACK:
+        return image.y
+    scale = (WHITE - BLACK) / (image.white - image.black)
+    return cv2.convertScaleAbs(image.y, None, scale, BLACK).astype(np.uint8, copy=False)
 
 
 def _group_by_plane(images: list[YuvImage]) -> list[Sequence[Pixels]]:

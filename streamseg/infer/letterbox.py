@@ -12,10 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from streamseg.frames import Frame, VideoInfo
-from streamseg.image import Pixels, colours
+from streamseg.image import Pixels
 from streamseg.infer.engines.base import network_tensor
 from streamseg.model.u2net import STRIDE_PX
-from streamseg.yuv import YuvImage
+from streamseg.yuv import AnyImage, RgbImage
 
 MARGIN_PX = 8
 """Least width of the repeated edge around the frame: networks tend to lose what touches their input's border."""
@@ -74,30 +74,20 @@ class Letterbox:
         """Cut the frame out of `(N, 1, input_height, input_width)`, as a view `(N, 1, height, width)`."""
         return alpha[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
-    def fill(self, image: Pixels | YuvImage, target: Pixels) -> None:
+    def fill(self, image: AnyImage, target: Pixels) -> None:
         """Resize an image into the network's input and repeat its edges; shrinking averages areas.
 
         Args:
-            image: RGB or RGBA `(H, W, C)` uint8, or YUV.
+            image: of the letterbox's frame size.
             target: RGB `(input_height, input_width, 3)` uint8, which is overwritten.
         """
-        small = self._resize(image)
+        small = image.resized_rgb(self.width, self.height)
         cv2.copyMakeBorder(small, self.top, self.bottom, self.left, self.right, cv2.BORDER_REPLICATE, dst=target)
-
-    def _resize(self, image: Pixels | YuvImage) -> Pixels:
-        shrinks = self.height <= image.shape[0] and self.width <= image.shape[1]
-        if not isinstance(image, np.ndarray):
-            if shrinks:
-                return image.reduced_rgb(self.width, self.height)
-            image = image.rgb
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        resized = cv2.resize(colours(image), (self.width, self.height), interpolation=method)
-        return resized.astype(np.uint8, copy=False)
 
 
 def letterbox_of(frame: Frame, input_size: int) -> Letterbox:
     """Return the letterbox of a frame; `input_size` is the network's long side in pixels."""
-    height, width, _ = frame.image.shape
+    height, width = frame.image.shape[:2]
     return Letterbox.of(height, width, input_size)
 
 
@@ -107,12 +97,12 @@ def black_images(info: VideoInfo, input_size: int, batch_size: int = 1) -> Pixel
     return np.zeros((batch_size, letterbox.input_height, letterbox.input_width, 3), np.uint8)
 
 
-def network_input(images: Sequence[Pixels | YuvImage], letterbox: Letterbox) -> Tensor:
-    """Turn images of the letterbox's frame size into normalised float32 `(N, 3, input_height, input_width)`."""
-    return network_tensor(small_images(images, letterbox))
+def network_input(images: Sequence[Pixels], letterbox: Letterbox) -> Tensor:
+    """Turn pixels of the letterbox's frame size into normalised float32 `(N, 3, input_height, input_width)`."""
+    return network_tensor(small_images([RgbImage(pixels) for pixels in images], letterbox))
 
 
-def small_images(images: Sequence[Pixels | YuvImage], letterbox: Letterbox) -> Pixels:
+def small_images(images: Sequence[AnyImage], letterbox: Letterbox) -> Pixels:
     """Resize images of the letterbox's frame size to network inputs, RGB `(N, input_height, input_width, 3)` uint8."""
     small = np.empty((len(images), letterbox.input_height, letterbox.input_width, 3), np.uint8)
     for image, target in zip(images, small, strict=True):

@@ -14,6 +14,7 @@ from streamseg.image import Pixels
 from streamseg.infer.flow import Keyframe
 from streamseg.infer.letterbox import Letterbox, letterbox_of, small_images
 from streamseg.smooth.scene_cuts import CutDetector
+from streamseg.yuv import RgbImage
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class FrameReducer:
             0, letterbox.top : letterbox.top + letterbox.height, letterbox.left : letterbox.left + letterbox.width
         ]
         grey = cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-        return PendingFrame(frame, letterbox, small, grey, self._cuts.is_cut(inner))
+        return PendingFrame(frame, letterbox, small, grey, self._cuts.is_cut(RgbImage(inner)))
 
 
 def prepare(frames: Iterable[Frame], input_size: int) -> Iterator[PendingFrame]:

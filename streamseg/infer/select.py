@@ -102,4 +102,4 @@ def _reason(best: Candidate, frame_seconds: float) -> str:
     time = f"{best.model}: {best.seconds * 1000:.0f} ms a frame"
     if best.seconds <= PACE_BUDGET * frame_seconds:
         return f"{time}, within {frame_ms}"
-    return f"{time}, the fastest here but not well within {frame_ms}, so that mattes may have to move with the picture"
+    return f"{time}, the fastest here but not well within {frame_ms}, so that mattes may have to move with the image"

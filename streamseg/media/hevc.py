@@ -74,7 +74,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ParameterSets:
-    """What a decoder is told before the first picture: whole NAL units without start codes."""
+    """What a decoder is told before the first frame: whole NAL units without start codes."""
 
     vps: bytes
     sps: bytes

@@ -1,4 +1,4 @@
-"""Stage 5: finished frames become a file, an animation, a picture sequence, a window or a virtual camera."""
+"""Stage 5: finished frames become a file, an animation, an image sequence, a window or a virtual camera."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from streamseg.sink.base import BaseSink, Sink, SinkClosed
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.first_frame import FirstFrameSink
 from streamseg.sink.formats import at_width, check_size, choose_encoding
+from streamseg.sink.images import ImageSequence, sequence_pattern
 from streamseg.sink.lock import Claim
-from streamseg.sink.pictures import PictureSequence, sequence_pattern
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
 from streamseg.sink.sidecar import SidecarSink, matte_path
 from streamseg.sink.video import VideoSink, check_folder
@@ -60,9 +60,9 @@ def open_sink(
     if pattern:
         if resume:
             raise OutputError(
-                f"{out} is a sequence of pictures and cannot be resumed; name a video file, or give --start"
+                f"{out} is a sequence of images and cannot be resumed; name a video file, or give --start"
             )
-        return PictureSequence(pattern, output.straight)
+        return ImageSequence(pattern, output.straight)
     return open_file(Path(out), info, kind, output, resume)
 
 

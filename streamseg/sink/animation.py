@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from streamseg.errors import OutputError
-from streamseg.frames import Frame, VideoInfo
+from streamseg.frames import Frame, VideoInfo, counted
 from streamseg.image import Pixels
 from streamseg.sink.apng import ApngFile
 from streamseg.sink.base import BaseSink
@@ -68,7 +68,7 @@ class AnimationFormat:
 ANIMATIONS = {
     ".gif": AnimationFormat(
         "GIF",
-        "GIF, 256 colours a picture, dithered",
+        "GIF, 256 colours a frame, dithered",
         "each pixel whole or transparent (.webp and .apng keep soft edges)",
         lambda file, first, high: GifFile(file, first),
         clock=Fraction(1, 100),
@@ -142,7 +142,7 @@ class AnimationSink(BaseSink):
         label = f"{self._form.label}, {self._form.alpha}" if has_alpha else self._form.label
         max_rate = math.floor(1 / (self._min_ticks * self._clock))
         left_out = f"; {self._skipped} left out: it shows {max_rate} a second at most" if self._skipped else ""
-        return f"{self._path}: {self._count} pictures, {label}, no sound{left_out}; plays in any browser"
+        return f"{self._path}: {counted(self._count, 'frame')}, {label}, no sound{left_out}; plays in any browser"
 
     def write(self, frame: Frame) -> None:
         """Keep a frame until its duration is known, and write the one before it.
@@ -162,7 +162,7 @@ class AnimationSink(BaseSink):
         if self._pending:
             self._write_pending(self._pending, start)
             if pixels.shape != self._pending.pixels.shape:
-                raise OutputError(f"cannot write {self._path}: pictures of two sizes or kinds do not go into one file")
+                raise OutputError(f"cannot write {self._path}: frames of two sizes or kinds do not go into one file")
         self._pending = PendingImage(pixels, start)
 
     def complete(self) -> None:

@@ -17,9 +17,10 @@ from av.video.stream import VideoStream
 from streamseg.fallback import log_fallback
 from streamseg.frames import Frame, VideoInfo
 from streamseg.hardware import nvidia
+from streamseg.image import even, pad_to_even
 from streamseg.media.stacked import stack
 from streamseg.sink.formats import X264, Encoding
-from streamseg.sink.planes import ToPlanes, even, needs_even, pad_to_even
+from streamseg.yuv import RgbImage, needs_even
 
 NVENC = "h264_nvenc"
 NVENC_OPTIONS = {"preset": "p5", "rc": "vbr", "cq": "19", "b": "0", "g": "60"}
@@ -48,11 +49,11 @@ class FrameEncoder:
     """An encoder of FFmpeg that takes frames of one pixel format."""
 
     def __init__(self, stream: VideoStream, layout: str) -> None:
-        self.stream, self._to_planes = stream, ToPlanes(layout)
+        self.stream, self._layout = stream, layout
 
     def encode(self, frame: Frame, pts: int, duration: int) -> list[Packet[Any]]:
         """See `Encoder`; takes YUV, RGB, RGBA or grey."""
-        converted = self._to_planes(frame.image)
+        converted = frame.image.as_frame(self._layout)
         converted.pts, converted.duration, converted.time_base = pts, duration, self.stream.codec_context.time_base
         return list(self.stream.encode(converted))
 
@@ -66,7 +67,7 @@ class StackedEncoder(FrameEncoder):
 
     def encode(self, frame: Frame, pts: int, duration: int) -> list[Packet[Any]]:
         """See `Encoder`; takes RGBA."""
-        return super().encode(replace(frame, image=stack(pad_to_even(frame.pixels))), pts, duration)
+        return super().encode(replace(frame, image=RgbImage(stack(pad_to_even(frame.pixels)))), pts, duration)
 
 
 def on_gpu(encoding: Encoding, info: VideoInfo) -> Encoding:

@@ -1,4 +1,4 @@
-"""OpenEXR pictures, what compositing programs take: linear light, half floats, premultiplied alpha.
+"""OpenEXR images, what compositing programs take: linear light, half floats, premultiplied alpha.
 
 Premultiplied (associated) alpha, colours times alpha, is what the standard says ("Technical Introduction to OpenEXR").
 Straight alpha keeps the foreground's colours where it is hidden, so that an edge can still be moved; compositors then
@@ -36,15 +36,15 @@ def encode_exr(pixels: Pixels, straight: bool = False) -> bytes:
     if light.shape[2] == 4 and not straight:
         light[..., :3] *= light[..., 3:]
     height, width, channels = light.shape
-    picture = av.VideoFrame(width, height, LAYOUTS[channels])
-    for plane, channel in zip(picture.planes, PLANES[channels], strict=True):
+    frame = av.VideoFrame(width, height, LAYOUTS[channels])
+    for plane, channel in zip(frame.planes, PLANES[channels], strict=True):
         float_samples(plane)[:] = light[..., channel]
-    picture.pts = 0
+    frame.pts = 0
     encoder = av.CodecContext.create("exr", "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, LAYOUTS[channels]
     encoder.time_base, encoder.options = Fraction(1), OPTIONS
     try:
-        return b"".join(bytes(packet) for packet in (*encoder.encode(picture), *encoder.encode(None)))
+        return b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
     except av.FFmpegError as error:
         raise OutputError(f"cannot encode OpenEXR: {error.strerror}") from error
 

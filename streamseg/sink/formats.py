@@ -122,7 +122,7 @@ def check_size(path: Path, info: VideoInfo) -> None:
     if min(info.width_px, info.height_px) < MIN_SIDE_PX:
         smallest = f"a video has {MIN_SIDE_PX}x{MIN_SIDE_PX} px at least"
         raise OutputError(
-            f"cannot write {path}: the pictures have {info.width_px}x{info.height_px} px, {smallest}; "
+            f"cannot write {path}: the frames have {info.width_px}x{info.height_px} px, {smallest}; "
             "name a .webp, .gif or .apng"
         )
 

@@ -14,25 +14,23 @@ from av.video.codeccontext import VideoCodecContext
 
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, VideoInfo
-from streamseg.image import Pixels, samples
+from streamseg.image import Pixels, pad_to_even, samples
 from streamseg.media import hevc
 from streamseg.sink.encoder import FrameEncoder, add_stream
 from streamseg.sink.formats import Encoding
-from streamseg.sink.planes import pad_to_even
+from streamseg.yuv import NEUTRAL_CHROMA, RgbImage
 
 IN_STEP = "bframes=0:scenecut=0:keyint=60:min-keyint=60:open-gop=0:info=0:repeat-headers=0:log-level=error"
-"""Frame types by count alone, so that both encoders choose the same: with B-frames, x265 looks at the pictures."""
+"""Frame types by count alone, so that both encoders choose the same: with B-frames, x265 looks at the frames."""
 
 WITHOUT_TREE, NARROW_PX = ":cutree=0", 64
-"""x265's tree of what later pictures lean on writes beside its memory where pictures are 33 to 48 pixels wide."""
+"""x265's tree of what later frames lean on writes beside its memory where frames are 33 to 48 pixels wide."""
 
 MEASURED_NOT_LOOKED_AT = "psy-rd=0:psy-rdoq=0"
 """For mattes: without the grain that is kept for the eye; x265's own tuning would change the parameter sets."""
 
 MATTE_CRF_LOWER = 6
 """An edge that is off by as much as colours may be, is seen."""
-
-NEUTRAL = 128
 
 
 class LayeredEncoder:
@@ -61,7 +59,7 @@ class LayeredEncoder:
         padded = pad_to_even(frame.pixels)
         matte = self._as_luma(padded[..., 3])
         matte.pts, matte.time_base = pts, self._mattes.time_base
-        colours = self._colours.encode(replace(frame, image=padded[..., :3]), pts, duration)
+        colours = self._colours.encode(replace(frame, image=RgbImage(padded[..., :3])), pts, duration)
         return self._joined(colours, self._mattes.encode(matte))
 
     def flush(self) -> list[Packet[Any]]:
@@ -84,14 +82,12 @@ class LayeredEncoder:
         self.stream.codec_context.extradata = hevc.configuration(sets)
 
     def _as_luma(self, alpha: Pixels) -> av.VideoFrame:
-        """A matte `(H, W)` as the luma of a picture without colour."""
+        """A matte `(H, W)` as the luma of a frame without colour."""
         height, width = alpha.shape
-        picture = av.VideoFrame(width, height, "yuv420p")
-        luma, *chroma = map(samples, picture.planes)
-        luma[:] = alpha
-        for plane in chroma:
-            plane[:] = NEUTRAL
-        return picture
+        frame = av.VideoFrame(width, height, "yuv420p")
+        y, cb, cr = map(samples, frame.planes)
+        y[:], cb[:], cr[:] = alpha, NEUTRAL_CHROMA, NEUTRAL_CHROMA
+        return frame
 
     def _joined(self, colours: list[Packet[Any]], mattes: list[Packet[Any]]) -> list[Packet[Any]]:
         for queue, packets in zip(self._waiting, (colours, mattes), strict=True):

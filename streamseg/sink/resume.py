@@ -81,8 +81,8 @@ def _keyframe_times(source: Path | BinaryIO) -> Generator[Fraction]:
     """Yield the pts, in seconds, of the keyframes of a file that may be truncated or unreadable."""
     # Absolute, as FFmpeg would take "12:30.mp4" for a protocol.
     opened = str(source.absolute()) if isinstance(source, Path) else source
-    with suppress(av.FFmpegError, IndexError), av.open(opened, "r") as file, closing(_video_packets(file)) as pictures:
-        yield from (_pts_seconds(packet) for packet in pictures if packet.is_keyframe)
+    with suppress(av.FFmpegError, IndexError), av.open(opened, "r") as file, closing(_video_packets(file)) as packets:
+        yield from (_pts_seconds(packet) for packet in packets if packet.is_keyframe)
 
 
 def _video_packets(file: InputContainer) -> Generator[Packet[Any]]:

@@ -14,6 +14,7 @@ from streamseg.sink.base import BaseSink
 from streamseg.sink.formats import Encoding
 from streamseg.sink.resume import BEGINNING, part_of
 from streamseg.sink.video import VideoSink
+from streamseg.yuv import RgbImage
 
 
 class SidecarSink(BaseSink):
@@ -44,8 +45,8 @@ class SidecarSink(BaseSink):
 
     def write(self, frame: Frame) -> None:
         """See `Sink`; takes foregrounds `(H, W, 4)`."""
-        self._colour.write(replace(frame, image=frame.pixels[..., :3]))
-        self._matte.write(replace(frame, image=frame.pixels[..., 3]))
+        self._colour.write(replace(frame, image=RgbImage(frame.pixels[..., :3])))
+        self._matte.write(replace(frame, image=RgbImage(frame.pixels[..., 3])))
 
     def complete(self) -> None:
         """See `BaseSink`; either both files get their final names or neither does."""

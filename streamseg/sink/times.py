@@ -9,7 +9,7 @@ from typing import Any
 from av.packet import Packet
 
 
-class PictureTimes:
+class FrameTimes:
     """Keep dts ascending and track the end of a video whose frames may be stored out of presentation order.
 
     Attributes:

@@ -17,7 +17,7 @@ from av.packet import Packet
 from av.stream import Discard, Stream
 
 from streamseg.decode.reading import is_broadcast, read_from
-from streamseg.decode.video import picture_stream
+from streamseg.decode.video import video_stream
 from streamseg.sink.channels import Reordered, layout_of, own_order
 from streamseg.sink.monotonic import MonotonicTimes
 from streamseg.sink.sound import Copied, Transcoded, setup_of, states_its_setup
@@ -110,7 +110,7 @@ def beginnings(path: Path, start_time: Fraction = ZERO, end: Fraction | None = N
         for stream in file.streams:
             stream.discard = Discard.default if stream in sounds else unused
         with suppress(av.FFmpegError):
-            packets = read_from(file, picture_stream(file, str(path)), sounds, start_time) if sounds else iter(())
+            packets = read_from(file, video_stream(file, str(path)), sounds, start_time) if sounds else iter(())
             for packet in packets:
                 stream, found = packet.stream, first[packet.stream.index]
                 if is_whole(packet) and is_within(packet, start_time, end) and _adds_information(packet, found):

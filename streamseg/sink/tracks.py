@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from streamseg.decode.reading import read_from
-from streamseg.decode.video import picture_stream
+from streamseg.decode.video import video_stream
 from streamseg.sink.metadata import choose_default, inherit_attachments, inherit_chapters, inherit_file
 from streamseg.sink.monotonic import MonotonicTimes
 from streamseg.sink.track_action import (
@@ -73,7 +73,7 @@ class SourceTracks:
             inherit_chapters(output, self._source)
         inputs = [stream for stream in self._source.streams if stream.index in self._tracks]
         # On the clock that the video was read by.
-        self._packets = read_from(self._source, picture_stream(self._source, str(path)), inputs, start_time)
+        self._packets = read_from(self._source, video_stream(self._source, str(path)), inputs, start_time)
         self._next_packet: Packet[Stream] | None = None
 
     @property

@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 
 from streamseg.errors import OutputError
-from streamseg.frames import Frame, VideoInfo
+from streamseg.frames import Frame, VideoInfo, counted
 from streamseg.media.stacked import STACKED_TAG
 from streamseg.sink import mp4
 from streamseg.sink.base import BaseSink
@@ -25,7 +25,7 @@ from streamseg.sink.formats import Encoding
 from streamseg.sink.hevc_alpha import LayeredEncoder
 from streamseg.sink.part_file import PartFile
 from streamseg.sink.resume import BEGINNING, HALF_A_TICK, is_playable, kept_packets, left_over, part_of
-from streamseg.sink.times import PictureTimes
+from streamseg.sink.times import FrameTimes
 from streamseg.sink.tracks import SourceTracks
 
 BUFFER_BYTES = 1 << 20
@@ -52,7 +52,7 @@ class VideoSink(BaseSink):
         """
         self._path, self._part, self._file = path, part_of(path), PartFile(part_of(path))
         self._info, self._encoding, self.resume_at = info, encoding, resume_at
-        self._last_pts, self._times = -1, PictureTimes()
+        self._last_pts, self._times = -1, FrameTimes()
         self._frames, self._alpha = 0, AlphaCheck(info)
         check_folder(path)
         try:
@@ -72,8 +72,8 @@ class VideoSink(BaseSink):
         if not self._frames:
             return "nothing was written"
         sound = self._tracks.kept if self._tracks else "no sound"
-        encoding = self._encoding
-        return f"{self._path}: {self._frames} frames, {encoding.label}, {sound}; plays in {encoding.plays_in}"
+        count, encoding = counted(self._frames, "frame"), self._encoding
+        return f"{self._path}: {count}, {encoding.label}, {sound}; plays in {encoding.plays_in}"
 
     def write(self, frame: Frame) -> None:
         """Encode one frame, and write the other tracks up to its pts.

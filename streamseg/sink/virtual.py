@@ -12,11 +12,11 @@ from typing import Any
 import av
 
 from streamseg.errors import MissingExtraError, OutputError
-from streamseg.frames import Frame, VideoInfo
+from streamseg.frames import Frame, VideoInfo, counted
+from streamseg.image import even
 from streamseg.sink.base import BaseSink
-from streamseg.sink.pictures import opaque
-from streamseg.sink.planes import ToPlanes, even
-from streamseg.yuv import YuvImage
+from streamseg.sink.images import opaque
+from streamseg.yuv import LAYOUT
 
 SYSTEM_DEVICES = Path("/sys/devices/virtual/video4linux")
 HOW_TO_GET_ONE = (
@@ -46,22 +46,21 @@ class LoopbackCamera(BaseSink):
         try:
             self._video = self._output.add_stream("rawvideo", rate=info.rate)
             self._video.width, self._video.height = even(info.width_px), even(info.height_px)
-            self._video.pix_fmt = "yuv420p"
+            self._video.pix_fmt = LAYOUT
             self._output.start_encoding()
         except (av.FFmpegError, OSError) as error:
             self.discard()
             raise OutputError(self._message(error)) from error
-        self._to_planes, self._count = ToPlanes("yuv420p"), 0
+        self._count = 0
 
     @property
     def summary(self) -> str:
         """See `Sink`."""
-        return f"{self._count} frames to the virtual camera {self._device}"
+        return f"{counted(self._count, 'frame')} to the virtual camera {self._device}"
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
-        image = frame.image if isinstance(frame.image, YuvImage) else opaque(frame.image)
-        converted = self._to_planes(image)
+        converted = opaque(frame.image).as_frame(LAYOUT)
         converted.pts = self._count
         try:
             self._output.mux(self._video.encode(converted))
@@ -102,7 +101,7 @@ class PyVirtualCam(BaseSink):
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
-        self._camera.send(opaque(frame.pixels))
+        self._camera.send(opaque(frame.image).rgb)
 
     def complete(self) -> None:
         """Close the camera."""

@@ -11,7 +11,7 @@ import cv2
 from streamseg.errors import OutputError
 from streamseg.frames import Frame
 from streamseg.sink.base import BaseSink, SinkClosed
-from streamseg.sink.pictures import opaque, to_bgr
+from streamseg.sink.images import opaque, to_bgr
 
 WINDOW_TITLE = "streamseg (q or Esc to end)"
 QUIT_KEYS = (ord("q"), 27)
@@ -42,7 +42,7 @@ class PreviewWindow(BaseSink):
         """See `Sink`."""
         if self._is_closed:
             raise SinkClosed
-        bgr = to_bgr(opaque(frame.pixels))
+        bgr = to_bgr(opaque(frame.image).rgb)
         cv2.putText(bgr, self._overlay(), (12, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
         cv2.imshow(WINDOW_TITLE, bgr)
         is_closed = cv2.waitKey(1) & 0xFF in QUIT_KEYS or cv2.getWindowProperty(WINDOW_TITLE, cv2.WND_PROP_VISIBLE) < 1

@@ -20,7 +20,7 @@ from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
 from streamseg.settings import OutputSettings
 from streamseg.sink import Sink, open_sink
-from streamseg.sink.pictures import opaque
+from streamseg.sink.images import opaque
 from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam
 from tests.synthetic import picture, true_alpha
 
@@ -35,7 +35,7 @@ class Case:
         open: opens it for pictures of a size.
         pictures: what came out, as RGB.
         released: whether it gave back what it held.
-        keeps_alpha: it takes cut-outs, and keeps colours where nothing shows.
+        keeps_alpha: it takes foregrounds, and keeps colours where nothing shows.
         whole_frames: every frame is final as soon as it is written, so that an error takes none back.
         level: how far the codec may move a pixel.
     """
@@ -178,7 +178,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def frames_of(kind: str, width_px: int = 64, height_px: int = 48) -> list[Frame]:
-    """The moving disc in colour, as a cut-out, or its outline in grey."""
+    """The moving disc in colour, as a foreground, or its outline in grey."""
     made = []
     for index in range(COUNT):
         rgb = picture(index, width_px, height_px)
@@ -206,7 +206,7 @@ def write_all(case: Case, frames: list[Frame], error: BaseException | None = Non
 
 @pytest.mark.parametrize("kind", ["rgb", "rgba", "grey"])
 @pytest.mark.parametrize("size", [(64, 48), (63, 47)], ids=["even", "odd"])
-def test_every_kind_of_picture_comes_out(case: Case, kind: str, size: tuple[int, int]) -> None:
+def test_every_kind_of_image_comes_out(case: Case, kind: str, size: tuple[int, int]) -> None:
     if kind == "rgba" and not case.keeps_alpha:
         pytest.skip("cannot hold transparency")
     frames = frames_of(kind, *size)
@@ -217,7 +217,7 @@ def test_every_kind_of_picture_comes_out(case: Case, kind: str, size: tuple[int,
     for frame, pixels in zip(frames, found, strict=True):
         # Edges of colour are half as sharp in 4:2:0, so the disc's rim is left to the mean.
         shown = pixels[: size[1], : size[0]].astype(int)
-        expected = frame.pixels if pixels.shape[-1] == 4 and kind == "rgba" else opaque(frame.pixels)
+        expected = frame.pixels if pixels.shape[-1] == 4 and kind == "rgba" else opaque(frame.image).rgb
         assert np.abs(shown[..., : expected.shape[2]] - expected).mean() <= case.level
     assert all(map(np.array_equal, before, (frame.pixels for frame in frames))), "the sink changed its input"
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from streamseg.errors import OutputError
-from streamseg.frames import Frame
+from streamseg.frames import Frame, counted
 from streamseg.image import Pixels
 from streamseg.media.atomic import atomic_write
 from streamseg.sink.base import BaseSink
@@ -21,6 +21,7 @@ from streamseg.sink.formats import OPAQUE as VIDEOS
 from streamseg.sink.gif import encode_gif
 from streamseg.sink.lock import Claim
 from streamseg.sink.webp import encode_webp
+from streamseg.yuv import AnyImage, RgbImage
 
 NUMBER_PATTERN = re.compile(r"(?:[^%]|%%)*%0?[0-9]?d(?:[^%]|%%)*")
 """A name with one decimal number of at most nine digits; %% stands for a percent sign."""
@@ -39,7 +40,7 @@ SEQUENCES = {
 """Formats of sequences by suffix, all lossless with alpha, with their labels for the summary."""
 
 
-class PictureSequence(BaseSink):
+class ImageSequence(BaseSink):
     """A numbered image sequence; each file is written atomically."""
 
     def __init__(self, pattern: Path, straight: bool = False) -> None:
@@ -69,7 +70,7 @@ class PictureSequence(BaseSink):
     @property
     def summary(self) -> str:
         """See `Sink`."""
-        return f"{self._pattern}: {self._count} pictures, {self._format}"
+        return f"{self._pattern}: {counted(self._count, 'image')}, {self._format}"
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
@@ -119,7 +120,7 @@ def _encode(path: Path, pixels: Pixels) -> bytes:
     try:
         is_encoded, data = cv2.imencode(".png" if path.suffix.lower() == ".apng" else path.suffix, to_bgr(pixels))
     except cv2.error as error:
-        known = f"{path.suffix or 'no suffix'} is not a known picture format, use .png"
+        known = f"{path.suffix or 'no suffix'} is not a known image format, use .png"
         raise OutputError(f"cannot write {path}: {known}") from error
     if not is_encoded:
         raise OutputError(f"{path} cannot be encoded as {path.suffix}")
@@ -148,11 +149,11 @@ def to_bgr(pixels: Pixels) -> Pixels:
     return cv2.cvtColor(pixels, code).astype(np.uint8, copy=False)
 
 
-def opaque(pixels: Pixels) -> Pixels:
-    """Convert grey, RGB or RGBA to RGB `(H, W, 3)`; RGBA is composited over a checkerboard."""
-    if pixels.ndim == 2:
-        return np.dstack((pixels, pixels, pixels))
-    return over_checkerboard(pixels) if pixels.shape[2] == 4 else pixels
+def opaque(image: AnyImage) -> AnyImage:
+    """Convert grey and RGBA to RGB, RGBA over a checkerboard; RGB and YUV are returned unchanged."""
+    if image.shape[2:] == (3,):
+        return image
+    return RgbImage(over_checkerboard(image.pixels) if image.shape[2:] == (4,) else image.rgb)
 
 
 def over_checkerboard(rgba: Pixels, square_px: int = 16) -> Pixels:
