@@ -94,6 +94,10 @@ class RgbImage:
         """Average a grid of points to `(side_px, side_px[, C])` in [0, 255]."""
         return _thumbnail(self.pixels, side_px)
 
+    def mirrored(self) -> RgbImage:
+        """Swap left and right."""
+        return RgbImage(cv2.flip(self.pixels, 1).astype(np.uint8, copy=False))
+
     def as_yuv(self) -> YuvImage:
         """Convert to BT.709, without alpha; the sides have to be even."""
         return YuvImage.of(self.pixels)
@@ -207,6 +211,13 @@ class YuvImage:
     def as_frame(self, layout: str) -> av.VideoFrame:
         """Convert to a tagged frame of an FFmpeg pixel format; BT.709 passes to `yuv420p` without conversion."""
         return self.as_bt709().frame if layout == LAYOUT else RgbImage(self.rgb).as_frame(layout)
+
+    def mirrored(self) -> YuvImage:
+        """Swap left and right."""
+        flipped = YuvImage.empty(self.shape, self.matrix)
+        for target, plane in zip(flipped.planes, self.planes, strict=True):
+            cv2.flip(plane, 1, target)
+        return flipped
 
     def as_bt709(self) -> YuvImage:
         """Convert to the BT.709 matrix; return the image itself if it is BT.709 already."""
