@@ -50,8 +50,10 @@ def check_cache(machine: Machine) -> Iterator[Finding]:
             pass
     except OSError as error:
         detail = f"{folder} cannot be written to ({error.strerror}), so that each start compiles the network again"
-        own = f'sudo chown -R "$USER" "{folder.parent}"' if machine.platform != "win32" else ""
-        yield Finding("cache", "warning", detail, own)
+        take_over = f'sudo mkdir -p "{folder}" && sudo chown -R "$USER" "{folder.parent}"'
+        yield Finding(
+            "cache", "warning", detail, f"# delete {folder.parent}" if machine.platform == "win32" else take_over
+        )
     else:
         yield Finding("cache", "ok", f"{folder} can be written to")
 
