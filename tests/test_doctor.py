@@ -9,15 +9,18 @@ import re
 import sys
 import threading
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from streamseg.decode import open_camera
+from streamseg.decode.cameras import CameraDevice
+from streamseg.decode.modes import Mode
+from streamseg.decode.v4l2 import NO_PERMISSION
 from streamseg.doctor import encoders, hardware, software
 from streamseg.doctor.cameras import check_cameras
 from streamseg.doctor.checks import CHECKS
@@ -32,13 +35,13 @@ from streamseg.doctor.report import show
 from streamseg.doctor.software import check_extras, check_packages, check_python, satisfies
 from streamseg.doctor.storage import check_cache, check_temporary, check_weights
 from streamseg.doctor.virtual_camera import check_virtual_camera
-from streamseg.errors import CameraError, EngineError
+from streamseg.errors import EngineError
 from streamseg.infer.engines import AUTO_ENGINES
 from streamseg.infer.select import EngineChoice
 from streamseg.model.weights import RegistryEntry
 from streamseg.settings import InferSettings
 from streamseg.sink import formats
-from tests.synthetic import Clip, DiscEngine, picture
+from tests.synthetic import DiscEngine, picture
 from tests.test_cli import streamseg
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -57,6 +60,9 @@ class FakeLinux:
     def machine(self) -> Machine:
         return Machine("linux", self.root, self.environ, "6.1.0-fake", self.open)
 
+    def with_cameras(self, *cameras: CameraDevice, holders: Sequence[str] = ()) -> Machine:
+        return replace(self.machine, cameras=lambda: list(cameras), holders=lambda device: list(holders))
+
     def open(self, device: Path) -> None:
         if device.name in self.refusals:
             raise self.refusals[device.name]
@@ -67,23 +73,13 @@ class FakeLinux:
         file.write_text(text)
         return file
 
-    def camera(self, node: str, name: str, index: int = 0, driver: str = "pci0000") -> None:
-        self.write(f"sys/devices/{driver}/video4linux/{node}/name", f"{name}\n")
-        self.write(f"sys/devices/{driver}/video4linux/{node}/index", f"{index}\n")
+    def device(self, node: str, label: str) -> None:
+        self.write(f"sys/devices/virtual/video4linux/{node}/name", f"{label}\n")
         self.write(f"dev/{node}")
-        entry = self.root / "sys/class/video4linux" / node
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        entry.symlink_to(self.root / "sys/devices" / driver / "video4linux" / node)
 
     def loopback(self, version: str = "0.15.0", exclusive: str = "Y,N,N,N") -> None:
         self.write("sys/module/v4l2loopback/version", f"{version}\n")
         self.write("sys/module/v4l2loopback/parameters/exclusive_caps", f"{exclusive}\n")
-
-    def process(self, number: int, name: str, opened: str) -> None:
-        self.write(f"proc/{number}/comm", f"{name}\n")
-        link = self.root / f"proc/{number}/fd/7"
-        link.parent.mkdir(parents=True)
-        link.symlink_to(self.root / opened)
 
 
 @pytest.fixture
@@ -156,66 +152,50 @@ class TestMachine:
         assert re.fullmatch(r'(python|".*") -m pip install "a>=1" "b"', pip_install("a>=1", "b"))
 
 
+HD = (Mode("mjpeg", 1280, 720, (Fraction(30),)), Mode("yuyv422", 640, 480, (Fraction(30),)))
+WEBCAM = CameraDevice("HD Webcam", "/dev/video0", 0, "uvcvideo", HD)
+LOOPBACK = CameraDevice("streamseg", "/dev/video4", 4, "v4l2 loopback", HD)
+FORBIDDEN = CameraDevice("Other Cam", "/dev/video2", 2, "", note=NO_PERMISSION)
+
+
 class TestCameras:
-    def test_none(self, linux: FakeLinux) -> None:
-        finding = only(check_cameras(linux.machine))
+    @pytest.mark.parametrize("release", ["debian", "fedora", "arch", "gentoo"])
+    def test_none(self, linux: FakeLinux, release: str) -> None:
+        linux.write("etc/os-release", f"ID={release}")
+        finding = only(check_cameras(linux.with_cameras(LOOPBACK)))
         assert finding.status == "warning"
-        assert "sudo apt install usbutils && lsusb" in finding.remedy
+        assert "lsusb  #" in finding.remedy
+        assert ("install usbutils" in finding.remedy) == (release in ("debian", "fedora"))
         assert "--camera talk.mp4" in finding.remedy
-
-    def test_those_that_show_pictures_by_number(self, linux: FakeLinux) -> None:
-        linux.camera("video10", "Other Cam")
-        linux.camera("video2", "HD Webcam")
-        linux.camera("video3", "HD Webcam", index=1)  # the first one's metadata
-        linux.camera("video4", "streamseg", driver="virtual")
-        assert [(found.name, found.status, found.detail) for found in check_cameras(linux.machine)] == [
-            ("camera 2", "ok", "HD Webcam, /dev/video2"),
-            ("camera 10", "ok", "Other Cam, /dev/video10"),
-        ]
-
-    def test_no_permission(self, linux: FakeLinux) -> None:
-        linux.camera("video0", "HD Webcam")
-        linux.refusals["video0"] = PermissionError(errno.EACCES, "Permission denied")
-        finding = only(check_cameras(linux.machine))
-        assert (finding.status, finding.name) == ("problem", "camera 0")
-        assert finding.remedy.startswith('sudo usermod -aG video "$USER"')
-        linux.camera("video1", "Other Cam")
-        assert [found.status for found in check_cameras(linux.machine)] == ["warning", "ok"]
-
-    def test_in_use_and_by_whom(self, linux: FakeLinux) -> None:
-        linux.camera("video0", "HD Webcam")
-        linux.process(41, "bash", "dev/null")
-        linux.process(42, "zoom", "dev/video0")
-        finding = only(check_cameras(linux.machine))
-        assert (finding.status, finding.remedy) == ("warning", "# close zoom (process 42)")
-        assert finding.detail == "HD Webcam, /dev/video0: in use by zoom (process 42)"
-
-    @pytest.mark.parametrize(
-        ("error", "status", "remedy"),
-        [(errno.EBUSY, "warning", "# close another program"), (errno.EIO, "problem", "sudo dmesg | tail")],
-    )
-    def test_it_does_not_open(self, linux: FakeLinux, error: int, status: str, remedy: str) -> None:
-        linux.camera("video0", "HD Webcam")
-        linux.refusals["video0"] = OSError(error, "Refused")
-        finding = only(check_cameras(linux.machine))
-        assert finding.status == status
-        assert finding.remedy.startswith(remedy)
 
     @pytest.mark.parametrize(
         ("platform", "remedy"), [("darwin", "Privacy_Camera"), ("win32", "ms-settings:privacy-webcam")]
     )
-    def test_other_systems(self, platform: str, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(spec: str) -> None:
-            raise CameraError(f"camera {spec} gives no picture")
+    def test_none_on_other_systems(self, platform: str, remedy: str) -> None:
+        assert remedy in only(check_cameras(Machine(platform, cameras=list))).remedy
 
-        monkeypatch.setattr("streamseg.decode.open_camera", refuse)
-        finding = only(check_cameras(Machine(platform)))
-        assert (finding.status, finding.detail) == ("warning", "camera 0 gives no picture")
-        assert remedy in finding.remedy
+    def test_the_mode_that_it_would_be_opened_in(self, linux: FakeLinux) -> None:
+        finding = only(check_cameras(linux.with_cameras(WEBCAM, LOOPBACK)))
+        assert finding == Finding("camera 0", "ok", "HD Webcam (/dev/video0), 1280x720 at 30 fps, MJPEG")
 
-    def test_other_systems_with_a_camera(self, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("streamseg.decode.open_camera", lambda spec: open_camera(str(clip.path)))
-        assert only(check_cameras(Machine("darwin"))).detail == "gives pictures of 128x96, 24 fps"
+    def test_no_permission(self, linux: FakeLinux) -> None:
+        finding = only(check_cameras(linux.with_cameras(FORBIDDEN)))
+        assert (finding.status, finding.name) == ("problem", "camera 2")
+        assert finding.remedy.startswith('sudo usermod -aG video "$USER"')
+        assert [found.status for found in check_cameras(linux.with_cameras(FORBIDDEN, WEBCAM))] == ["warning", "ok"]
+
+    def test_in_use_and_by_whom(self, linux: FakeLinux) -> None:
+        finding = only(check_cameras(linux.with_cameras(WEBCAM, holders=["firefox", "zoom"])))
+        assert (finding.status, finding.detail) == ("warning", "HD Webcam (/dev/video0) is in use by firefox, zoom")
+        assert finding.remedy.startswith("# close firefox, zoom")
+
+    def test_no_format_that_is_read(self, linux: FakeLinux) -> None:
+        camera = replace(WEBCAM, modes=(Mode("Y16 ", 640, 480),))
+        finding = only(check_cameras(linux.with_cameras(camera)))
+        assert (finding.status, "--camera talk.mp4" in finding.remedy) == ("problem", True)
+
+    def test_this_machine_answers(self) -> None:
+        assert all(finding.name.startswith("camera") for finding in check_cameras(Machine()))
 
 
 LOAD = "sudo modprobe v4l2loopback exclusive_caps=1"
@@ -252,20 +232,20 @@ class TestLoopback:
 
     def test_it_is_ready(self, linux: FakeLinux) -> None:
         linux.loopback()
-        linux.camera("video4", "streamseg", driver="virtual")
+        linux.device("video4", "streamseg")
         finding = only(check_virtual_camera(linux.machine))
         assert finding == Finding("virtual camera", "ok", "streamseg, /dev/video4, v4l2loopback 0.15.0")
 
     def test_what_an_old_one_cannot_do(self, linux: FakeLinux) -> None:
         linux.loopback("0.12.7")
-        linux.camera("video4", "streamseg", driver="virtual")
+        linux.device("video4", "streamseg")
         finding = only(check_virtual_camera(linux.machine))
         assert finding.status == "ok"
         assert "--on-demand needs 0.13" in finding.detail
 
     def test_browsers_would_not_list_it(self, linux: FakeLinux) -> None:
         linux.loopback(exclusive="N,N,N")
-        linux.camera("video4", "streamseg", driver="virtual")
+        linux.device("video4", "streamseg")
         finding, device = check_virtual_camera(linux.machine)
         assert (finding.status, device.status) == ("warning", "ok")
         assert finding.remedy.startswith(f"sudo modprobe -r v4l2loopback && {LOAD}")
@@ -279,7 +259,7 @@ class TestLoopback:
     )
     def test_it_does_not_open(self, linux: FakeLinux, error: OSError, remedy: str) -> None:
         linux.loopback()
-        linux.camera("video4", "streamseg", driver="virtual")
+        linux.device("video4", "streamseg")
         linux.refusals["video4"] = error
         finding = only(check_virtual_camera(linux.machine))
         assert finding.status == "warning"

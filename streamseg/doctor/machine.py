@@ -10,6 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from platform import release
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamseg.decode.cameras import CameraDevice
 
 MANAGERS = {"debian": "apt", "ubuntu": "apt", "fedora": "dnf", "rhel": "dnf", "arch": "pacman"}
 """Package managers of Linux, by ID or ID_LIKE of os-release."""
@@ -18,6 +22,22 @@ MANAGERS = {"debian": "apt", "ubuntu": "apt", "fedora": "dnf", "rhel": "dnf", "a
 def open_device(path: Path) -> None:
     """Open a device for reading and writing, and close it at once; raise OSError if the system refuses."""
     os.close(os.open(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0)))
+
+
+def list_cameras() -> list[CameraDevice]:
+    """List the cameras of this machine."""
+    from streamseg.decode import list_cameras
+
+    return list_cameras()
+
+
+def list_holders(device: str) -> list[str]:
+    """List the programs that hold a device open, where the system tells."""
+    if not sys.platform.startswith("linux"):
+        return []
+    from streamseg.decode.v4l2 import VideoDevices
+
+    return VideoDevices().holders(device)
 
 
 @dataclass(frozen=True)
@@ -30,6 +50,8 @@ class Machine:
         environ: environment variables.
         kernel: release of the kernel.
         open_device: opens a device file and closes it; raises OSError.
+        cameras: lists the cameras.
+        holders: lists the programs that hold a device open.
     """
 
     platform: str = sys.platform
@@ -37,6 +59,8 @@ class Machine:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     kernel: str = field(default_factory=release)
     open_device: Callable[[Path], None] = open_device
+    cameras: Callable[[], list[CameraDevice]] = list_cameras
+    holders: Callable[[str], list[str]] = list_holders
 
     @property
     def is_linux(self) -> bool:
