@@ -236,12 +236,12 @@ class TestLoopback:
         finding = only(check_virtual_camera(linux.machine))
         assert finding == Finding("virtual camera", "ok", "streamseg, /dev/video4, v4l2loopback 0.15.0")
 
-    def test_what_an_old_one_cannot_do(self, linux: FakeLinux) -> None:
+    def test_what_an_old_one_does_less_well(self, linux: FakeLinux) -> None:
         linux.loopback("0.12.7")
         linux.device("video4", "streamseg")
         finding = only(check_virtual_camera(linux.machine))
         assert finding.status == "ok"
-        assert "--on-demand needs 0.13" in finding.detail
+        assert "0.13 and newer tell --on-demand" in finding.detail
 
     def test_browsers_would_not_list_it(self, linux: FakeLinux) -> None:
         linux.loopback(exclusive="N,N,N")

@@ -24,7 +24,7 @@ INSTALL = {
 """Commands that install v4l2loopback; Fedora has it in RPM Fusion."""
 
 TELLS_READERS = "v4l2loopback>=0.13"
-"""What `--on-demand` needs: the driver's events about programs that begin and end to read."""
+"""Sends events when programs begin and end to read; else `--on-demand` goes by which have the device open."""
 
 INSTALL_OBS = {"brew": "brew install --cask obs", "winget": "winget install OBSProject.OBSStudio"}
 START_OBS_ONCE = "# then start OBS once, press Start Virtual Camera, allow its extension, and close OBS"
@@ -54,7 +54,7 @@ def _loopback(machine: Machine) -> Iterator[Finding]:
     if not exclusive.startswith("Y"):
         detail = "v4l2loopback is loaded without exclusive_caps=1: Chrome, with Meet, and others do not list it"
         yield Finding(NAME, "warning", detail, f"{UNLOAD} && {LOAD}")
-    on_demand = "" if satisfies(version, TELLS_READERS) else "; --on-demand needs 0.13 or newer"
+    on_demand = "" if satisfies(version, TELLS_READERS) else "; 0.13 and newer tell --on-demand more exactly who reads"
     for device in devices:
         yield _device(device, f"v4l2loopback {version}{on_demand}", machine)
 
