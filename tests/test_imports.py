@@ -16,7 +16,7 @@ PACKAGE = Path(streamseg.__file__).parent
 LAYERS = (
     "__main__",
     "cli",
-    "batch bench probe photos matting live",
+    "batch bench doctor probe photos matting live",
     "pipeline",
     "gpu",
     "sink",
