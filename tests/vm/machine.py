@@ -1,4 +1,4 @@
-"""The virtual machine: QEMU without KVM, Debian's kernel, and the host's own files under a layer that is thrown away."""
+"""The virtual machine: QEMU without KVM, Debian's kernel, the host's files under a layer that is thrown away."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 for module in {boot_modules}; do insmod /modules/$module; done
-mkdir /host /over /root
+mkdir -p /host /over /root
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose host /host
 mount -t tmpfs tmpfs /over
 mkdir /over/upper /over/work
@@ -88,7 +88,8 @@ def _initramfs(kernel: Kernel, folder: Path, command: list[str], working: Path) 
     (root / "modules/order").write_text("".join(f"{module.name}\n" for module in cameras))
     for version, module in kernel.loopbacks.items():
         shutil.copy(module, root / f"modules/v4l2loopback-{version}.ko")
-    environment = {"PATH": os.environ["PATH"], "HOME": "/tmp", "PYTHONPATH": str(working), "LC_ALL": "C.UTF-8"}
+    environment = {"PATH": os.environ["PATH"], "HOME": "/tmp", "PYTHONPATH": str(working), "LC_ALL": "C.UTF-8",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
     inside = shlex.join(["env", "-C", str(working), *(f"{name}={value}" for name, value in environment.items())])
     init = root / "init"
     init.write_text(
