@@ -28,7 +28,15 @@ class InputError(StreamsegError):
 
 
 class CameraError(InputError):
-    """The camera is missing, busy or was unplugged."""
+    """The camera is missing, busy or was unplugged.
+
+    Attributes:
+        card: words to show in place of the picture until the camera is back.
+    """
+
+    def __init__(self, message: str, card: str = "no picture from the camera: waiting for it") -> None:
+        super().__init__(message)
+        self.card = card
 
 
 class OutputError(StreamsegError):

@@ -13,9 +13,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from streamseg.errors import ConfigError
 
@@ -24,7 +24,23 @@ if TYPE_CHECKING:
 
 
 AUTO = "auto"
-"""Value of `model` that leaves the choice to streamseg."""
+"""Value of `model` and `camera` that leaves the choice to streamseg."""
+
+MIN_SIZE_PX, MAX_SIZE_PX = 16, 8192
+
+
+def _parse_size(value: object) -> object:
+    """Return (width, height) of WIDTHxHEIGHT; anything else that is no pair of numbers in range is refused."""
+    sides = value.lower().split("x") if isinstance(value, str) else value
+    if isinstance(sides, list | tuple) and len(sides) == 2 and all(str(side).isdecimal() for side in sides):
+        width, height = map(int, sides)
+        if all(MIN_SIZE_PX <= side <= MAX_SIZE_PX for side in (width, height)):
+            return width, height
+    raise ValueError(f"write WIDTHxHEIGHT, such as 1280x720, with sides of {MIN_SIZE_PX} to {MAX_SIZE_PX} px")
+
+
+Size = Annotated[tuple[int, int], BeforeValidator(_parse_size)]
+"""Width and height in pixels; 1280x720 in TOML and flags."""
 
 
 class Section(BaseModel):
@@ -103,6 +119,14 @@ class OutputSettings(Section):
 class LiveSettings(Section):
     """Settings of `streamseg webcam` alone."""
 
+    camera: str = AUTO
+    """A number, a device path, a camera's name or a unique part of one (`streamseg cameras` lists them), an rtsp or
+    http address, or a file in its place; `auto` is the first camera."""
+    size: Size | None = None
+    """Width and height to ask the camera for, in pixels; the nearest that it has, not smaller if possible. None asks
+    for 1280x720 where it is to be had at the frame rate."""
+    fps: float | None = Field(None, ge=1, le=240)
+    """Frame rate to ask the camera for; None asks for 30."""
     mirror: bool = False
     """Mirror the camera's image left to right, as in a looking glass; the background stays as it is."""
     paused: bool = False
@@ -200,4 +224,5 @@ def _first_problem(error: ValidationError, path: Path | None) -> str:
     source = f"{path}: " if path else ""
     if problem["type"] == "extra_forbidden":
         return f"{source}unknown setting {where}; {_place(str(problem['loc'][-1]))}"
-    return f"{source}{where}: {problem['msg']} (got {problem['input']!r})"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{source}{where}: {message} (got {problem['input']!r})"

@@ -19,13 +19,15 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
+from streamseg.controls import Controls
 from streamseg.decode import open_camera, open_source
-from streamseg.decode.camera import Camera, Paced, check_camera
 from streamseg.decode.images import read_image
+from streamseg.decode.paced import Paced
 from streamseg.decode.pixels import ToPixels
-from streamseg.errors import CameraError, InputError
+from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
+from streamseg.settings import Settings
 from streamseg.yuv import YuvImage
 from tests.synthetic import RATE, Clip, ListSource, frames, picture, write_clip
 
@@ -664,105 +666,6 @@ class TestNames:
         assert len(read(Path("12:30.mp4"))) == 2
 
 
-class FakeCapture:
-    """Stands in for cv2.VideoCapture: gives `count` pictures at a rate that the driver states."""
-
-    opened = True
-    count = 3
-    fps = 29.97
-    released = 0
-
-    def __init__(self, device: int | str) -> None:
-        self.device, self.left = device, self.count
-        type(self).released = 0
-
-    def isOpened(self) -> bool:
-        return self.opened
-
-    def read(self) -> tuple[bool, Pixels | None]:
-        self.left -= 1
-        return (True, picture(0)[..., ::-1].copy()) if self.left >= 0 else (False, None)
-
-    def get(self, what: int) -> float:
-        return self.fps
-
-    def release(self) -> None:
-        type(self).released += 1
-
-
-@pytest.fixture
-def capture(monkeypatch: pytest.MonkeyPatch) -> type[FakeCapture]:
-    class Capture(FakeCapture):
-        pass
-
-    monkeypatch.setattr(cv2, "VideoCapture", Capture)
-    monkeypatch.setattr("streamseg.decode.camera.check_camera", lambda spec: None)
-    return Capture
-
-
-class TestCamera:
-    def test_frames_are_rgb_with_their_time_of_arrival(self, capture: type[FakeCapture]) -> None:
-        with open_camera("0") as camera:
-            assert camera.info.live
-            assert (camera.info.width_px, camera.info.height_px) == (128, 96)
-            assert float(camera.info.rate) == pytest.approx(29.97, abs=0.001)
-            frame = next(iter(camera))
-        assert np.array_equal(frame.pixels, picture(0))
-        assert frame.captured_seconds > 0
-        assert capture.released
-
-    @pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf")])
-    def test_a_driver_that_does_not_know_its_rate(self, fps: float, capture: type[FakeCapture]) -> None:
-        capture.fps = fps
-        with open_camera("0") as camera:
-            assert camera.info.rate == 30
-
-    def test_unplugged_midway(self, capture: type[FakeCapture]) -> None:
-        found = []
-        with pytest.raises(CameraError, match="unplugged or stopped after 2 frames"), open_camera("0") as camera:
-            found.extend(frame.index for frame in camera)
-        assert found == [0, 1]
-        assert capture.released
-
-    @pytest.mark.parametrize(
-        ("opened", "count"), [(False, 3), (True, 0)], ids=["does not open", "opens without picture"]
-    )
-    def test_gives_no_picture(self, opened: bool, count: int, capture: type[FakeCapture]) -> None:
-        capture.opened, capture.count = opened, count
-        with pytest.raises(CameraError, match="camera 0 gives no picture: close other programs"):
-            open_camera("0")
-        assert capture.released
-
-    @pytest.mark.parametrize(("spec", "device"), [("0", 0), ("/dev/video3", "/dev/video3")])
-    def test_number_or_device(self, spec: str, device: int | str, capture: type[FakeCapture]) -> None:
-        camera = open_camera(spec)
-        assert isinstance(camera, Camera)
-        assert camera._capture.device == device
-
-    @pytest.mark.parametrize("spec", ["9876", "/dev/no-such-camera"])
-    def test_missing(self, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sys.platform", "linux")
-        with pytest.raises(CameraError, match=r"no camera at /dev/.*; cameras found: .*Give --camera"):
-            open_camera(spec)
-
-    @pytest.mark.parametrize(
-        ("number", "says"), [(errno.EBUSY, "is in use by another program"), (errno.EACCES, "cannot be opened: Perm")]
-    )
-    def test_busy_or_forbidden(self, number: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(path: Path, flags: int) -> int:
-            raise OSError(number, os.strerror(number))
-
-        (tmp_path / "video0").touch()
-        monkeypatch.setattr("sys.platform", "linux")
-        monkeypatch.setattr("streamseg.decode.camera.os.open", refuse)
-        with pytest.raises(CameraError, match=says):
-            check_camera(str(tmp_path / "video0"))
-
-    def test_a_device_that_opens_is_passed_and_closed(self, tmp_path: Path) -> None:
-        (tmp_path / "video0").touch()
-        check_camera(str(tmp_path / "video0"))
-
-
 class TestPaced:
     @staticmethod
     def clock(late: float = 0.0) -> tuple[list[float], Callable[[], float], Callable[[float], None]]:
@@ -800,6 +703,19 @@ class TestPaced:
         assert (paced.info.live, paced.info.path, paced.decode_error) == (True, None, None)
         list(paced)
         assert paced.decode_error == "broken"
+
+    def test_it_follows_the_controls_as_a_camera_does(self) -> None:
+        controls = Controls(Settings())
+        source = iter(Paced(ListSource(frames(4)), lambda: 0.0, lambda seconds: None, controls, lambda: is_watched))
+        is_watched = True
+        assert np.array_equal(next(source).pixels, picture(0))
+        controls.change(mirror=True)
+        assert np.array_equal(next(source).pixels, picture(1)[:, ::-1])
+        controls.change(paused=True)
+        assert next(source).card == "paused"
+        controls.change(paused=False)
+        is_watched = False
+        assert next(source).card == "nobody is watching"
 
     def test_a_file_stands_in_for_a_camera(self, tmp_path: Path) -> None:
         with open_camera(str(write_video(tmp_path / "clip.mp4", noise(2)))) as camera:

@@ -9,6 +9,7 @@ import typer
 
 from streamseg.cli.batch import batch
 from streamseg.cli.bench import bench
+from streamseg.cli.cameras import cameras
 from streamseg.cli.image import image
 from streamseg.cli.probe import probe
 from streamseg.cli.video import video
@@ -16,7 +17,7 @@ from streamseg.cli.webcam import webcam
 from streamseg.cli.weights import weights_app
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-for command in (video, image, webcam, batch, probe, bench):
+for command in (video, image, webcam, cameras, batch, probe, bench):
     app.command()(command)
 app.add_typer(weights_app, name="weights")
 

@@ -54,6 +54,20 @@ Stride = Annotated[
     typer.Option(metavar="N", help="Run the network on every N-th frame; mattes move between (default: 1)."),
 ]
 Smooth = Annotated[str | None, typer.Option(metavar="one-euro|ema|none", help="Temporal filter (default: one-euro).")]
+CameraSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--camera",
+        metavar="auto|N|NAME|PATH|URL",
+        help="Of `streamseg cameras`, an rtsp:// or http:// address, or a file in its place (default: auto).",
+    ),
+]
+CameraSize = Annotated[
+    str | None, typer.Option("--size", metavar="WxH", help="Size to ask the camera for (default: 1280x720).")
+]
+CameraFps = Annotated[
+    float | None, typer.Option("--fps", metavar="N", help="Frame rate to ask the camera for (default: 30).")
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the same names; flags win over it.")
 ]

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from streamseg.controls import Controls
 from streamseg.decode.animation import ANIMATION_FORMATS, Animation
 from streamseg.decode.base import BaseSource, SeekableSource, Source, check_seekable
-from streamseg.decode.camera import Camera, Paced
+from streamseg.decode.camera import LiveCamera
+from streamseg.decode.cameras import AUTO, CameraDevice
+from streamseg.decode.devices import device_opener, list_cameras
 from streamseg.decode.images import IMAGE_SUFFIXES, ImageFiles, animation_format
+from streamseg.decode.paced import Paced
+from streamseg.decode.rest import always
+from streamseg.decode.streams import StreamOpener, is_address
 from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.decode.video import VideoFile, is_test_pattern, open_test_pattern
 from streamseg.errors import InputError
 
-__all__ = ["IMAGE_SUFFIXES", "BaseSource", "SeekableSource", "Source", "TimeRange", "open_camera", "open_source"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "BaseSource",
+    "CameraDevice",
+    "LiveCamera",
+    "SeekableSource",
+    "Source",
+    "TimeRange",
+    "list_cameras",
+    "open_camera",
+    "open_source",
+]
 
 
 def open_source(spec: str, time_range: TimeRange = WHOLE) -> BaseSource:
@@ -43,13 +61,34 @@ def open_source(spec: str, time_range: TimeRange = WHOLE) -> BaseSource:
     return VideoFile(spec, time_range=time_range)
 
 
-def open_camera(spec: str) -> BaseSource:
-    """Open a camera by number or device path, or play a file or the test pattern in real time in its place.
+def open_camera(
+    spec: str = AUTO,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    controls: Controls | None = None,
+    wanted: Callable[[], bool] = always,
+) -> LiveCamera | Paced:
+    """Open a camera or a live stream, or play a file or the test pattern in real time in its place.
+
+    Args:
+        spec: `auto` for the first camera; a number, a device path, a camera's name or a unique part of one; an address
+            (rtsp, http, https); a file, or the test pattern, as `open_source` takes them.
+        size: wanted width and height in pixels; the nearest that the camera has, not smaller if possible. None for
+            1280x720.
+        fps: wanted frame rate; None for 30.
+        controls: mirror the image, and pause: the camera is closed and a card shown, see `Frame.card`.
+        wanted: whether anybody watches; while it returns False the camera is closed and a card shown.
 
     Raises:
-        CameraError: there is no such camera, or it delivers no frame.
+        CameraError: there is no such camera or server, or it delivers no frame.
         InputError: `spec` is neither a camera nor a file that holds video.
     """
-    if spec.isdecimal() or spec.startswith("/dev/"):
-        return Camera(spec)
-    return Paced(open_source(spec))
+    if is_address(spec):
+        return LiveCamera(StreamOpener(spec), controls, wanted)
+    if is_test_pattern(spec) or (spec != AUTO and _is_file_or_folder(spec)):
+        return Paced(open_source(spec), controls=controls, wanted=wanted)
+    return LiveCamera(device_opener(spec, size, fps), controls, wanted)
+
+
+def _is_file_or_folder(spec: str) -> bool:
+    return not spec.isdecimal() and (Path(spec).is_file() or Path(spec).is_dir())

@@ -1,108 +1,198 @@
-"""Camera capture through OpenCV, and files played in real time in place of a camera."""
+"""Live camera: the newest frame, or a card while it is paused, unwatched, unplugged or busy; it never ends by itself."""
 
 from __future__ import annotations
 
-import errno
-import math
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
-import cv2
-import numpy as np
-
-from streamseg.decode.base import BaseSource
-from streamseg.errors import CameraError
+from streamseg.controls import Controls
+from streamseg.decode.base import BaseSource, check_size
+from streamseg.decode.capture import CaptureThread, Opener, Reader, Shot
+from streamseg.decode.live_image import ToLiveImage, mirrored
+from streamseg.decode.rest import UNWATCHED, always, reason_to_rest
+from streamseg.errors import CameraError, StreamsegError
 from streamseg.frames import Frame, VideoInfo
+from streamseg.image import Pixels
+from streamseg.yuv import YuvImage
 
-DEFAULT_RATE = Fraction(30)
+START_SECONDS = 12.0
+"""How long the first picture may take; servers and cameras that start slowly need some seconds."""
 
+RETRY_SECONDS = 0.5
+"""Time between two attempts to open a camera that was lost."""
 
-class Camera(BaseSource):
-    """A camera opened by OpenCV; the pts of a frame is its arrival, in seconds since the first read."""
+SILENT_SECONDS = 1.0
+"""Time without a picture after which a card is shown."""
 
-    def __init__(self, spec: str) -> None:
-        check_camera(spec)
-        # OpenCV would print its own warnings above the one-line error.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        self._name = spec
-        self._capture = cv2.VideoCapture(int(spec) if spec.isdecimal() else spec)
-        is_read, bgr = self._capture.read() if self._capture.isOpened() else (False, None)
-        if not is_read or bgr is None:
-            self.close()
-            raise CameraError(
-                f"camera {spec} gives no picture: close other programs that may be using it and try again"
-            )
-        self.info = VideoInfo(bgr.shape[1], bgr.shape[0], _rate(self._capture.get(cv2.CAP_PROP_FPS)), live=True)
+STALLED_SECONDS = 12.0
+"""Time without a picture after which the camera is closed and opened again."""
 
-    def __iter__(self) -> Iterator[Frame]:
-        index, started = 0, time.monotonic()
-        while True:
-            is_read, bgr = self._capture.read()
-            if not is_read:
-                raise CameraError(f"camera {self._name} was unplugged or stopped after {index} frames")
-            now = time.monotonic()
-            rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-            yield Frame(index, Fraction(now - started).limit_denominator(1_000_000), rgb, now)
-            index += 1
+UNWATCHED_CARD_SECONDS = 0.5
+"""Time between two cards while nobody watches."""
 
-    def close(self) -> None:
-        """Release the device."""
-        self._capture.release()
+STARTING = "the camera starts"
+SILENT = "no picture from the camera: waiting for it"
+
+TIME_BASE = Fraction(1, 1_000_000)
+LEAST_STEP = Fraction(1, 1000)
+"""Least distance of two pts, in seconds."""
 
 
-class Paced(BaseSource):
-    """A source whose frames are delivered in real time, at their pts, as by a camera."""
+class LiveCamera(BaseSource):
+    """A camera that is opened again whenever it was lost; its pts are times of arrival since the start.
+
+    Attributes:
+        granted: what the camera delivers, as one line for the user.
+    """
 
     def __init__(
         self,
-        source: BaseSource,
+        open_capture: Opener,
+        controls: Controls | None = None,
+        wanted: Callable[[], bool] = always,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        read: Callable[[Opener], Reader] = CaptureThread,
     ) -> None:
-        self._source, self._clock, self._sleep = source, clock, sleep
-        # Without a path there is no sound: it could not follow frames that are dropped.
-        self.info = replace(source.info, path=None, live=True)
+        """Open the camera and wait for its first picture, which tells the size that all images get.
+
+        Args:
+            open_capture: opens the camera, at the start and whenever it was closed or lost.
+            controls: whether the image is mirrored, and whether the camera is closed and a card shown instead.
+            wanted: whether anybody watches; if not, the camera is closed and a card shown. Asked for every frame.
+            clock: monotonic, in seconds.
+            sleep: waits for a number of seconds.
+            read: begins to read a camera, in the background.
+
+        Raises:
+            CameraError: the camera does not open, or gives no picture.
+        """
+        self._open, self._read = open_capture, read
+        self._controls, self._wanted, self._clock, self._sleep = controls, wanted, clock, sleep
+        self._reader: Reader | None = None
+        self._card: str | None = None
+        self._last_card: tuple[str, float] | None = None
+        self._is_resting = False
+        self._retry_at = self._last_sign = clock()
+        self._started: Fraction | None = None
+        self._last_pts = -LEAST_STEP
+        self._index = 0
+        self._begin_reading()
+        try:
+            self.info = self._first_info()
+        except BaseException:
+            self.close()
+            raise
+        self._to_image = ToLiveImage(self.info.width_px, self.info.height_px, self.info.pixel_aspect)
+        self._black = self._to_image.black()
 
     def __iter__(self) -> Iterator[Frame]:
-        started: float | None = None
-        for frame in self._source:
-            if started is None:
-                started = self._clock() - float(frame.pts)
-            self._sleep(max(0.0, started + float(frame.pts) - self._clock()))
-            yield replace(frame, captured_seconds=self._clock())
-        self.decode_error = self._source.decode_error
+        while True:
+            self._follow_controls()
+            shot = self._newest_shot()
+            if shot is not None:
+                self._card = None
+                yield self._picture(shot)
+            elif self._card is not None and self._is_card_due(self._card):
+                yield self._card_frame(self._card)
 
     def close(self) -> None:
-        """Close the wrapped source."""
-        self._source.close()
+        """Release the camera."""
+        if self._reader:
+            reader, self._reader = self._reader, None
+            reader.close()
 
-
-def _rate(fps: float) -> Fraction:
-    """Return the frame rate that the driver states, or 30 where it states 0, -1 or NaN."""
-    return Fraction(fps).limit_denominator(1001) if 1 <= fps < math.inf else DEFAULT_RATE
-
-
-def check_camera(spec: str) -> None:
-    """Check on Linux that the device exists and opens, before OpenCV prints warnings about it.
-
-    Raises:
-        CameraError: there is no such device, it is in use, or the user may not open it.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    path = Path(f"/dev/video{spec}" if spec.isdecimal() else spec)
-    if not path.exists():
-        found = ", ".join(str(p) for p in sorted(Path("/dev").glob("video*"))) or "none"
-        raise CameraError(
-            f"no camera at {path}; cameras found: {found}. Give --camera N, a device path or a video file"
+    def _first_info(self) -> VideoInfo:
+        """Wait for the first picture and describe the stream by it."""
+        assert self._reader
+        shot = self._reader.newest(START_SECONDS)
+        granted = self._reader.granted
+        if shot is None or granted is None:
+            raise CameraError(
+                f"the camera gives no picture within {START_SECONDS:g} s; plug it in again, or restart it"
+            )
+        check_size((shot.frame.height, shot.frame.width), granted.name)
+        self.granted = str(granted)
+        return VideoInfo(
+            shot.frame.width & ~1,
+            shot.frame.height & ~1,
+            granted.rate,
+            TIME_BASE,
+            live=True,
+            pixel_aspect=granted.pixel_aspect,
         )
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
-    except OSError as error:
-        busy = "is in use by another program" if error.errno == errno.EBUSY else f"cannot be opened: {error.strerror}"
-        raise CameraError(f"camera {path} {busy}") from error
+
+    def _follow_controls(self) -> None:
+        """Close the camera while it is to rest, and open it when it is not, or when a lost one may be back."""
+        reason = reason_to_rest(self._controls, self._wanted)
+        if reason is not None:
+            self.close()
+            self._is_resting, self._card = True, reason
+        elif self._is_resting:
+            self._is_resting, self._card = False, STARTING
+            self._begin_reading()
+        elif self._reader is None and self._clock() >= self._retry_at:
+            self._begin_reading()
+
+    def _begin_reading(self) -> None:
+        self._reader, self._last_sign = self._read(self._open), self._clock()
+
+    def _newest_shot(self) -> Shot | None:
+        """Wait for the next frame, for the time of one frame at most."""
+        frame_seconds = float(1 / self.info.rate)
+        if self._reader is None:
+            self._sleep(frame_seconds)
+            return None
+        try:
+            shot = self._reader.newest(frame_seconds)
+            if shot is None:
+                self._check_silence()
+        except StreamsegError as error:
+            self._lose(error)
+            return None
+        if shot is not None:
+            self._last_sign = self._clock()
+        return shot
+
+    def _check_silence(self) -> None:
+        """Show a card if no frame has come for a while; raise CameraError if none has come for long."""
+        silent_seconds = self._clock() - self._last_sign
+        if silent_seconds > STALLED_SECONDS:
+            raise CameraError(f"the camera has given no picture for {silent_seconds:.0f} s; it is opened again")
+        if silent_seconds > SILENT_SECONDS and self._card is None:
+            self._card = SILENT
+
+    def _lose(self, error: StreamsegError) -> None:
+        """Close a camera that failed, and show why until it is back."""
+        self.close()
+        self._retry_at = self._clock() + RETRY_SECONDS
+        self._card = error.card if isinstance(error, CameraError) else SILENT
+        if self._controls:
+            self._controls.notice = str(error)
+
+    def _picture(self, shot: Shot) -> Frame:
+        image = self._to_image(shot.frame)
+        is_mirrored = self._controls is not None and self._controls.current.live.mirror
+        return self._frame(mirrored(image) if is_mirrored else image, shot.captured_seconds)
+
+    def _is_card_due(self, words: str) -> bool:
+        """Whether to show a card now: at the camera's rate, but rarely while nobody watches."""
+        if words != UNWATCHED or self._last_card is None or self._last_card[0] != words:
+            return True
+        return self._clock() - self._last_card[1] >= UNWATCHED_CARD_SECONDS
+
+    def _card_frame(self, words: str) -> Frame:
+        now = self._clock()
+        self._last_card = words, now
+        return self._frame(self._black, now, words)
+
+    def _frame(self, image: Pixels | YuvImage, captured_seconds: float, card: str | None = None) -> Frame:
+        """Number an image; its pts is later than the last one's, whatever the clock of the camera says."""
+        captured = Fraction(captured_seconds).limit_denominator(TIME_BASE.denominator)
+        if self._started is None:
+            self._started = captured
+        self._last_pts = max(captured - self._started, self._last_pts + LEAST_STEP)
+        frame = Frame(self._index, self._last_pts, image, captured_seconds, card=card)
+        self._index += 1
+        return frame

@@ -17,32 +17,13 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from streamseg.decode import Source, open_camera, open_source
-from streamseg.decode.camera import Paced
+from streamseg.decode import LiveCamera, Source, open_source
+from streamseg.decode.paced import Paced
+from tests.cameras import FakeCamera
 from tests.synthetic import picture, write_clip
 
 ENOUGH = 6
 """Frames taken from sources without end; the files hold as many."""
-
-
-class EndlessCapture:
-    """Stands in for cv2.VideoCapture."""
-
-    def __init__(self, device: int | str) -> None:
-        self.taken = 0
-
-    def isOpened(self) -> bool:
-        return True
-
-    def read(self) -> tuple[bool, np.ndarray]:
-        self.taken += 1
-        return True, cv2.cvtColor(picture(self.taken), cv2.COLOR_RGB2BGR)
-
-    def get(self, what: int) -> float:
-        return 30.0
-
-    def release(self) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -110,7 +91,7 @@ def paced_case(folder: Path) -> Case:
 
 
 def camera_case(folder: Path) -> Case:
-    return Case(lambda: open_camera("0"), [], None)
+    return Case(lambda: LiveCamera(FakeCamera()), [], None)
 
 
 CASES = {
@@ -129,9 +110,7 @@ CASES = {
 
 
 @pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    monkeypatch.setattr("streamseg.decode.camera.check_camera", lambda spec: None)
-    monkeypatch.setattr(cv2, "VideoCapture", EndlessCapture)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     return CASES[request.param](tmp_path)
 
 
