@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +15,13 @@ import av
 import numpy as np
 import pytest
 
-from streamseg.errors import OutputError
+from streamseg.decode import list_cameras, open_camera
+from streamseg.errors import CameraError, OutputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
 from streamseg.sink.base import BaseSink
 from streamseg.sink.virtual import open_virtual_camera, watch_readers
+from streamseg.sink.virtual.device import CONTROL, S_CTRL
 from streamseg.sink.virtual.loopback import MATRIX, LoopbackCamera
 from streamseg.yuv import YuvImage
 
@@ -26,6 +30,8 @@ BUSYBOX = "/vm/busybox"
 LABEL = "streamseg test"
 DEVICE = "/dev/video10"
 INFO = VideoInfo(640, 360, Fraction(10))
+DISCONNECT = 0x00F0_F041
+"""Control of vivid: VIVID_CID_DISCONNECT."""
 PATIENCE_SECONDS = 60
 """The machine is emulated: what takes a moment elsewhere takes seconds here."""
 
@@ -160,3 +166,145 @@ class TestVirtualCamera:
                 open_virtual_camera(VideoInfo(1280, 720), f"virtual:{DEVICE}")
             with open_virtual_camera(INFO, f"virtual:{DEVICE}") as sink:
                 send(sink, picture(2))
+
+
+@pytest.fixture
+def camera() -> Iterator[None]:
+    """A camera that shows coloured bars: `vivid`."""
+    plug_in()
+    yield
+    busybox("rmmod", "vivid")
+
+
+def plug_in() -> None:
+    """Load the camera's module, with one device for video and one input, which is a webcam."""
+    busybox("insmod", str(MODULES / "vivid.ko"), "n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0")
+
+
+def bus(action: str) -> None:
+    """Take the camera from its driver (`unbind`), as unplugging does, or give it back (`bind`)."""
+    Path("/sys/bus/platform/drivers/vivid", action).write_text("vivid.0")
+
+
+def disconnect() -> None:
+    """Have the driver act as if the plug was pulled, until all programs have closed the device."""
+    descriptor = os.open("/dev/video0", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        fcntl.ioctl(descriptor, S_CTRL, CONTROL.pack(DISCONNECT, 1))
+    finally:
+        os.close(descriptor)
+
+
+def first(frames: Iterator[Frame], condition: Callable[[Frame], bool]) -> Frame:
+    """Return the first frame that meets a condition."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    for frame in frames:
+        if condition(frame):
+            return frame
+        assert time.monotonic() < until, f"still {frame!r}, card {frame.card!r}"
+    raise AssertionError("the camera ended")
+
+
+def is_picture(frame: Frame) -> bool:
+    return frame.card is None
+
+
+def is_unplugged(frame: Frame) -> bool:
+    return frame.card == "camera unplugged: waiting for it"
+
+
+def open_files() -> list[str]:
+    return [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+
+
+@pytest.mark.usefixtures("camera")
+class TestCamera:
+    def test_it_is_listed_with_its_modes(self) -> None:
+        (found,) = list_cameras()
+        assert (found.name, found.driver, found.is_virtual) == ("vivid", "vivid", False)
+        assert {(640, 360), (1280, 720), (1920, 1080)} <= {(mode.width_px, mode.height_px) for mode in found.modes}
+
+    @pytest.mark.parametrize("size", [(640, 360), (1280, 720)])
+    def test_it_is_opened_by_name_and_size_in_its_true_colours(self, size: tuple[int, int]) -> None:
+        with open_camera("VIV", size, 5) as source:
+            assert (source.info.width_px, source.info.height_px) == size
+            frame = first(iter(source), is_picture)
+        # Eight bars of the EIA pattern, 75 % bright, far from the text in the upper half.
+        bars = [frame.pixels[-20, (2 * bar + 1) * size[0] // 16] for bar in range(7)]
+        meant = [(191, 191, 191), (191, 191, 0), (0, 191, 191), (0, 191, 0), (191, 0, 191), (191, 0, 0), (0, 0, 191)]
+        assert np.abs(np.array(bars, int) - meant).max() <= 6, bars
+
+    def test_it_is_in_use(self) -> None:
+        with program("dd", "if=/dev/video0", "of=/dev/null"):
+            time.sleep(2)
+            with pytest.raises(CameraError, match=r"camera vivid \(/dev/video0\) is in use by (busybox|dd)"):
+                open_camera("vivid", (640, 360))
+
+    def test_unplugged_and_back(self) -> None:
+        with open_camera("vivid", (640, 360), 5) as source:
+            frames = iter(source)
+            for _ in range(3):
+                first(frames, is_picture)
+                bus("unbind")
+                first(frames, is_unplugged)
+                bus("bind")
+                started = time.monotonic()
+                first(frames, is_picture)
+                print(f"back after {time.monotonic() - started:.1f} s")
+
+    def test_a_driver_that_ends_the_stream(self) -> None:
+        """As USB cameras do: the device says that it is gone, and is back once it has been let go."""
+        with open_camera("vivid", (640, 360), 5) as source:
+            frames = iter(source)
+            for _ in range(2):
+                first(frames, is_picture)
+                disconnect()
+                first(frames, is_unplugged)
+                first(frames, is_picture)
+
+    def test_the_module_is_removed_and_comes_back(self) -> None:
+        with open_camera("vivid", (640, 360), 5) as source:
+            frames = iter(source)
+            first(frames, is_picture)
+            bus("unbind")
+            first(frames, is_unplugged)
+            busybox("rmmod", "vivid")
+            assert is_unplugged(next(frames))
+            plug_in()
+            first(frames, is_picture)
+
+    def test_from_the_camera_to_a_reader(self, version: str) -> None:
+        """What the reader sees are the camera's own pixels, in the matrix that both state."""
+        with (
+            open_camera("vivid", (640, 360), 5) as source,
+            open_virtual_camera(source.info, f"virtual:{LABEL}") as sink,
+        ):
+            written = set()
+            frames = iter(source)
+            for _ in range(2):
+                image = first(frames, is_picture).image
+                assert isinstance(image, YuvImage)
+                written.add(samples_of(image.in_matrix(MATRIX)))
+                send(sink, image)
+            with reader() as seen:
+                assert samples_of(YuvImage(next(seen))) in written
+
+    def test_on_demand(self, version: str) -> None:
+        """The camera is open only while a program reads the virtual one."""
+        watch = watch_readers(f"virtual:{LABEL}")
+        with (
+            open_camera("vivid", (640, 360), 5, wanted=watch.wanted) as source,
+            open_virtual_camera(source.info, f"virtual:{LABEL}") as sink,
+        ):
+
+            def shown() -> Iterator[Frame]:
+                for frame in source:
+                    sink.write(frame)
+                    yield frame
+
+            for _ in range(2):
+                assert first(shown(), lambda frame: not is_picture(frame)).card == "nobody is watching"
+                assert becomes(lambda: "/dev/video0" not in open_files())
+                with program("dd", f"if={DEVICE}", "of=/dev/null"):
+                    first(shown(), is_picture)
+        watch.close()

@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from av.video.reformatter import Colorspace
 
+from streamseg.decode.v4l2 import NO_PERMISSION, VideoDevices
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
@@ -20,7 +21,6 @@ from streamseg.sink.base import BaseSink
 from streamseg.sink.pictures import opaque
 from streamseg.sink.planes import even, pad_to_even
 from streamseg.sink.virtual.device import PLANAR_420, OutputDevice
-from streamseg.sink.virtual.readers import programs_holding
 from streamseg.yuv import LAYOUT, YuvImage, to_layout
 
 SYSTEM_DEVICES = Path("/sys/devices/virtual/video4linux")
@@ -29,7 +29,6 @@ HOW_TO_GET_ONE = (
     "install v4l2loopback (Debian, Ubuntu: sudo apt install v4l2loopback-dkms) and run "
     "sudo modprobe v4l2loopback exclusive_caps=1 card_label=streamseg"
 )
-NO_PERMISSION = "no permission: sudo usermod -aG video $USER, then log in again"
 HOW_TO_BE_LISTED = (
     "Chrome and programs built on it list a virtual camera only if v4l2loopback was loaded with exclusive_caps=1: "
     "sudo modprobe -r v4l2loopback; sudo modprobe v4l2loopback exclusive_caps=1 card_label=streamseg"
@@ -123,15 +122,13 @@ class LoopbackCamera(BaseSink):
         width_px, height_px, letters = self._device.set_format(self._width_px, self._height_px)
         if letters != PLANAR_420 or (width_px, height_px) != (self._width_px, self._height_px):
             kept = f"it is kept at {width_px}x{height_px} {letters.decode(errors='replace')}"
-            programs = ", ".join(programs_holding(self._device.path)) or "a program"
+            programs = ", ".join(VideoDevices().holders(str(self._device.path))) or "a program"
             raise OutputError(f"{kept} by {programs}: choose another camera there for a moment, or give that --size")
 
     def _converted(self, image: Pixels | YuvImage) -> YuvImage:
-        """Convert an image of any kind to the device's matrix and size; grey and RGBA as the preview shows them."""
+        """Convert an image of any kind to the device's matrix; grey and RGBA as the preview shows them."""
         if not isinstance(image, YuvImage):
             image = YuvImage(to_layout(pad_to_even(opaque(image)), LAYOUT))
-        if image.shape[:2] != (self._height_px, self._width_px):
-            image = image.resized(self._width_px, self._height_px)
         return image.in_matrix(MATRIX)
 
 
@@ -256,5 +253,5 @@ def _reason(error: OSError, path: Path) -> str:
 
 
 def _busy(path: Path) -> str:
-    programs = ", ".join(programs_holding(path))
+    programs = ", ".join(VideoDevices().holders(str(path)))
     return f"another program writes to it{f' (open in {programs})' if programs else ''}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Protocol
 
+from streamseg.decode.v4l2 import VideoDevices
 from streamseg.sink.virtual.device import READ, WRITE, Ioctl, request
 
 SUBSCRIPTION = Struct("=III20x")
@@ -131,12 +132,12 @@ class OpenPrograms:
 
     how = "the programs that have it open, since this v4l2loopback sends no events (0.13 and newer do)"
 
-    def __init__(self, path: Path, processes: Path = Path("/proc")) -> None:
-        self._path, self._processes = path, processes
+    def __init__(self, path: Path, devices: VideoDevices) -> None:
+        self._path, self._devices = path, devices
 
     def is_read(self) -> bool:
         """See `Readers`."""
-        return bool(programs_holding(self._path, self._processes))
+        return bool(self._devices.holders(str(self._path)))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -147,23 +148,4 @@ def watch(path: Path) -> ReaderWatch:
     try:
         return ReaderWatch(Subscription(path))
     except OSError:
-        return ReaderWatch(OpenPrograms(path))
-
-
-def programs_holding(path: Path, processes: Path = Path("/proc")) -> list[str]:
-    """Return the names of other programs that have a device open, as far as the user may see them."""
-    device, names = str(path.resolve()), set()
-    for process in processes.glob("[0-9]*"):
-        with suppress(OSError):  # Another user's process, or one that has ended.
-            if process.name != str(os.getpid()) and _has_open(process, device):
-                names.add((process / "comm").read_text(errors="replace").strip())
-    return sorted(names)
-
-
-def _has_open(process: Path, device: str) -> bool:
-    with os.scandir(process / "fd") as descriptors:
-        for descriptor in descriptors:
-            with suppress(OSError):  # Closed since it was listed.
-                if os.readlink(descriptor) == device:  # noqa: PTH115 - a browser has thousands; a Path each is slow
-                    return True
-    return False
+        return ReaderWatch(OpenPrograms(path, VideoDevices()))
