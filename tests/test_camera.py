@@ -37,9 +37,7 @@ class Stage:
         def read(open_capture: Callable[[], object]) -> DirectReader:
             return DirectReader(open_capture, self.clock, lambda: self.is_silent)  # type: ignore[arg-type]
 
-        return LiveCamera(
-            self.camera, self.controls, lambda: self.is_watched, self.clock, self.clock.sleep, read
-        )
+        return LiveCamera(self.camera, self.controls, lambda: self.is_watched, self.clock, self.clock.sleep, read)
 
     def until(self, frames: Iterator[Frame], card: str | None, seconds: float = 2) -> Frame:
         """Returns the next frame with these words, which must come in time."""
@@ -117,7 +115,7 @@ class TestPictures:
 class TestStart:
     def test_no_camera_is_one_line(self, stage: Stage) -> None:
         stage.camera.trouble = CameraError("no camera found: plug one in")
-        with pytest.raises(CameraError, match="^no camera found: plug one in$"):
+        with pytest.raises(CameraError, match=r"^no camera found: plug one in$"):
             stage.live()
 
     def test_a_camera_that_stays_silent(self, stage: Stage) -> None:
@@ -333,7 +331,9 @@ class TestImages:
         frame = av.VideoFrame(128, 96, "yuv420p")
         assert ToLiveImage(128, 96)(frame).frame is frame
 
-    @pytest.mark.parametrize(("size", "inner"), [((256, 192), (96, 128)), ((96, 192), (96, 48)), ((128, 48), (48, 128))])
+    @pytest.mark.parametrize(
+        ("size", "inner"), [((256, 192), (96, 128)), ((96, 192), (96, 48)), ((128, 48), (48, 128))]
+    )
     def test_another_size_keeps_its_proportions(self, size: tuple[int, int], inner: tuple[int, int]) -> None:
         white = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), 255, np.uint8), format="rgb24")
         rgb = ToLiveImage(128, 96)(white).rgb

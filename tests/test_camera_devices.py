@@ -1,4 +1,4 @@
-"""Cameras of a Linux system: names, modes, the choice of both, who holds a busy one, and what an opened one is asked."""
+"""Cameras of a system: names, modes, the choice of both, who holds a busy one, and what an opened one is asked."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from av.video.reformatter import Colorspace
 from typer.testing import CliRunner
 
 from streamseg.cli import app as cli
+from streamseg.decode import open_camera
 from streamseg.decode.cameras import CameraDevice, find_camera
 from streamseg.decode.capture_opencv import NumberOpener, probe_cameras
 from streamseg.decode.modes import Mode, choose_mode
 from streamseg.decode.pixels import matrix_of
-from streamseg.errors import CameraError, ConfigError
+from streamseg.errors import CameraError, ConfigError, InputError
 from streamseg.settings import load_settings
 from tests.cameras import INFRARED, LAPTOP, LOOPBACK, METADATA, Device, System
 from tests.synthetic import picture
@@ -91,7 +92,7 @@ class TestListing:
         (camera,) = devices.cameras()
         assert camera.name == "Integrated Webcam"
         assert "usermod -aG video" in camera.note
-        with pytest.raises(CameraError, match="Integrated Webcam.*no permission: sudo usermod"):
+        with pytest.raises(CameraError, match=r"Integrated Webcam.*no permission: sudo usermod"):
             DeviceOpener("auto", devices=devices)()
 
     def test_unplugged_while_listing(self, system: System, devices: VideoDevices) -> None:
@@ -314,7 +315,7 @@ class TestOpening:
         opener().close()
         system.unplug(0)
         system.plug(2, Device("HD Pro C920", formats=LAPTOP.formats))
-        with pytest.raises(CameraError, match="Integrated Webcam .* is unplugged") as caught:
+        with pytest.raises(CameraError, match=r"Integrated Webcam .* is unplugged") as caught:
             opener()
         assert caught.value.card == "camera unplugged: waiting for it"
         path = system.plug(4, LAPTOP)
@@ -432,3 +433,37 @@ class TestSettings:
     def test_a_size_that_is_none(self, size: str) -> None:
         with pytest.raises(ConfigError, match=f"^live.size: write WIDTHxHEIGHT, such as 1280x720, .*got '{size}'"):
             load_settings(None, {"size": size})
+
+
+class TestSpecs:
+    """What a file's name, and what a camera's."""
+
+    @pytest.mark.parametrize("spec", ["nothing/here.mp4", "/no/such/clip.mp4"])
+    def test_a_path_is_a_file(self, spec: str) -> None:
+        with pytest.raises(InputError, match=r"^no such file or folder: ") as caught:
+            open_camera(spec)
+        assert not isinstance(caught.value, CameraError)
+
+    @linux_only
+    @pytest.mark.parametrize(
+        ("spec", "says"),
+        [
+            ("9876", "no camera at /dev/video9876; "),
+            ("/dev/no-such-camera", "no camera at /dev/no-such-camera; "),
+            ("/dev/null", "no camera at /dev/null; "),
+            ("No such camera 2.0", "no camera and no file is named 'No such camera 2.0'; "),
+            ("x" * 5000, "no camera and no file is named"),
+        ],
+    )
+    def test_a_name_that_is_no_file_is_a_camera(self, spec: str, says: str) -> None:
+        with pytest.raises(CameraError, match=f"^{says}"):
+            open_camera(spec)
+
+    @linux_only
+    def test_a_number_is_a_camera_though_a_file_is_named_so(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "9876").touch()
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(CameraError, match="no camera at /dev/video9876"):
+            open_camera("9876")

@@ -75,7 +75,10 @@ def test_every_setting_can_be_overridden_by_its_name() -> None:
         ("[smooth]\nmin_cutoff_hz = nan\n", r"smooth\.min_cutoff_hz: .*finite"),
         ("[smooth]\nema_seconds = inf\n", r"smooth\.ema_seconds: .*finite"),
         ('[composite]\nfit = "time_range"\n', r"composite\.fit: .*'cover' or 'contain'"),
-        ("[infer]\nsize = 3\n", r"unknown setting infer\.size; known are model, engine, device, precision, input_size"),
+        (
+            "[infer]\nsides = 3\n",
+            r"unknown setting infer\.sides; known are model, engine, device, precision, input_size",
+        ),
         ("[infer]\nbeta = 3\n", r"unknown setting infer\.beta; it belongs under \[smooth\]"),
         ("[encode]\ncrf = 3\n", r"unknown setting encode; known are"),
         ("input_size = 256\n", r"input_size = 256 stands outside a table; it belongs under \[infer\]"),
@@ -96,8 +99,8 @@ def test_an_override_that_is_out_of_range() -> None:
 
 
 def test_an_unknown_override() -> None:
-    with pytest.raises(ConfigError, match="unknown setting 'size'; known are model, "):
-        load_settings(overrides={"size": 3})
+    with pytest.raises(ConfigError, match="unknown setting 'sides'; known are model, "):
+        load_settings(overrides={"sides": 3})
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

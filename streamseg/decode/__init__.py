@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from streamseg.controls import Controls
@@ -85,10 +86,16 @@ def open_camera(
     """
     if is_address(spec):
         return LiveCamera(StreamOpener(spec), controls, wanted)
-    if is_test_pattern(spec) or (spec != AUTO and _is_file_or_folder(spec)):
+    if is_test_pattern(spec) or _means_file(spec):
         return Paced(open_source(spec), controls=controls, wanted=wanted)
     return LiveCamera(device_opener(spec, size, fps), controls, wanted)
 
 
-def _is_file_or_folder(spec: str) -> bool:
-    return not spec.isdecimal() and (Path(spec).is_file() or Path(spec).is_dir())
+def _means_file(spec: str) -> bool:
+    """Whether a camera's `spec` is that of a file or folder: it exists, or names a folder that it should be in."""
+    path = Path(spec)
+    with suppress(OSError):  # A name that the system rejects is no file.
+        if spec == AUTO or spec.isdecimal() or spec.startswith("/dev/") or path.is_char_device():
+            return False
+        return path.exists() or path.parent != Path()
+    return False

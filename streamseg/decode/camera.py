@@ -1,4 +1,4 @@
-"""Live camera: the newest frame, or a card while it is paused, unwatched, unplugged or busy; it never ends by itself."""
+"""Live camera: the newest frame, or a card while it is paused, unwatched, unplugged or busy; it never ends."""
 
 from __future__ import annotations
 

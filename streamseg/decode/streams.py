@@ -14,7 +14,8 @@ STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 OPEN_SECONDS = READ_SECONDS = 5.0
 """How long a server may take to answer, and to send the next data."""
 
-STREAM_OPTIONS = {"rtsp_flags": "prefer_tcp", "fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "2000000"}
+STREAM_OPTIONS = {"rtsp_flags": "prefer_tcp", "analyzeduration": "2000000"}
+"""TCP, where the server has it, loses no packets; what a stream is shows in 2 s of it, not only in FFmpeg's 5."""
 
 
 class StreamOpener:
