@@ -185,6 +185,15 @@ class VideoDevices:
         return layout.unpack(buffer)
 
 
+def _has_open(process: Path, device: str) -> bool:
+    with os.scandir(process / "fd") as descriptors:
+        for descriptor in descriptors:
+            with suppress(OSError):  # Closed since it was listed.
+                if os.readlink(descriptor) == device:  # noqa: PTH115 - a browser has thousands; a Path each is slow
+                    return True
+    return False
+
+
 def _until_none(entries: Iterator[tuple[Any, ...] | None]) -> Iterator[tuple[Any, ...]]:
     for entry in entries:
         if entry is None:

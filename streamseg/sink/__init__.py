@@ -20,14 +20,13 @@ from streamseg.sink.lock import Claim
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
 from streamseg.sink.sidecar import SidecarSink, matte_path
 from streamseg.sink.video import VideoSink, check_folder
-from streamseg.sink.virtual import open_virtual_camera
+from streamseg.sink.virtual import VIRTUAL_CAMERA, is_virtual_camera, open_virtual_camera
 from streamseg.sink.window import PreviewWindow
 
 __all__ = ["VIRTUAL_CAMERA", "WINDOW", "BaseSink", "Sink", "SinkClosed", "check_format", "open_file", "open_sink"]
 
 STANDARD = OutputSettings()
 WINDOW = "window"
-VIRTUAL_CAMERA = "virtual"
 
 
 def open_sink(
@@ -41,7 +40,7 @@ def open_sink(
     """Open an output: a video, an animation, an image sequence (`x_%05d.png` or a folder), `window` or `virtual`.
 
     Args:
-        out: a path, `window` or `virtual`.
+        out: a path, `window`, `virtual`, `virtual:/dev/video10` or `virtual:NAME`.
         info: size, rate and clock of the frames to write.
         kind: what a video file holds: composites, foregrounds with alpha, or mattes; None takes the kind of the first
             frame. Frames of another kind are refused.
@@ -54,8 +53,8 @@ def open_sink(
     """
     if out == WINDOW:
         return PreviewWindow(overlay)
-    if out == VIRTUAL_CAMERA:
-        return open_virtual_camera(info)
+    if is_virtual_camera(out):
+        return open_virtual_camera(info, out)
     pattern = sequence_pattern(out)
     if pattern:
         if resume:
