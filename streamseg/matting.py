@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,6 +59,10 @@ DEFAULT_FRAME_SECONDS = Fraction(1, 25)
 
 PROGRESS_SECONDS = 1.0
 """How often `convert` tells its progress."""
+
+
+KEPT_SESSIONS = 2
+"""Networks that `matte` keeps loaded: those that were asked for last."""
 
 
 class Result:
@@ -103,7 +107,8 @@ class Result:
 
         Args:
             background: a path, a colour (`"green"`, `"#00b140"`), `"blur"`, an array `(H, W, 3)` or a function from the
-                frame's RGB to such an array. Files are opened once a session; videos play along with the frames.
+                frame's RGB to such an array. Files are opened once a session; videos play along with the frames. An
+                array is fitted once and must not change: give another one, or a function.
             fit: how an image or a video fills the frame.
 
         Returns:
@@ -205,7 +210,7 @@ class MattingSession:
 
 
 def matte(image: ImageLike, model: str = "auto", **settings: Any) -> Result:
-    """Matte one image; the network stays loaded for the next one.
+    """Matte one image; the last two networks that were asked for stay loaded.
 
     Args:
         image: see `MattingSession.__call__`.
@@ -331,14 +336,17 @@ def _opened(source: str | Path | Source, time_range: TimeRange = WHOLE) -> Sourc
 
 
 class _Backgrounds:
-    """Each background of a session is opened once."""
+    """The opened backgrounds of a session: all that have a name, and the last array or function."""
 
     def __init__(self) -> None:
         self._files: dict[tuple[str, Fit], Background] = {}
+        self._last: tuple[BackgroundSpec, Fit, Background] | None = None
 
     def opened(self, background: BackgroundSpec, fit: Fit) -> Background:
         if not isinstance(background, str | Path):
-            return open_background(background, fit)
+            if self._last is None or self._last[0] is not background or self._last[1] != fit:
+                self._last = background, fit, open_background(background, fit)
+            return self._last[2]
         key = (str(background), fit)
         if key not in self._files:
             self._files[key] = open_background(background, fit)
@@ -364,6 +372,6 @@ class _Progress:
 _one_at_a_time = threading.Lock()
 
 
-@cache
+@lru_cache(maxsize=KEPT_SESSIONS)
 def _session(model: str, settings: tuple[tuple[str, Any], ...]) -> MattingSession:
     return MattingSession(model, **dict(settings))

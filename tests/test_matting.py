@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import doctest
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ import torch
 from PIL import Image
 
 import streamseg
-from streamseg import Frame, MattingSession, VideoInfo, convert, matte, open_source, register_engine
+from streamseg import Frame, MattingSession, VideoInfo, convert, matte, open_background, open_source, register_engine
 from streamseg.errors import ConfigError, EngineError, InputError, OutputError
 from streamseg.image import Pixels
 from streamseg.infer.engines import ENGINES
@@ -65,6 +68,20 @@ class TestResult:
         for background in (tmp_path / "bg.png", str(tmp_path / "bg.png"), "#010203", wall, lambda rgb: wall):
             assert tuple(result.over(background)[0, 0]) == (1, 2, 3)
         assert np.array_equal(result.over(lambda rgb: 255 - rgb)[0, 0], 255 - picture(0)[0, 0])
+
+    def test_an_array_is_fitted_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However many frames it is behind, until there is another one or it is fitted otherwise."""
+        opened = Mock(wraps=open_background)
+        monkeypatch.setattr("streamseg.matting.open_background", opened)
+        red, blue = (np.full((9, 16, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
+        with session() as running:
+            shown = [running(frame.pixels).over(red)[48, 0] for frame in frames(3)]
+            assert [tuple(colour) for colour in shown] == [(255, 0, 0)] * 3
+            assert opened.call_count == 1
+            result = running(picture(3))
+            assert tuple(result.over(red, fit="contain")[0, 0]) == (0, 0, 0)
+            assert tuple(result.over(blue)[0, 0]) == (0, 0, 255)
+            assert opened.call_count == 3
 
     @pytest.mark.parametrize(
         ("background", "message"),
@@ -237,6 +254,22 @@ def test_one_image_keeps_the_network() -> None:
     second = matte(picture(0), "nano", input_size=96)
     assert np.array_equal(first.alpha, second.alpha)
     assert first.alpha.shape == (96, 128)
+
+
+def test_of_many_networks_the_last_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    engines: list[weakref.ref[DiscEngine]] = []
+
+    def opened(net: object, threads: object, device: object) -> DiscEngine:
+        engine = DiscEngine()
+        engines.append(weakref.ref(engine))
+        return engine
+
+    monkeypatch.setattr("streamseg.infer.engines.ENGINES", dict(ENGINES))
+    register_engine("counted", opened)
+    for size in (96, 128, 160):
+        matte(picture(0), "nano", engine="counted", input_size=size)
+    gc.collect()
+    assert [engine() is not None for engine in engines] == [False, True, True]
 
 
 def test_disc_colour_is_kept() -> None:

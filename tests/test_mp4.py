@@ -10,8 +10,9 @@ import av
 import pytest
 
 from streamseg.frames import Frame, VideoInfo
+from streamseg.media.boxes import Box
 from streamseg.sink import open_sink
-from streamseg.sink.mp4 import Box, Length
+from streamseg.sink.mp4 import Length
 from tests.synthetic import picture
 from tests.test_sink import write_source
 
@@ -74,3 +75,15 @@ def test_an_end_beyond_what_a_box_can_say(version: int, most: int) -> None:
     length = Length(Box(BytesIO(bytes([version]) + bytes(19)), 0, 20), 8)
     length.put(2**70)
     assert length.ticks == most
+
+
+def test_boxes_of_a_file_that_is_cut() -> None:
+    """What has a whole header is listed with the end that it states."""
+    short, long = b"\0\0\0\x0cfreeabcd", b"\0\0\0\x01mdat" + (20).to_bytes(8, "big") + b"wxyz"
+
+    def listed(data: bytes) -> list[tuple[bytes, int, int]]:
+        return [(kind, box.begin, box.end) for kind, box in Box(BytesIO(data), 0, len(data)).boxes()]
+
+    whole = [(b"free", 8, 12), (b"mdat", 28, 32)]
+    assert listed(short + long) == listed((short + long)[:-3]) == whole
+    assert listed((short + long)[:-5]) == listed(short + b"\0\0\0") == listed(short + bytes(8)) == whole[:1]

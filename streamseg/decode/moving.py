@@ -14,6 +14,7 @@ from typing import BinaryIO
 import av
 
 from streamseg.errors import InputError
+from streamseg.media.boxes import Box
 
 MAX_PADDED_BYTES = 2**28
 """Largest stated size to which a truncated file is padded: libraries hold it in memory more than once."""
@@ -126,7 +127,7 @@ def _stated_bytes(file: BinaryIO) -> int:
     if signature.startswith(b"RIFF") and signature[8:] == b"WEBP":
         return 8 + int.from_bytes(signature[4:8], "little")
     if signature[4:] == b"ftypavis":
-        return _boxes_end(file)
+        return max((box.end for _, box in Box(file, 0, _file_bytes(file)).boxes()), default=0)
     return 0
 
 
@@ -149,17 +150,3 @@ def _webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         if at > size:
             return
         yield kind, begin, at
-
-
-def _boxes_end(file: BinaryIO) -> int:
-    """Return the end of the last box by the stated sizes, in bytes; ISO/IEC 14496-12:2022, 4.2."""
-    at = 0
-    while True:
-        file.seek(at)
-        header = file.read(16)
-        length = int.from_bytes(header[:4], "big")
-        if length == 1:
-            length = int.from_bytes(header[8:16], "big")
-        if len(header) < 8 or length < 8:
-            return at
-        at += length

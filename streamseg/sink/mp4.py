@@ -9,62 +9,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+
+from streamseg.media.boxes import Box
 
 MUXERS = ("mp4", "mov")
 """FFmpeg's names of these containers."""
-
-HEADER_BYTES, LONG_HEADER_BYTES = 8, 16
-LONG_SIZE = 1
-"""Size field of a box whose size follows in 8 bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Contents of a box: bytes `begin` to `end` of a file."""
-
-    file: BinaryIO
-    begin: int
-    end: int
-
-    def all(self, kind: bytes) -> Iterator[Box]:
-        """Yield the boxes of a type directly within this one."""
-        at = self.begin
-        while at < self.end:
-            size, head = self._read(at, 4), HEADER_BYTES
-            if size == LONG_SIZE:
-                size, head = self._read(at + HEADER_BYTES, 8), LONG_HEADER_BYTES
-            if self._read(at + 4, 4) == int.from_bytes(kind, "big"):
-                yield Box(self.file, at + head, at + size)
-            at += max(size, head)
-
-    def first(self, *kinds: bytes) -> Box:
-        """Return the first box at a path of types, such as `b"mdia", b"mdhd"`."""
-        box = self
-        for kind in kinds:
-            box = next(box.all(kind))
-        return box
-
-    def number(self, offset: int, width: int) -> int:
-        """Read an unsigned number of `width` bytes at `offset` bytes within the box."""
-        return self._read(self.begin + offset, width)
-
-    def put(self, offset: int, width: int, number: int) -> None:
-        """Write an unsigned number of `width` bytes at `offset` bytes within the box."""
-        self.file.seek(self.begin + offset)
-        self.file.write(number.to_bytes(width, "big"))
-
-    def by_version(self, narrow: int, wide: int) -> int:
-        """Return `narrow` or `wide`, as the times of this box have 4 or 8 bytes by its version."""
-        return wide if self.number(0, 1) else narrow
-
-    def _read(self, at: int, width: int) -> int:
-        self.file.seek(at)
-        return int.from_bytes(self.file.read(width), "big")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.subtitles.stream import SubtitleStream
 
+from streamseg.media.packets import copied
 from streamseg.sink.metadata import inherit_track
 
 EMPTY_SUBTITLES = {"mov_text": b"\0\0"}
@@ -79,11 +80,7 @@ def in_utf8(packet: Packet[Any]) -> Packet[Any]:
     text = (
         _replace_invalid_in_sample(data) if packet.stream.codec_context.name == "mov_text" else _replace_invalid(data)
     )
-    if text == data:
-        return packet
-    copy: Packet[Any] = Packet(text)
-    copy.pts, copy.dts, copy.duration, copy.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
-    return copy
+    return packet if text == data else copied(packet, text)
 
 
 def _replace_invalid(text: bytes) -> bytes:

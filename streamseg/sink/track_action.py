@@ -18,6 +18,7 @@ from av.stream import Discard, Stream
 
 from streamseg.decode.reading import is_broadcast, read_from
 from streamseg.decode.video import video_stream
+from streamseg.media.packets import copied
 from streamseg.sink.channels import Reordered, layout_of, own_order
 from streamseg.sink.monotonic import MonotonicTimes
 from streamseg.sink.sound import Copied, Transcoded, setup_of, states_its_setup
@@ -183,7 +184,7 @@ def _is_accepted(candidate: Plan, source: Any, beginning: Sequence[Packet[Any]],
         with av.open(written, "w", format=muxer) as output:
             track = candidate.make(output, source)
             output.start_encoding()
-            for packets in (*(track.convert(_copy(packet)) for packet in beginning), track.flush()):
+            for packets in (*(track.convert(copied(packet)) for packet in beginning), track.flush()):
                 output.mux([ascending(packet) for packet in packets])
                 count += len(packets)
         if count:
@@ -194,11 +195,3 @@ def _is_accepted(candidate: Plan, source: Any, beginning: Sequence[Packet[Any]],
     finally:
         source.codec_context.flush_buffers()  # The decoder may have been flushed.
     return True
-
-
-def _copy(packet: Packet[Any]) -> Packet[Any]:
-    """Copy a packet, as writing it changes its times."""
-    copy: Packet[Any] = Packet(bytes(packet))
-    copy.pts, copy.dts, copy.duration, copy.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
-    copy.is_keyframe = packet.is_keyframe
-    return copy
