@@ -135,6 +135,14 @@ class LiveSettings(Section):
     """Write what is shown to a file as well."""
     backgrounds: Path | None = None
     """Folder whose images and videos can be chosen as background while the camera runs."""
+    outputs: tuple[str, ...] = Field(("window",), min_length=1)
+    """Where the image goes, side by side: `window`, `http` (the page), `virtual`, `virtual:NAME`, or files."""
+    on_demand: bool = False
+    """Open the camera only while some program reads the virtual one."""
+    host: str = "127.0.0.1"
+    """Name or address that the page is served on; any other than this one can be reached from other machines."""
+    port: int = Field(8765, ge=0, le=65535)
+    """Port of the page; 0 takes a free one."""
 
 
 class Settings(Section):

@@ -68,6 +68,9 @@ CameraSize = Annotated[
 CameraFps = Annotated[
     float | None, typer.Option("--fps", metavar="N", help="Frame rate to ask the camera for (default: 30).")
 ]
+Blur = Annotated[
+    float | None, typer.Option(metavar="0.25-4", help="Strength of --bg blur (default: 1).", show_default=False)
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the same names; flags win over it.")
 ]
@@ -77,5 +80,5 @@ def settings_from_flags(context: typer.Context) -> Settings:
     """Return the settings of the command's flags over those of its configuration file; both use the settings' names."""
     from streamseg.settings import load_settings, setting_names
 
-    given = {name: value for name, value in context.params.items() if name in setting_names()}
+    given = {name: value for name, value in context.params.items() if name in setting_names() and value != []}
     return load_settings(context.params["config"], given)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +11,10 @@ import typer
 from streamseg.cli.errors import errors_reported
 from streamseg.cli.options import (
     Bg,
+    Blur,
+    CameraFps,
+    CameraSize,
+    CameraSpec,
     ConfigFile,
     EngineName,
     Fit,
@@ -19,20 +25,41 @@ from streamseg.cli.options import (
     Smooth,
     settings_from_flags,
 )
+from streamseg.cli.outputs import output_path, refuse_overwriting, speed_line
 
 if TYPE_CHECKING:
     from streamseg.statistics import Statistics
-from streamseg.cli.outputs import output_path, refuse_overwriting, run_into, speed_line
 
 
 def webcam(
     context: typer.Context,
-    camera: Annotated[str, typer.Option(metavar="N|PATH|testsrc", help="Camera, or a file in its place.")] = "0",
+    camera: CameraSpec = None,
+    size: CameraSize = None,
+    fps: CameraFps = None,
     bg: Bg = None,
+    blur: Blur = None,
+    backgrounds: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Backgrounds to choose from while the camera runs.")
+    ] = None,
     fit: Fit = None,
-    out: Annotated[
-        str, typer.Option("--out", "-o", metavar="window|virtual|FILE", help="Where the image goes.")
-    ] = "window",
+    mirror: Annotated[bool | None, typer.Option("--mirror", help="Mirror the camera, not the background.")] = None,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="window|http|virtual[:NAME]|FILE",
+            help="Where the image goes; may be given several times (default: window).",
+        ),
+    ] = None,
+    on_demand: Annotated[
+        bool | None,
+        typer.Option("--on-demand", help="Open the camera only while a program reads the virtual one."),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Serve the page to others too (default: 127.0.0.1).")
+    ] = None,
+    port: Annotated[int | None, typer.Option(metavar="N", help="Port of the page (default: 8765).")] = None,
     matte_only: MatteOnly = None,
     model: Model = None,
     engine: EngineName = None,
@@ -44,16 +71,28 @@ def webcam(
 ) -> None:
     """Matte a camera live: `streamseg webcam --bg beach.jpg`.
 
-    Frames that the machine has no time for are dropped, so that the delay stays short.
+    In the window, h shows the keys: backgrounds, blur, mirror, pause, snapshot, recording. Frames that the machine has
+    no time for are dropped, so that the delay stays short; a busy machine gets a smaller network for as long.
     """
     with errors_reported():
-        from streamseg.decode import open_camera
+        from streamseg.cli.progress import RunProgress
+        from streamseg.interrupt import raise_again
+        from streamseg.live.run import run_live
 
         settings = settings_from_flags(context)
-        refuse_overwriting(output_path(out), camera, settings.composite.bg)
-        with open_camera(camera) as opened:
-            statistics = run_into(opened, out, settings, frames)
-            print(_live_summary(statistics))
+        for out in settings.live.outputs:
+            refuse_overwriting(output_path(out), settings.live.camera, settings.composite.bg)
+        raise_again()
+        try:
+            with RunProgress(frames) as progress:
+                statistics, summary = run_live(
+                    settings, config, lambda: settings_from_flags(context), frames, print, progress.update
+                )
+        except KeyboardInterrupt:
+            print("stopped by Ctrl-C", file=sys.stderr)
+            raise
+        print(summary)
+        print(_live_summary(statistics))
 
 
 def _live_summary(statistics: Statistics) -> str:

@@ -139,7 +139,8 @@ class AdaptiveNetwork:
         self._opening: tuple[Rung, Future[Engine]] | None = None
         self.rung = self._best_now()
         self.engine = self._engines[self.rung]
-        self._say("chosen", self._seconds[self.rung])
+        if self._settings.model == AUTO or self.rung != self._rungs[0]:
+            self._say("chosen", self._seconds[self.rung])
 
     def __enter__(self) -> Self:
         return self
