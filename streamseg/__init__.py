@@ -45,7 +45,10 @@ public names here: `from streamseg.infer.every_frame import infer`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -68,6 +71,23 @@ if TYPE_CHECKING:
 # OpenVINO's converter reports its use to Google Analytics unless told not to, and nobody here was asked. Without this
 # package it uses its own stand-in, which sends nothing; who imported it before us has decided otherwise.
 sys.modules.setdefault("openvino_telemetry", cast(Any, None))
+
+
+class _OpenCVFirst(MetaPathFinder):
+    """Imports OpenCV when PyAV is about to be imported.
+
+    The wheels of both bring libraries of X11 under the same names, and who is imported first provides them to both.
+    With PyAV's, OpenCV hangs for ever when it opens a window.
+    """
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if name == "av":
+            sys.meta_path.remove(self)
+            import_module("cv2")
+
+
+if sys.platform == "linux":
+    sys.meta_path.insert(0, _OpenCVFirst())
 
 _HOME = {
     "Background": "composite.background",

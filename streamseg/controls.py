@@ -39,6 +39,7 @@ class Controls:
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
         self._snapshots_asked = 0
+        self._first_background = settings.composite.bg
         self.notice = ""
         self.background_version = 0
 
@@ -82,19 +83,27 @@ class Controls:
         return sorted(path for path in folder.iterdir() if path.suffix.lower() in BACKGROUND_SUFFIXES)
 
     def step_background(self, step: int) -> Settings:
-        """Take the next (1) or previous (-1) background: those of the folder, then the blur."""
-        choices = [*map(str, self.backgrounds()), "blur"]
+        """Take the next (1) or previous (-1) background: those of the folder, the blur, then the one of the start."""
+        choices: list[str | None] = [*map(str, self.backgrounds()), "blur"]
+        if self._first_background not in choices:
+            choices.append(self._first_background)
         with self._lock:
             shown = self._current.composite.bg
             position = choices.index(shown) + step if shown in choices else min(0, step)
-            return self.change(bg=choices[position % len(choices)])
+            chosen = choices[position % len(choices)]
+            settings = self.change(bg=chosen)
+            self.notice = f"background: {Path(chosen).name if chosen else 'none'}"
+        return settings
 
     def step_blur(self, step: int) -> Settings:
         """Blur the background, more with each positive step and less with each negative one."""
         with self._lock:
             blur = self._current.composite.blur * BLUR_STEP**step
             low, high = BLUR_RANGE
-            return self.change(bg="blur", blur=min(max(blur, low), high))
+            blur = min(max(blur, low), high)
+            settings = self.change(bg="blur", blur=blur)
+            self.notice = f"blur: {blur:.2f}"
+        return settings
 
     def ask_snapshot(self) -> None:
         """Ask for the next frame to be written as an image."""

@@ -12,6 +12,9 @@ from streamseg.frames import Frame, counted
 KEPT_DELAYS = 600
 """Number of last frames whose latency and matte age are kept."""
 
+RATE_FRAMES = 60
+"""Number of last frames whose rate a preview shows."""
+
 
 @dataclass(slots=True)
 class StageTime:
@@ -38,6 +41,7 @@ class Statistics:
         dropped: frames of a live source that were dropped.
         started_seconds: monotonic clock at the start.
         elapsed_seconds: from the start to the last finished frame.
+        finished_seconds: monotonic clock at the end of each of the last `RATE_FRAMES` frames.
         latencies_ms: from capture to output, of the last `KEPT_DELAYS` frames.
         matte_ages_ms: `Frame.matte_age_seconds` of the same frames, in milliseconds.
         stages: name of a stage -> its time.
@@ -48,6 +52,7 @@ class Statistics:
     dropped: int = 0
     started_seconds: float = field(default_factory=time.monotonic)
     elapsed_seconds: float = 0.0
+    finished_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_FRAMES))
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_DELAYS))
     matte_ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_DELAYS))
     stages: dict[str, StageTime] = field(default_factory=dict)
@@ -56,6 +61,12 @@ class Statistics:
     def fps(self) -> float:
         """Finished frames a second since the start."""
         return self.frames / self.elapsed_seconds if self.elapsed_seconds else 0.0
+
+    @property
+    def recent_fps(self) -> float:
+        """Finished frames a second of late."""
+        times = self.finished_seconds
+        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
 
     @property
     def fresh_share(self) -> float:
@@ -74,8 +85,8 @@ class Statistics:
         return f"{counted(self.frames, 'frame')}, {self.fps:.1f} fps"
 
     def live_text(self) -> str:
-        """Return frame rate and median latency so far, for a preview."""
-        return f"{self.fps:.1f} fps  {self.latency_ms():.0f} ms"
+        """Return rate and median latency of the last frames, and the number of dropped ones, for a preview."""
+        return f"{self.recent_fps:.1f} fps   {self.latency_ms():.0f} ms   {self.dropped} dropped"
 
     def count(self, frame: Frame, dropped: int) -> None:
         """Count a frame that was just written to the sink.
@@ -88,6 +99,7 @@ class Statistics:
         self.frames, self.dropped = self.frames + 1, dropped
         self.fresh += frame.matte_age_seconds == 0
         self.elapsed_seconds = now - self.started_seconds
+        self.finished_seconds.append(now)
         self.latencies_ms.append((now - frame.captured_seconds) * 1000)
         self.matte_ages_ms.append(frame.matte_age_seconds * 1000)
 

@@ -21,16 +21,14 @@ from av.video.reformatter import Interpolation
 from streamseg.decode import open_source
 from streamseg.errors import MissingExtraError, OutputError
 from streamseg.frames import Frame, Kind, VideoInfo
-from streamseg.image import Pixels
 from streamseg.settings import OutputSettings
-from streamseg.sink import SinkClosed, open_sink
+from streamseg.sink import open_sink
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.formats import OPAQUE, choose_encoding
 from streamseg.sink.images import ImageSequence, make_folder, opaque, write_image
 from streamseg.sink.tracks import SourceTracks
 from streamseg.sink.video import VideoSink
 from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam, find_loopback, open_virtual_camera
-from streamseg.sink.window import PreviewWindow
 from streamseg.yuv import RgbImage, YuvImage
 from tests.synthetic import RATE, picture
 
@@ -540,57 +538,6 @@ class TestPictures:
         assert np.abs(opaque(RgbImage(whole)).pixels.astype(int) - picture(0)).max() <= 1
         hidden = opaque(RgbImage(np.dstack((picture(0), np.zeros_like(grey))))).pixels
         assert set(np.unique(hidden)) == {204, 255}
-
-
-class TestWindow:
-    @pytest.fixture
-    def shown(self, monkeypatch: pytest.MonkeyPatch) -> list[Pixels]:
-        """OpenCV's window functions do nothing but keep what is shown."""
-        pictures: list[Pixels] = []
-        monkeypatch.setenv("DISPLAY", ":0")
-        monkeypatch.setattr(cv2, "namedWindow", lambda title, flags: None)
-        monkeypatch.setattr(cv2, "imshow", lambda title, bgr: pictures.append(bgr))
-        monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: -1)
-        monkeypatch.setattr(cv2, "getWindowProperty", lambda title, what: 1.0)
-        monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
-        return pictures
-
-    @pytest.mark.parametrize("platform", ["linux"])
-    def test_no_display(self, platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(sys, "platform", platform)
-        with pytest.raises(OutputError, match="no display for the preview window: give --out"):
-            open_sink("window", INFO)
-
-    def test_it_shows_bgr_with_the_figures_on_top(self, shown: list[Pixels]) -> None:
-        rgb = picture(0, 640, 96)
-        with PreviewWindow(lambda: "25.0 fps") as sink:
-            sink.write(Frame(0, Fraction(0), rgb))
-        assert np.array_equal(shown[0][64:], rgb[64:, :, ::-1])
-        assert not np.array_equal(shown[0][:40], rgb[:40, :, ::-1])
-
-    @pytest.mark.parametrize("key", [ord("q"), 27, ord("q") + 0x100000])
-    def test_keys_that_close_it(self, key: int, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: key)
-        with PreviewWindow(lambda: "25.0 fps") as sink:
-            sink.write(Frame(0, Fraction(0), picture(0)))
-            with pytest.raises(SinkClosed):
-                sink.write(Frame(1, Fraction(1), picture(1)))
-
-    def test_other_keys_do_not(self, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: ord("x"))
-        with PreviewWindow(lambda: "25.0 fps") as sink:
-            for index in range(2):
-                sink.write(Frame(index, Fraction(index), picture(index)))
-
-    @pytest.mark.parametrize("visible", [0.0, -1.0])
-    def test_the_cross_closes_it(self, visible: float, shown: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(cv2, "getWindowProperty", lambda title, what: visible)
-        with PreviewWindow(lambda: "25.0 fps") as sink:
-            sink.write(Frame(0, Fraction(0), picture(0)))
-            with pytest.raises(SinkClosed):
-                sink.write(Frame(1, Fraction(1), picture(1)))
 
 
 class TestVirtualCamera:

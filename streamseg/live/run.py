@@ -23,10 +23,11 @@ from streamseg.matting import MattingSession
 from streamseg.model.precision import live_models
 from streamseg.pipeline import run
 from streamseg.settings import InferSettings, Settings
-from streamseg.sink import WINDOW, BaseSink, PreviewWindow, open_sink
+from streamseg.sink import WINDOW, BaseSink, open_sink
 from streamseg.sink.snapshots import RecordingSink, SnapshotSink
 from streamseg.sink.tee import TeeSink
 from streamseg.sink.virtual import is_virtual_camera, watch_readers
+from streamseg.sink.window import PreviewWindow
 from streamseg.statistics import Statistics
 
 if TYPE_CHECKING:

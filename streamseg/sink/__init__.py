@@ -6,6 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+from streamseg.controls import Controls
 from streamseg.errors import OutputError
 from streamseg.frames import Kind, VideoInfo
 from streamseg.media.atomic import followed
@@ -36,6 +37,7 @@ def open_sink(
     output: OutputSettings = STANDARD,
     resume: bool = False,
     overlay: Callable[[], str] = str,
+    controls: Controls | None = None,
 ) -> BaseSink:
     """Open an output: a video, an animation, an image sequence (`x_%05d.png` or a folder), `window` or `virtual`.
 
@@ -47,12 +49,13 @@ def open_sink(
         output: how a video file stores alpha, and its quality.
         resume: continue the file that an interrupted run left of this video, if there is one.
         overlay: returns the text to draw over the preview, such as `Statistics.live_text`.
+        controls: what the keys of the preview change.
 
     Raises:
         OutputError: the output is not available, or cannot hold the frames; the message says what can.
     """
     if out == WINDOW:
-        return PreviewWindow(overlay)
+        return PreviewWindow(info, controls, overlay)
     if is_virtual_camera(out):
         return open_virtual_camera(info, out)
     pattern = sequence_pattern(out)

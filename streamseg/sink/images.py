@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from streamseg.composite.blend import blend
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, counted
 from streamseg.image import Pixels
@@ -156,10 +157,15 @@ def opaque(image: AnyImage) -> AnyImage:
     return RgbImage(over_checkerboard(image.pixels) if image.shape[2:] == (4,) else image.rgb)
 
 
-def over_checkerboard(rgba: Pixels, square_px: int = 16) -> Pixels:
+def over_checkerboard(rgba: Pixels) -> Pixels:
     """Composite RGBA `(H, W, 4)` over the checkerboard that stands for transparency; return RGB `(H, W, 3)`."""
-    rows, columns = np.indices(rgba.shape[:2]) // square_px
+    rgb = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB).astype(np.uint8, copy=False)
+    alpha = cv2.extractChannel(rgba, 3).astype(np.uint8, copy=False)
+    return blend(rgb, _checkerboard(*rgba.shape[:2]), alpha)
+
+
+@lru_cache(maxsize=4)
+def _checkerboard(height_px: int, width_px: int, square_px: int = 16) -> Pixels:
+    rows, columns = np.indices((height_px, width_px)) // square_px
     board = np.where((rows + columns) % 2, 255, 204).astype(np.uint8)
-    alpha = rgba[..., 3].astype(np.float32) / 255
-    rgb = np.ascontiguousarray(rgba[..., :3])
-    return cv2.blendLinear(rgb, np.dstack((board, board, board)), alpha, 1 - alpha).astype(np.uint8, copy=False)
+    return np.dstack((board, board, board))

@@ -41,10 +41,10 @@ class Claim:
         self._locks.clear()
 
     def _lock(self, output: Path) -> None:
-        part = part_of(output)
-        if not part.parent.is_dir():  # FileLock would make the folder; the sink reports that it is missing.
+        path = lock_of(output)
+        if not path.parent.is_dir():  # FileLock would make the folder; the sink reports that it is missing.
             return
-        lock = FileLock(part.with_name(part.name + ".lock"), blocking=False, thread_local=False)
+        lock = FileLock(path, blocking=False, thread_local=False)
         # The sink reports a folder without write permission; file systems without locks go unlocked.
         with suppress(OSError, NotImplementedError):
             try:
@@ -52,3 +52,9 @@ class Claim:
             except Timeout as timeout:
                 raise OutputError(f"another run is writing {output}: wait for it, or give another name") from timeout
             self._locks.append(lock)
+
+
+def lock_of(output: Path) -> Path:
+    """Return the path of the lock file of an output."""
+    part = part_of(output)
+    return part.with_name(part.name + ".lock")

@@ -22,6 +22,7 @@ from streamseg.settings import OutputSettings
 from streamseg.sink import Sink, open_sink
 from streamseg.sink.images import opaque
 from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam
+from tests.fake_window import FakeWindow
 from tests.synthetic import picture, true_alpha
 
 COUNT = 3
@@ -93,16 +94,8 @@ def animation_case(name: str, level: int = 0) -> Callable[..., Case]:
 
 
 def window_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    shown: list[Pixels] = []
-    windows: set[str] = set()
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(cv2, "namedWindow", lambda title, flags: windows.add(title))
-    monkeypatch.setattr(cv2, "imshow", lambda title, bgr: shown.append(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
-    monkeypatch.setattr(cv2, "putText", lambda *_: None)
-    monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: -1)
-    monkeypatch.setattr(cv2, "getWindowProperty", lambda title, what: 1.0)
-    monkeypatch.setattr(cv2, "destroyAllWindows", windows.clear)
-    return Case(lambda info: open_sink("window", info, "foreground"), lambda: shown, lambda: not windows)
+    window = FakeWindow(monkeypatch)
+    return Case(lambda info: open_sink("window", info, "foreground"), lambda: window.shown, lambda: not window.titles)
 
 
 def loopback_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
