@@ -126,11 +126,15 @@ class YuvImage:
 
     def as_bt709(self) -> YuvImage:
         """Convert to the BT.709 matrix; return the image itself if it is BT.709 already."""
-        if self.matrix == Colorspace.ITU709:
+        return self.in_matrix(Colorspace.ITU709)
+
+    def in_matrix(self, matrix: Colorspace) -> YuvImage:
+        """Convert to another colour matrix; return the image itself if it has that one already."""
+        if self.matrix == matrix:
             return self
         y, cb, cr = self.planes
-        converted = YuvImage.empty(self.shape)
-        y_weights, cb_weights, cr_weights = _to_bt709(self.matrix)
+        converted = YuvImage.empty(self.shape, matrix)
+        y_weights, cb_weights, cr_weights = _matrix_change(self.matrix, matrix)
         _weighted_chroma(cb, cr, cb_weights, converted.cb)
         _weighted_chroma(cb, cr, cr_weights, converted.cr)
         y_change = cv2.resize(_weighted_chroma(cb, cr, y_weights), y.shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -202,9 +206,9 @@ def rgb_weights(matrix: Colorspace = Colorspace.ITU709) -> npt.NDArray[np.float6
 
 
 @cache
-def _to_bt709(matrix: Colorspace) -> npt.NDArray[np.float64]:
+def _matrix_change(source: Colorspace, target: Colorspace) -> npt.NDArray[np.float64]:
     """Return weights `(3, 2)` of the source's Cb and Cr in the change of Y, in the new Cb and in the new Cr."""
-    converted = rgb_weights(matrix) @ np.linalg.inv(rgb_weights(Colorspace.ITU709))
+    converted = rgb_weights(source) @ np.linalg.inv(rgb_weights(target))
     weights: npt.NDArray[np.float64] = converted.T[:, 1:]
     return weights
 

@@ -16,6 +16,7 @@ PACKAGE = Path(streamseg.__file__).parent
 LAYERS = (
     "__main__",
     "cli",
+    "live",
     "batch bench probe photos matting",
     "pipeline",
     "gpu",
