@@ -51,11 +51,13 @@ class LivePage:
         controls: the run's settings.
         statistics: the run's figures.
         page: the sink.
+        start_bg: the background of the start.
     """
 
     def __init__(self, width_px: int = 320, height_px: int = 180, **settings: Any) -> None:
         overrides = {"smooth": "none", "bg": "#0000ff", **settings}
         chosen = load_settings(overrides=overrides)
+        self.start_bg = chosen.composite.bg
         self.controls, self.statistics = Controls(chosen), Statistics()
         self._disc = EndlessDisc(width_px, height_px)
         source = Paced(self._disc)
@@ -80,6 +82,10 @@ class LivePage:
                 self._error = error
 
         self._thread = threading.Thread(target=run)
+
+    def page_frames(self) -> int:
+        """How many frames the page has been given."""
+        return int(self.page.summary.split()[3])
 
     @property
     def base(self) -> str:

@@ -113,9 +113,11 @@ class Encoded(Generic[T]):
     def watched(self) -> Iterator[Viewer[T]]:
         """Count a viewer for the time of the `with` block."""
         self.viewers += 1
+        viewer = Viewer(self, self._feed)
         try:
-            yield Viewer(self, self._feed)
+            yield viewer
         finally:
+            viewer.leave()
             self.viewers -= 1
             if not self.viewers:
                 self._newest = None
@@ -148,7 +150,14 @@ class Viewer(Generic[T]):
     async def next(self) -> T:
         """Wait for a frame that this viewer has not had; see `Feed.newer_than`."""
         newest = await self._encoded.newer_than(self._number)
-        if self._number:
-            self._feed.lost += newest.number - self._number - 1
+        self._count_lost(newest.number - 1)
         self._number = newest.number
         return newest.item
+
+    def leave(self) -> None:
+        """Count the frames that this viewer, who was stuck, has missed since the last one."""
+        self._count_lost(self._feed.frames - 1)  # The newest may not have been made yet.
+
+    def _count_lost(self, until: int) -> None:
+        if self._number:
+            self._feed.lost += max(0, until - self._number)

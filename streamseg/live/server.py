@@ -69,13 +69,29 @@ class GuardedProtocol(H11Protocol):
     def resume_writing(self) -> None:
         """Note that the client reads again."""
         self._forget(self._stalled)
+        self._stalled = None
         super().resume_writing()  # type: ignore[no-untyped-call, unused-ignore]
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, unless it follows the head of a request that is being answered already."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.abort()
+                return
+        super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection."""
         self._forget(self._deadline)
         self._forget(self._stalled)
         super().connection_lost(exc)
+
+    def cut_if_stalled(self) -> None:
+        """End the connection if its client does not read: it could not be told in another way."""
+        if self._stalled:
+            self.transport.abort()
 
     def _wait_for_headers(self) -> None:
         self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
@@ -135,6 +151,9 @@ class ServerThread:
         async def end() -> None:
             assert at_end
             await at_end()
+            for connection in list(server.server_state.connections):
+                if isinstance(connection, GuardedProtocol):
+                    connection.cut_if_stalled()
             server.should_exit = True
 
         asyncio.run_coroutine_threadsafe(end(), self.loop)
