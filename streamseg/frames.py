@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -61,6 +62,7 @@ class Frame:
         matte_age_seconds: capture time of this frame less that of the frame whose matte it got; 0 if the matte is its
             own.
         card: live, words to show instead of the camera's image, which is absent and stands here only for its size.
+        cutout: live, makes the foreground with alpha, RGBA `(H, W, 4)`, whatever background the image has by now.
     """
 
     index: int
@@ -70,6 +72,7 @@ class Frame:
     duration: Fraction | None = None
     matte_age_seconds: float = 0.0
     card: str | None = None
+    cutout: Callable[[], Pixels] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.image, np.ndarray):

@@ -15,7 +15,7 @@ import numpy as np
 from streamseg.controls import Controls
 from streamseg.decode import open_source
 from streamseg.decode.base import BaseSource
-from streamseg.decode.camera import Paced
+from streamseg.decode.paced import Paced
 from streamseg.errors import StreamsegError
 from streamseg.frames import Frame
 from streamseg.pipeline import run

@@ -16,7 +16,8 @@ PACKAGE = Path(streamseg.__file__).parent
 LAYERS = (
     "__main__",
     "cli",
-    "batch bench doctor probe photos matting live",
+    "live",
+    "batch bench doctor probe photos matting",
     "pipeline",
     "gpu",
     "sink",

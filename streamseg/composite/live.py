@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -84,7 +85,8 @@ class LiveCompositor:
                 self._begin_fade(frame)
             self._follow(frame)
             look = self._shown
-            finished = replace(frame, image=finish(frame, alpha, self._background, look.matte_only))
+            image = finish(frame, alpha, self._background, look.matte_only)
+            finished = replace(frame, image=image, cutout=partial(_cutout, frame, alpha))
         finished = self._faded(finished)
         self._last = finished
         return finished
@@ -162,6 +164,11 @@ def draw_card(last: Pixels, words: str) -> Pixels:
     place = ((width - text_width) // 2, (height + text_height) // 2)
     cv2.putText(card, words, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA)
     return card.astype(np.uint8, copy=False)
+
+
+def _cutout(frame: Frame, alpha: Alpha) -> Pixels:
+    """Return the foreground with alpha, RGBA `(H, W, 4)`."""
+    return replace(frame, image=finish(frame, alpha, None)).pixels
 
 
 def _opened(settings: CompositeSettings) -> Background | None:

@@ -1,0 +1,103 @@
+"""The backgrounds that the page offers, under ids in place of paths."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import webcolors
+
+from streamseg.controls import Controls
+from streamseg.errors import ConfigError
+from streamseg.live.uploads import Uploads
+
+NONE, BLUR, START = "none", "blur", "start"
+"""Ids of no background, of the blurred camera, and of the file that the run was started with."""
+FOLDER, UPLOAD = "folder/", "upload/"
+"""What the ids of the folder's files, by name, and of uploads begin with."""
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".webm", ".mkv", ".gif"})
+HEX_COLOUR = re.compile("#[0-9a-f]{6}")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A file that can be chosen as background.
+
+    Attributes:
+        id: what the page calls it.
+        name: what the user calls it.
+        path: the file.
+        is_video: whether it moves.
+    """
+
+    id: str
+    name: str
+    path: Path
+    is_video: bool
+
+
+class Backgrounds:
+    """Translates between the page's ids and the setting `bg`, which may be a path."""
+
+    def __init__(self, controls: Controls, uploads: Uploads) -> None:
+        self._controls, self._uploads = controls, uploads
+        bg = controls.current.composite.bg
+        self._start = bg if bg and bg != BLUR and not _hex_of(bg) else None
+
+    def files(self) -> list[Choice]:
+        """Return the files that can be chosen: the one of the start, those of the folder, and what was uploaded."""
+        folder = [
+            Choice(FOLDER + path.name, path.name, path, path.suffix.lower() in VIDEO_SUFFIXES)
+            for path in self._controls.backgrounds()
+        ]
+        uploads = [
+            Choice(UPLOAD + identity, upload.name, upload.background.path, upload.background.is_video)
+            for identity, upload in self._uploads.kept.items()
+        ]
+        start = []
+        if self._start and self._start not in [str(choice.path) for choice in folder]:
+            path = Path(self._start)
+            start = [Choice(START, path.name, path, path.suffix.lower() in VIDEO_SUFFIXES)]
+        return start + folder + uploads
+
+    def choice(self, identity: str) -> Choice | None:
+        """Return the file with an id, if there is one."""
+        return next((choice for choice in self.files() if choice.id == identity), None)
+
+    def value_of(self, identity: object) -> str | None:
+        """Return the setting `bg` for an id or a colour.
+
+        Raises:
+            ConfigError: it is neither.
+        """
+        if identity in (None, NONE):
+            return None
+        if isinstance(identity, str):
+            if identity == BLUR:
+                return BLUR
+            if found := self.choice(identity) or _hex_of(identity):
+                return found if isinstance(found, str) else str(found.path)
+        raise ConfigError(
+            f"bg is a colour such as #00b140, blur, none, or the id of a background in the list; got {identity!r:.80}"
+        )
+
+    def id_of(self, bg: str | None) -> str:
+        """Return the id of the setting `bg`: that of a file, `none`, `blur` or #rrggbb."""
+        if bg is None:
+            return NONE
+        if bg == BLUR:
+            return BLUR
+        by_path = {str(choice.path): choice.id for choice in self.files()}
+        return by_path.get(bg) or _hex_of(bg) or "other"
+
+
+def _hex_of(colour: str) -> str | None:
+    """Return #rrggbb of a colour's name or of itself, or None for other text."""
+    if HEX_COLOUR.fullmatch(colour.lower()):
+        return colour.lower()
+    try:
+        return str(webcolors.name_to_hex(colour))
+    except ValueError:
+        return None
