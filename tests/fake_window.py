@@ -18,7 +18,7 @@ class FakeWindow:
         shown: what was shown, in RGB.
         size: width and height of the window.
         keys: codes of keys that will be pressed, one after each image.
-        visible: what OpenCV says of the window.
+        visible: what OpenCV says of the window; None where it raises an error.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,13 +27,12 @@ class FakeWindow:
         self.shown: list[Pixels] = []
         self.size = (0, 0)
         self.keys: deque[int] = deque()
-        self.visible = 1.0
+        self.visible: float | None = 1.0
         self._pressed = False
         monkeypatch.setattr("streamseg.sink.window.check_display", lambda: None)
-        for name in ("namedWindow", "resizeWindow", "imshow", "waitKeyEx", "destroyAllWindows"):
+        for name in ("namedWindow", "resizeWindow", "imshow", "waitKeyEx", "getWindowProperty", "destroyAllWindows"):
             monkeypatch.setattr(cv2, name, getattr(self, f"_{name}"))
         monkeypatch.setattr(cv2, "getWindowImageRect", lambda title: (0, 0, *self.size))
-        monkeypatch.setattr(cv2, "getWindowProperty", lambda title, what: self.visible)
 
     def _namedWindow(self, title: str, flags: int) -> None:
         self.titles.add(title)
@@ -48,6 +47,11 @@ class FakeWindow:
     def _waitKeyEx(self, delay_ms: int) -> int:
         self._pressed = not self._pressed and bool(self.keys)
         return self.keys.popleft() if self._pressed else -1
+
+    def _getWindowProperty(self, title: str, what: int) -> float:
+        if self.visible is None:
+            raise cv2.error("NULL window")
+        return self.visible
 
     def _destroyAllWindows(self) -> None:
         self.titles.clear()

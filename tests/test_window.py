@@ -262,8 +262,8 @@ class TestKeys:
                 window.write(frame())
         assert not fake.titles
 
-    @pytest.mark.parametrize("visible", [0.0, -1.0])
-    def test_the_cross_closes_it(self, visible: float, fake: FakeWindow) -> None:
+    @pytest.mark.parametrize("visible", [0.0, -1.0, None])
+    def test_the_cross_closes_it(self, visible: float | None, fake: FakeWindow) -> None:
         with PreviewWindow(INFO) as window:
             fake.visible = visible
             window.write(frame())

@@ -62,11 +62,11 @@ def room_px() -> tuple[int, int]:
 
 
 def quieten_toolkit() -> None:
-    """Keep the warnings of OpenCV's Qt from the terminal; it reads these variables when the first window opens.
+    """Keep the warnings and advice of Qt from the terminal; it reads these variables when the first window opens.
 
     What the user set stays, except for a platform that this Qt has no plugin for: it would abort the process.
     """
-    os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
+    os.environ.setdefault("QT_LOGGING_RULES", "*.info=false;*.warning=false")
     plugins = Path(os.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH", ""), "platforms")
     if plugins.is_absolute() and not any(
         list(plugins.glob(f"libq{name.partition(':')[0]}*"))

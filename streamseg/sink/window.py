@@ -96,7 +96,7 @@ class PreviewWindow(BaseSink):
         cv2.imshow(WINDOW_TITLE, self._drawn(frame))
         while (code := cv2.waitKeyEx(1)) != -1:
             self._press(key_name(code))
-        self.is_closed |= cv2.getWindowProperty(WINDOW_TITLE, cv2.WND_PROP_VISIBLE) < 1
+        self.is_closed |= not _is_visible()
 
     def complete(self) -> None:
         """Close the window."""
@@ -230,6 +230,13 @@ def fitted(
     """Return the largest size in pixels, in given proportions, that has room, at most `largest` times the given one."""
     scale = min(room_width_px / width, room_height_px / height, largest)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _is_visible() -> bool:
+    try:
+        return cv2.getWindowProperty(WINDOW_TITLE, cv2.WND_PROP_VISIBLE) >= 1
+    except cv2.error:  # Qt has no such window any more.
+        return False
 
 
 def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
