@@ -64,7 +64,8 @@ class Three(BaseSink):
     def complete(self) -> None:
         for sink in self._sinks:
             sink.complete()
-            print(sink.summary)
+            if sink.summary:
+                print(sink.summary)
 
     discard = complete
 

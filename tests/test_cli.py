@@ -28,7 +28,7 @@ BEACH = str(SAMPLES / "beach.jpg")
 @pytest.fixture
 def disc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands find the synthetic disc instead of loading a network."""
-    monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda *_: DiscEngine())
+    monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda *_, **__: DiscEngine())
 
 
 def streamseg(*arguments: object) -> Result:

@@ -80,5 +80,5 @@ def settings_from_flags(context: typer.Context) -> Settings:
     """Return the settings of the command's flags over those of its configuration file; both use the settings' names."""
     from streamseg.settings import load_settings, setting_names
 
-    given = {name: value for name, value in context.params.items() if name in setting_names() and value != []}
+    given = {name: value for name, value in context.params.items() if name in setting_names() and value not in ([], ())}
     return load_settings(context.params["config"], given)

@@ -24,6 +24,7 @@ from streamseg.model.precision import live_models
 from streamseg.pipeline import run
 from streamseg.settings import InferSettings, Settings
 from streamseg.sink import WINDOW, BaseSink, open_sink
+from streamseg.sink.display import check_display
 from streamseg.sink.snapshots import RecordingSink, SnapshotSink
 from streamseg.sink.tee import TeeSink
 from streamseg.sink.virtual import is_virtual_camera, watch_readers
@@ -174,7 +175,12 @@ def _open_shared(settings: InferSettings, rung: Rung) -> Engine:
 
 
 def _check_outs(settings: Settings) -> tuple[str, ...]:
-    """Return the outputs; raise ConfigError if they do not go together."""
+    """Return the outputs.
+
+    Raises:
+        ConfigError: they do not go together.
+        OutputError: there is no display for the window.
+    """
     live = settings.live
     if live.on_demand and not any(map(is_virtual_camera, live.outputs)):
         raise ConfigError("--on-demand waits for a program that reads the virtual camera: add --out virtual")
@@ -183,6 +189,8 @@ def _check_outs(settings: Settings) -> tuple[str, ...]:
     doubled = {out for out in live.outputs if live.outputs.count(out) > 1}
     if doubled:
         raise ConfigError(f"--out {sorted(doubled)[0]} is given twice")
+    if WINDOW in live.outputs:  # Before the camera and the network are opened.
+        check_display()
     return live.outputs
 
 

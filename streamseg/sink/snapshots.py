@@ -53,7 +53,7 @@ class SnapshotSink(BaseSink):
     @property
     def summary(self) -> str:
         """See `Sink`."""
-        return f"snapshots: {self._saved}, the last one {self._last}" if self._last else "no snapshots"
+        return f"snapshots: {self._saved}, the last one {self._last}" if self._last else ""
 
     def write(self, frame: Frame) -> None:
         """Take the frame if a snapshot was asked for; never waits."""
@@ -119,7 +119,7 @@ class RecordingSink(BaseSink):
     def summary(self) -> str:
         """See `Sink`."""
         written = [recording.summary for recording in self._recordings if recording.summary]
-        return f"recordings: {len(written)}, the last one {written[-1]}" if written else "no recordings"
+        return f"recordings: {len(written)}, the last one {written[-1]}" if written else ""
 
     @property
     def dropped(self) -> int:

@@ -32,7 +32,7 @@ class TeeSink(BaseSink):
     @property
     def summary(self) -> str:
         """See `Sink`."""
-        return "; ".join([*(sink.summary for sink in self._sinks), *self._failed])
+        return "; ".join(filter(None, [*(sink.summary for sink in self._sinks), *self._failed]))
 
     def write(self, frame: Frame) -> None:
         """Write to every sink.
