@@ -29,7 +29,8 @@ The packages, in the order that a frame passes them:
                    engines/ run the network on OpenVINO, ONNX Runtime or PyTorch
     smooth/     3  temporal filters, scene cuts: alpha in, alpha out
     composite/  4  guided filter, foreground colour, background, blending
-    sink/       5  video files with or without alpha, animations, image sequences, preview window, virtual camera
+    sink/       5  video files with or without alpha, animations, image sequences, preview window, snapshots and
+                   recordings of a live run, virtual camera
     pipeline.py    threads and queues, live or offline
 
     frames.py, image.py, yuv.py   what passes from stage to stage     settings.py   every setting and its default

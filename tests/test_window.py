@@ -21,6 +21,7 @@ from streamseg.sink import SinkClosed, open_sink
 from streamseg.sink.display import AROUND_PX, check_display, quieten_toolkit, room_px
 from streamseg.sink.overlay import key_list, recording_mark, text_band
 from streamseg.sink.window import KEYS, NOTICE_SECONDS, PreviewWindow, fitted, key_name
+from streamseg.statistics import RATE_FRAMES, Statistics
 from streamseg.yuv import YuvImage
 from tests.fake_window import FakeWindow
 from tests.synthetic import picture
@@ -159,6 +160,16 @@ class TestPicture:
                 window.write(frame())
                 clock[0] += 0.1
         assert len(asked) == pytest.approx(6, abs=1)
+
+    def test_the_figures_are_those_of_late(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An hour ago the rate was another."""
+        statistics = Statistics(started_seconds=0)
+        assert statistics.live_text() == "0.0 fps   0 ms   0 dropped"
+        for index in range(RATE_FRAMES + 10):
+            now = index * 10.0 if index < 10 else 3600 + index / 25
+            monkeypatch.setattr("streamseg.statistics.time.monotonic", lambda now=now: now)
+            statistics.count(Frame(index, Fraction(index), picture(0), captured_seconds=now - 0.04), dropped=3)
+        assert statistics.live_text() == "25.0 fps   40 ms   3 dropped"
 
     def test_bands_hold_their_text(self) -> None:
         for text in ("25.0 fps", "a" * 300, "cannot read /mnt/" + "folder/" * 40, "Bücher über Köln.jpg"):
