@@ -161,12 +161,13 @@ def to_rgb(frame: av.VideoFrame, matrix: Colorspace, layout: str = "rgb24") -> P
     return np.ascontiguousarray(converted.to_ndarray(), np.uint8)
 
 
-def to_layout(pixels: Pixels, layout: str) -> av.VideoFrame:
-    """Convert pixels to a tagged frame of an FFmpeg pixel format; YUV is limited-range BT.709.
+def to_layout(pixels: Pixels, layout: str, matrix: Colorspace = Colorspace.ITU709) -> av.VideoFrame:
+    """Convert pixels to a tagged frame of an FFmpeg pixel format; YUV has limited range.
 
     Args:
         pixels: RGB `(H, W, 3)`, RGBA `(H, W, 4)` or grey `(H, W)`, uint8.
         layout: the pixel format.
+        matrix: colour matrix of YUV.
     """
     is_yuv = layout.startswith("yuv")
     source_layout = CHANNELS[pixels.shape[2] if pixels.ndim == 3 else 1]
@@ -175,13 +176,13 @@ def to_layout(pixels: Pixels, layout: str) -> av.VideoFrame:
         av.VideoFrame.from_ndarray(pixels, format=source_layout),
         format=layout,
         src_color_range=ColorRange.JPEG,
-        dst_colorspace=Colorspace.ITU709 if is_yuv else None,
+        dst_colorspace=matrix if is_yuv else None,
         dst_color_range=colour_range,
         interpolation=TO_YUV,
     )
     frame.color_range = int(colour_range)
     if is_yuv:
-        frame.colorspace = int(Colorspace.ITU709)
+        frame.colorspace = int(matrix)
     return frame
 
 

@@ -127,9 +127,9 @@ class LoopbackCamera(BaseSink):
 
     def _converted(self, image: Pixels | YuvImage) -> YuvImage:
         """Convert an image of any kind to the device's matrix; grey and RGBA as the preview shows them."""
-        if not isinstance(image, YuvImage):
-            image = YuvImage(to_layout(pad_to_even(opaque(image)), LAYOUT))
-        return image.in_matrix(MATRIX)
+        if isinstance(image, YuvImage):
+            return image.in_matrix(MATRIX)
+        return YuvImage(to_layout(pad_to_even(opaque(image)), LAYOUT, MATRIX), MATRIX)
 
 
 def open_loopback(
