@@ -159,18 +159,18 @@ class System:
     def _format(device: Device, buffer: bytearray) -> None:
         index, kind = Struct("=II").unpack_from(buffer)
         assert kind == 1
-        buffer[44:48] = list_entry(list(device.formats), index).encode()
+        buffer[44:48] = list_entry(list(device.formats), index).encode("latin-1")
 
     @staticmethod
     def _size(device: Device, buffer: bytearray) -> None:
         index, letters = Struct("=I4s").unpack_from(buffer)
-        size, _ = list_entry(device.formats[letters.decode()], index)
+        size, _ = list_entry(device.formats[letters.decode("latin-1")], index)
         Struct(f"=I{len(size)}I").pack_into(buffer, 8, 1 if len(size) == 2 else 3, *size)
 
     @staticmethod
     def _interval(device: Device, buffer: bytearray) -> None:
         index, letters, width, height = Struct("=I4sII").unpack_from(buffer)
-        sizes = device.formats[letters.decode()]
+        sizes = device.formats[letters.decode("latin-1")]
         rates = next(rates for size, rates in sizes if len(size) > 2 or size == (width, height))
         Struct("=III").pack_into(buffer, 16, 1, *list_entry(list(rates), index))
 

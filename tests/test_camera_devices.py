@@ -76,9 +76,10 @@ class TestListing:
         assert len(devices.cameras()[0].modes) == 256
 
     def test_a_format_that_is_not_known_is_told_by_its_letters(self, system: System, devices: VideoDevices) -> None:
-        system.plug(0, Device("Depth", formats={"Z16 ": [((640, 480), [(1, 30)])]}))
+        system.plug(0, Device("Depth", formats={"Z16 ": [((640, 480), [(1, 30)])], "Y16\xa0": [((640, 480), [])]}))
         (camera,) = devices.cameras()
         assert camera.modes[0].codec == "Z16"
+        assert camera.modes[-1].codec == "Y16-BE"
         assert choose_mode(camera.modes) is None
 
     def test_without_permission_the_name_is_known_and_what_to_do(
@@ -409,6 +410,9 @@ class TestCommand:
             "2  Integrated Webcam  (/dev/video2)",
             "   MJPEG      1920x1080 at 30 fps, 1280x720 at 30/15 fps",
         ]
+
+    def test_formats_that_are_not_read_are_named_last(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.run(monkeypatch, [self.CAMERA]).splitlines()[-1] == "   not read: H.264"
 
     def test_json(self, monkeypatch: pytest.MonkeyPatch) -> None:
         (camera,) = json.loads(self.run(monkeypatch, [self.CAMERA], "--json"))

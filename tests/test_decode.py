@@ -720,6 +720,7 @@ class TestPaced:
     def test_a_file_stands_in_for_a_camera(self, tmp_path: Path) -> None:
         with open_camera(str(write_video(tmp_path / "clip.mp4", noise(2)))) as camera:
             assert isinstance(camera, Paced)
+            assert camera.granted == "a file in place of a camera: 64x48 at 23.98 fps"
 
 
 def test_without_a_driver_the_gpus_decoder_is_not_missed(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,20 +34,26 @@ def cameras(
 
 
 def _lines(camera: CameraDevice) -> Iterable[str]:
-    """Yield a camera's name and device, and a line for each format with its sizes and frame rates."""
-    from streamseg.decode.modes import PREFERRED_CODECS, format_name, rate_text
+    """Yield a camera's name and device, a line for each format that can be read, and one for the others."""
+    from streamseg.decode.modes import PREFERRED_CODECS, format_name
 
     virtual = ", virtual" if camera.is_virtual else ""
     yield f"{camera.number}  {camera.name}  ({camera.device}{virtual})"
     if camera.note:
         yield f"   {camera.note}"
+    unread = []
     for codec, modes in groupby(camera.modes, key=lambda mode: mode.codec):
-        sizes = ", ".join(_mode_text(mode, rate_text) for mode in modes)
-        unread = "" if codec in PREFERRED_CODECS else "  (not read)"
-        yield f"   {format_name(codec):9}  {sizes}{unread}"
+        if codec in PREFERRED_CODECS:
+            yield f"   {format_name(codec):9}  {', '.join(map(_mode_text, modes))}"
+        else:
+            unread.append(format_name(codec))
+    if unread:
+        yield f"   not read: {', '.join(unread)}"
 
 
-def _mode_text(mode: Mode, rate_text: Any) -> str:
+def _mode_text(mode: Mode) -> str:
+    from streamseg.decode.modes import rate_text
+
     rates = "/".join(map(rate_text, mode.rates))
     return f"{mode.width_px}x{mode.height_px}" + (f" at {rates} fps" if rates else "")
 

@@ -75,7 +75,7 @@ class LiveCamera(BaseSource):
         self._last_card: tuple[str, float] | None = None
         self._is_resting = False
         self._retry_at = self._last_sign = clock()
-        self._started: Fraction | None = None
+        self._started: float | None = None
         self._last_pts = -LEAST_STEP
         self._index = 0
         self._begin_reading()
@@ -189,10 +189,10 @@ class LiveCamera(BaseSource):
 
     def _frame(self, image: Pixels | YuvImage, captured_seconds: float, card: str | None = None) -> Frame:
         """Number an image; its pts is later than the last one's, whatever the clock of the camera says."""
-        captured = Fraction(captured_seconds).limit_denominator(TIME_BASE.denominator)
         if self._started is None:
-            self._started = captured
-        self._last_pts = max(captured - self._started, self._last_pts + LEAST_STEP)
+            self._started = captured_seconds
+        pts = round((captured_seconds - self._started) / TIME_BASE) * TIME_BASE
+        self._last_pts = max(pts, self._last_pts + LEAST_STEP)
         frame = Frame(self._index, self._last_pts, image, captured_seconds, card=card)
         self._index += 1
         return frame

@@ -9,12 +9,17 @@ from dataclasses import replace
 from streamseg.controls import Controls
 from streamseg.decode.base import BaseSource
 from streamseg.decode.live_image import mirrored
+from streamseg.decode.modes import rate_text
 from streamseg.decode.rest import always, reason_to_rest
 from streamseg.frames import Frame
 
 
 class Paced(BaseSource):
-    """A source whose frames are delivered in real time, at their pts, as by a camera."""
+    """A source whose frames are delivered in real time, at their pts, as by a camera.
+
+    Attributes:
+        granted: what it delivers, as one line for the user.
+    """
 
     def __init__(
         self,
@@ -36,6 +41,8 @@ class Paced(BaseSource):
         self._source, self._clock, self._sleep, self._controls, self._wanted = source, clock, sleep, controls, wanted
         # Without a path there is no sound: it could not follow frames that are dropped.
         self.info = replace(source.info, path=None, live=True)
+        size = f"{self.info.width_px}x{self.info.height_px}"
+        self.granted = f"a file in place of a camera: {size} at {rate_text(self.info.rate)} fps"
 
     def __iter__(self) -> Iterator[Frame]:
         started: float | None = None

@@ -137,7 +137,8 @@ class VideoDevices:
         )
         for entry in _until_none(formats):
             letters: bytes = entry[4]
-            codec = CODECS.get(_text(letters), _text(letters))
+            name = _format_name(letters)
+            codec = CODECS.get(name, name)
             for width, height in dict.fromkeys(self._sizes(descriptor, letters)):
                 yield Mode(codec, width, height, self._rates(descriptor, letters, width, height))
 
@@ -203,6 +204,12 @@ def _until_none(entries: Iterator[tuple[Any, ...] | None]) -> Iterator[tuple[Any
 
 def _is_in_range(value: int, least: int, greatest: int, step: int) -> bool:
     return least <= value <= greatest and (value - least) % (step or 1) == 0
+
+
+def _format_name(letters: bytes) -> str:
+    """Return a format's four letters; the highest bit says that its samples are big-endian."""
+    is_big_endian = letters[3] & 0x80
+    return _text(letters[:3] + bytes([letters[3] & 0x7F])) + ("-BE" if is_big_endian else "")
 
 
 def _text(letters: bytes) -> str:
