@@ -3,6 +3,7 @@
 # make gpu-train DATA=FOLDER: three networks on a GPU, in LITE_MINUTES, NANO_MINUTES and DUTS_MINUTES; again to go on.
 #   Both set up too, unless RUN=python3 says whose packages to take. Results go to RUNS=runs.
 # make fuzz FILES=10000 SEED=1 JOBS=2: sets up, then tries damaged files.
+# make vmtest: sets up, then tests cameras and virtual cameras on Debian's kernel in QEMU, in some minutes.
 # make sweep: writes and plays a file of every form, rate and length, which takes minutes; `make test` has a share of it.
 PYTHON ?= python3
 # Pinned, so that everyone tests the same build; `make TORCH=torch==X ...` tries another.
@@ -18,7 +19,7 @@ LITE_MINUTES ?= 4
 NANO_MINUTES ?= 3
 DUTS_MINUTES ?= 1
 
-.PHONY: demo test sweep fuzz format gpu-check gpu-train gpu-lite gpu-nano gpu-duts clean
+.PHONY: demo test sweep fuzz vmtest format gpu-check gpu-train gpu-lite gpu-nano gpu-duts clean
 
 demo: $(VENV)/installed
 	@mkdir -p demo
@@ -43,6 +44,10 @@ fuzz: $(VENV)/installed-dev
 
 sweep: $(VENV)/installed-dev
 	$(BIN)/pytest -m sweep tests/test_sweep.py
+
+# Packages of Debian are downloaded and unpacked in .vmtest/, where they are kept; nothing is installed.
+vmtest: $(RUN_NEEDS)
+	$(RUN) -m tests.vm
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

@@ -102,9 +102,9 @@ class RgbImage:
         """Convert to BT.709, without alpha; the sides have to be even."""
         return YuvImage.of(self.pixels)
 
-    def as_frame(self, layout: str) -> av.VideoFrame:
-        """Convert to a tagged frame of an FFmpeg pixel format; YUV is limited-range BT.709, 4:2:0 gets even sides."""
-        return to_layout(pad_to_even(self.pixels) if needs_even(layout) else self.pixels, layout)
+    def as_frame(self, layout: str, matrix: Colorspace = Colorspace.ITU709) -> av.VideoFrame:
+        """Convert to a tagged frame of an FFmpeg pixel format; YUV gets limited range, 4:2:0 even sides."""
+        return to_layout(pad_to_even(self.pixels) if needs_even(layout) else self.pixels, layout, matrix)
 
 
 class YuvImage:
@@ -208,9 +208,9 @@ class YuvImage:
         """Return the image itself."""
         return self
 
-    def as_frame(self, layout: str) -> av.VideoFrame:
-        """Convert to a tagged frame of an FFmpeg pixel format; BT.709 passes to `yuv420p` without conversion."""
-        return self.as_bt709().frame if layout == LAYOUT else RgbImage(self.rgb).as_frame(layout)
+    def as_frame(self, layout: str, matrix: Colorspace = Colorspace.ITU709) -> av.VideoFrame:
+        """Convert to a tagged frame of an FFmpeg pixel format; the same matrix passes to `yuv420p` unchanged."""
+        return self.in_matrix(matrix).frame if layout == LAYOUT else RgbImage(self.rgb).as_frame(layout, matrix)
 
     def mirrored(self) -> YuvImage:
         """Swap left and right."""
@@ -265,12 +265,13 @@ def to_rgb(frame: av.VideoFrame, matrix: Colorspace, layout: str = "rgb24") -> P
     return np.ascontiguousarray(converted.to_ndarray(), np.uint8)
 
 
-def to_layout(pixels: Pixels, layout: str) -> av.VideoFrame:
-    """Convert pixels to a tagged frame of an FFmpeg pixel format; YUV is limited-range BT.709.
+def to_layout(pixels: Pixels, layout: str, matrix: Colorspace = Colorspace.ITU709) -> av.VideoFrame:
+    """Convert pixels to a tagged frame of an FFmpeg pixel format; YUV has limited range.
 
     Args:
         pixels: RGB `(H, W, 3)`, RGBA `(H, W, 4)` or grey `(H, W)`, uint8.
         layout: the pixel format.
+        matrix: colour matrix of YUV.
     """
     is_yuv = layout.startswith("yuv")
     source_layout = CHANNELS[pixels.shape[2] if pixels.ndim == 3 else 1]
@@ -279,13 +280,13 @@ def to_layout(pixels: Pixels, layout: str) -> av.VideoFrame:
         av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=source_layout),
         format=layout,
         src_color_range=ColorRange.JPEG,
-        dst_colorspace=Colorspace.ITU709 if is_yuv else None,
+        dst_colorspace=matrix if is_yuv else None,
         dst_color_range=colour_range,
         interpolation=TO_YUV,
     )
     frame.color_range = int(colour_range)
     if is_yuv:
-        frame.colorspace = int(Colorspace.ITU709)
+        frame.colorspace = int(matrix)
     return frame
 
 

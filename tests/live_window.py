@@ -49,7 +49,7 @@ def main(path: str, *values: str) -> None:
     window = PreviewWindow(source.info, controls, lambda: f"{statistics.live_text()}   {engine.name}")
     with TeeSink([window, SnapshotSink(controls), RecordingSink(source.info, controls)]) as sink:
         run(source, engine, sink, settings, statistics=statistics, controls=controls)
-    print(sink.summary)
+    print(sink.summary.replace("; ", "\n"))
 
 
 if __name__ == "__main__":

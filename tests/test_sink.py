@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from fractions import Fraction
@@ -19,7 +18,7 @@ import pytest
 from av.video.reformatter import Interpolation
 
 from streamseg.decode import open_source
-from streamseg.errors import MissingExtraError, OutputError
+from streamseg.errors import OutputError
 from streamseg.frames import Frame, Kind, VideoInfo
 from streamseg.settings import OutputSettings
 from streamseg.sink import open_sink
@@ -28,7 +27,6 @@ from streamseg.sink.formats import OPAQUE, choose_encoding
 from streamseg.sink.images import ImageSequence, make_folder, opaque, write_image
 from streamseg.sink.tracks import SourceTracks
 from streamseg.sink.video import VideoSink
-from streamseg.sink.virtual import LoopbackCamera, PyVirtualCam, find_loopback, open_virtual_camera
 from streamseg.yuv import RgbImage, YuvImage
 from tests.synthetic import RATE, picture
 
@@ -538,69 +536,6 @@ class TestPictures:
         assert np.abs(opaque(RgbImage(whole)).pixels.astype(int) - picture(0)).max() <= 1
         hidden = opaque(RgbImage(np.dstack((picture(0), np.zeros_like(grey))))).pixels
         assert set(np.unique(hidden)) == {204, 255}
-
-
-class TestVirtualCamera:
-    def test_there_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("streamseg.sink.virtual.SYSTEM_DEVICES", tmp_path / "none")
-        monkeypatch.setattr(sys, "platform", "linux")
-        with pytest.raises(OutputError, match=r"no virtual camera on this machine: install v4l2loopback .*modprobe"):
-            open_sink("virtual", INFO)
-
-    def test_the_first_that_may_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("video8", "video9", "v4l-subdev0"):
-            (tmp_path / name).mkdir()
-        monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name == "video9")
-        assert find_loopback(tmp_path) == Path("/dev/video9")
-
-    def test_none_may_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "video8").mkdir()
-        monkeypatch.setattr(os, "access", lambda path, mode: False)
-        with pytest.raises(
-            OutputError, match=r"no permission to write to /dev/video8: add your user to the group video"
-        ):
-            find_loopback(tmp_path)
-
-    def test_a_device_that_is_no_camera(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "video8").touch()
-        monkeypatch.setattr("streamseg.sink.virtual.find_loopback", lambda devices: tmp_path / "video8")
-        with pytest.raises(OutputError, match=r"cannot write to the virtual camera .*video8: ") as caught:
-            LoopbackCamera(INFO)
-        assert "\n" not in str(caught.value)
-
-    def test_a_device_that_goes_away(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        gone = OSError(errno.ENODEV, os.strerror(errno.ENODEV))
-        monkeypatch.setattr("streamseg.sink.virtual.find_loopback", lambda devices: tmp_path / "video8")
-        opened = SimpleNamespace(
-            open=lambda name, mode, format: av.open(name, mode, format="rawvideo"), FFmpegError=av.FFmpegError
-        )
-        monkeypatch.setattr("streamseg.sink.virtual.av", opened)
-        sink = LoopbackCamera(INFO)
-        sink._output = Failing(sink._output, gone, 0)  # type: ignore[assignment]
-        with pytest.raises(OutputError, match=r"cannot write to the virtual camera .*: No such device"), sink:
-            sink.write(grey_frames(1)[0])
-
-    @pytest.mark.parametrize(
-        ("platform", "kind"), [("linux", "LoopbackCamera"), ("darwin", "PyVirtualCam"), ("win32", "PyVirtualCam")]
-    )
-    def test_each_system_has_its_own(self, platform: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sys, "platform", platform)
-        for name in ("LoopbackCamera", "PyVirtualCam"):
-            monkeypatch.setattr(f"streamseg.sink.virtual.{name}", lambda info, name=name: name)
-        assert open_virtual_camera(INFO) == kind
-
-    def test_pyvirtualcam_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
-        with pytest.raises(MissingExtraError, match=r"pip install 'streamseg\[virtualcam\]'"):
-            PyVirtualCam(INFO)
-
-    def test_pyvirtualcam_finds_no_camera(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def camera(width: int, height: int, fps: float) -> None:
-            raise RuntimeError("'obs' backend: no device")
-
-        monkeypatch.setitem(sys.modules, "pyvirtualcam", SimpleNamespace(Camera=camera))
-        with pytest.raises(OutputError, match=r"no virtual camera opens .*install OBS Studio"):
-            PyVirtualCam(INFO)
 
 
 def _names(folder: Path) -> list[str]:

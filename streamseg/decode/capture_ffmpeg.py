@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
+from typing import cast
 
 import av
 from av.container import InputContainer
@@ -70,13 +71,15 @@ class FFmpegCapture:
 
     def close(self) -> None:
         """See `Capture`."""
+        self._packets = iter(())  # Lets the last packet go, see `_own`.
         with suppress(av.FFmpegError, OSError):
             self._container.close()
 
     def _next_packet(self) -> Packet[VideoStream]:
         """Return the next packet that is not empty, as the last one of a stream is; raise CameraError if none comes."""
         try:
-            return next(packet for packet in self._packets if packet.size)
+            packet = next(packet for packet in self._packets if packet.size)
+            return _own(packet) if self._is_device else packet
         except StopIteration:
             raise self._describe(av.EOFError(errno.EPIPE, "the stream has ended")) from None
         except (av.FFmpegError, OSError) as error:
@@ -89,6 +92,17 @@ class FFmpegCapture:
             self._pace.wait_for(frame.time)
             captured_seconds = self._clock()
         return Shot(frame, captured_seconds)
+
+
+def _own(packet: Packet[VideoStream]) -> Packet[VideoStream]:
+    """Copy a packet out of the driver's memory.
+
+    FFmpeg hands out Video4Linux's own buffers, and raw frames are views of them: used or merely let go after the
+    device was closed, they crash the process (libavdevice/v4l2.c, mmap_release_buffer).
+    """
+    copy = cast("Packet[VideoStream]", Packet(bytes(packet)))
+    copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+    return copy
 
 
 def _granted(stream: VideoStream, name: str) -> Granted:

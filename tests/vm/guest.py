@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from streamseg.decode import list_cameras, open_camera
+from streamseg.decode.capture_v4l2 import DeviceOpener
 from streamseg.errors import CameraError, OutputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
@@ -32,7 +33,7 @@ DEVICE = "/dev/video10"
 INFO = VideoInfo(640, 360, Fraction(10))
 DISCONNECT = 0x00F0_F041
 """Control of vivid: VIVID_CID_DISCONNECT."""
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 """The machine is emulated: what takes a moment elsewhere takes seconds here."""
 
 
@@ -82,8 +83,11 @@ def samples_of(image: YuvImage) -> bytes:
 
 @contextmanager
 def reader(device: str = DEVICE) -> Iterator[Iterator[av.VideoFrame]]:
+    """Yield copies of a device's frames, since FFmpeg's own must not outlive the open device."""
     with av.open(device, format="v4l2") as container:
-        yield container.decode(video=0)
+        frames = (av.VideoFrame.from_ndarray(frame.to_ndarray(), frame.format.name) for frame in container.decode())
+        yield frames
+        frames.close()
 
 
 @contextmanager
@@ -233,6 +237,13 @@ class TestCamera:
         bars = [frame.pixels[-20, (2 * bar + 1) * size[0] // 16] for bar in range(7)]
         meant = [(191, 191, 191), (191, 191, 0), (0, 191, 191), (0, 191, 0), (191, 0, 191), (191, 0, 0), (0, 0, 191)]
         assert np.abs(np.array(bars, int) - meant).max() <= 6, bars
+
+    def test_frames_outlive_the_open_device(self) -> None:
+        capture = DeviceOpener("vivid", (640, 360), Fraction(5))()
+        shots = [capture.read() for _ in range(4)]
+        levels = [shot.frame.to_ndarray().copy() for shot in shots]
+        capture.close()
+        assert all(np.array_equal(shot.frame.to_ndarray(), level) for shot, level in zip(shots, levels, strict=True))
 
     def test_it_is_in_use(self) -> None:
         with program("dd", "if=/dev/video0", "of=/dev/null"):

@@ -126,7 +126,7 @@ class LoopbackCamera(BaseSink):
 
     def _converted(self, image: AnyImage) -> YuvImage:
         """Convert an image of any kind to the device's matrix; grey and RGBA as the preview shows them."""
-        return YuvImage(opaque(image).as_frame(LAYOUT)).in_matrix(MATRIX)
+        return YuvImage(opaque(image).as_frame(LAYOUT, MATRIX), MATRIX)
 
 
 def open_loopback(
