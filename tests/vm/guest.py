@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -128,6 +130,16 @@ class TestVirtualCamera:
                 seen = YuvImage(next(frames), MATRIX).rgb
         assert seen.shape == (360, 640, 3)
         assert np.abs(seen.astype(int) - (200, 60, 30)).max() <= 2
+
+    def test_opencv_reads_it(self, version: str) -> None:
+        """OpenCV, as meeting programs do, converts the planes by BT.601."""
+        with open_virtual_camera(INFO, f"virtual:{DEVICE}") as sink:
+            send(sink, np.full((360, 640, 3), (200, 60, 30), np.uint8))
+            capture = cv2.VideoCapture(DEVICE, cv2.CAP_V4L2)
+            is_read, bgr = capture.read()
+            capture.release()
+        assert is_read and bgr is not None and bgr.shape == (360, 640, 3)
+        assert np.abs(bgr.astype(int) - (30, 60, 200)).max() <= 3
 
     def test_the_last_frame_is_repeated_while_none_comes(self, version: str) -> None:
         with open_virtual_camera(INFO, f"virtual:{DEVICE}") as sink:
@@ -267,11 +279,13 @@ class TestCamera:
         """As USB cameras do: the device says that it is gone, and is back once it has been let go."""
         with open_camera("vivid", (640, 360), 5) as source:
             frames = iter(source)
-            for _ in range(2):
-                first(frames, is_picture)
+            first(frames, is_picture)
+            before = len(open_files()), threading.active_count()
+            for _ in range(5):
                 disconnect()
                 first(frames, is_unplugged)
                 first(frames, is_picture)
+            assert (len(open_files()), threading.active_count()) == before
 
     def test_the_module_is_removed_and_comes_back(self) -> None:
         with open_camera("vivid", (640, 360), 5) as source:

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 from tests.vm.kernel import Kernel, Missing
@@ -61,19 +62,23 @@ def boot(kernel: Kernel, folder: Path, command: list[str], working: Path, second
         "-device", "virtio-9p-pci,fsdev=host,mount_tag=host",
     ]  # fmt: skip
     status = None
-    machine = subprocess.Popen(
-        ["timeout", str(seconds), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-        errors="replace",
-    )  # fmt: skip
-    assert machine.stdout
-    with machine:
-        for line in machine.stdout:
-            if line.startswith(EXIT_LINE):
-                status = int(line.removeprefix(EXIT_LINE))
-            else:
-                print(line, end="", flush=True)
+    with subprocess.Popen(
+        arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
+    ) as machine:
+        watchdog = threading.Timer(seconds, machine.kill)
+        watchdog.start()
+        try:
+            assert machine.stdout
+            for line in machine.stdout:
+                if line.startswith(EXIT_LINE):
+                    status = int(line.removeprefix(EXIT_LINE))
+                else:
+                    print(line, end="", flush=True)
+        finally:
+            watchdog.cancel()
+            machine.kill()
     if status is None:
-        raise Missing(f"the machine did not finish within {seconds:.0f} s (QEMU ended with {machine.returncode})")
+        raise Missing(f"the machine did not finish within {seconds:.0f} s")
     return status
 
 

@@ -242,8 +242,10 @@ def _reason(error: OSError, path: Path) -> str:
     """Say why a device does not open or take frames."""
     if error.errno in (errno.EACCES, errno.EPERM):
         return NO_PERMISSION
-    if error.errno in (errno.EBUSY, errno.EINVAL):
+    if error.errno == errno.EBUSY:
         return _busy(path)
+    if error.errno == errno.EINVAL:
+        return f"{_busy(path)}, or it takes no pictures in YUV 4:2:0"
     if error.errno == errno.ENOTTY:
         return "it is no device that pictures can be written to"
     return os.strerror(error.errno or errno.EIO)
