@@ -76,10 +76,10 @@ def opened_clips(data: Path) -> Iterator[list[TruthClip]]:
         return
     with TemporaryDirectory() as folder:
         try:
-            with tarfile.open(data) as shard:
+            with tarfile.open(data, "r:") as shard:
                 shard.extractall(folder, filter="data")
         except (OSError, tarfile.TarError) as error:
-            raise DataError(f"{data} is neither a folder nor a readable tar shard of clips: {error}") from error
+            raise DataError(f"{data} is neither a folder nor a readable, uncompressed tar shard: {error}") from error
         yield _clips_in(Path(folder))
 
 

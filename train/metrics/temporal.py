@@ -41,4 +41,4 @@ def motion_error(error: Alpha, next_error: Alpha, flow: Flow) -> tuple[Alpha, Tr
 def estimated_flow(before: Pixels, after: Pixels) -> Flow:
     """Estimate the motion between two grey frames `(H, W)` uint8, where it is not known; Kroeger et al., ECCV 2016."""
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return estimator.calc(before, after, np.zeros((0, 0, 2), np.float32)).astype(np.float32, copy=False)
+    return estimator.calc(before, after, np.zeros((*before.shape, 2), np.float32)).astype(np.float32, copy=False)

@@ -133,17 +133,20 @@ def write_clips(out: Path, data: Path | None, seed: int, size: SetSize) -> Itera
         size: how much is made.
 
     Raises:
-        DataError: a picture does not decode.
+        DataError: pictures are missing, at once; or one does not decode.
         OutputError: the folder cannot be written to.
     """
-    pictures = Pictures(data)
+    return _written(out, Pictures(data), seed, size, drawn=data is None)
+
+
+def _written(out: Path, pictures: Pictures, seed: int, size: SetSize, drawn: bool) -> Iterator[SyntheticClip]:
     named = [(f"{index:02}_{recipe.kind}", recipe) for index, recipe in enumerate(_recipes(size.clips))]
     for index, (name, recipe) in enumerate(named):
         scene = scene_of(recipe, pictures, (size.height_px, size.width_px), seed * SEED_STEP + index)
         _write_clip(out / name, recipe, scene, size.frames)
         yield SyntheticClip(out / name, recipe.kind, scene.shape, size.frames)
     # Last, so that only a complete set is found.
-    about = {"seed": seed, "drawn": data is None, **asdict(size), "names": [name for name, _ in named]}
+    about = {"seed": seed, "drawn": drawn, **asdict(size), "names": [name for name, _ in named]}
     atomic_write(out / CLIPS_FILE, _json(about))
 
 
@@ -200,8 +203,9 @@ class _Writer:
 
     def __init__(self, path: Path, crf: int | None, layout: str, shape: tuple[int, int]) -> None:
         self.file = av.open(str(path), "w", options={"fflags": "bitexact"})
-        # One thread each: x264's output depends on their number.
-        options = {"threads": "1"} | ({} if crf is None else {"crf": str(crf), "preset": "fast"})
+        # One thread: x264's output depends on their number. And with mbtree it differed from run to run (x264 164).
+        h264 = {"crf": str(crf), "preset": "fast", "x264-params": "mbtree=0"}
+        options = {"threads": "1"} | ({} if crf is None else h264)
         self._stream = self.file.add_stream("ffv1" if crf is None else "libx264", rate=RATE, options=options)
         self._stream.height, self._stream.width = shape
         self._stream.pix_fmt = self._layout = layout

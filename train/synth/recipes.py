@@ -207,7 +207,8 @@ def _path(recipe: Recipe, subject: Cutout, shape: tuple[int, int], rng: np.rando
     x, y = rng.uniform(0.32, 0.68) * width, lower - factor * tall / 2
     shift_px = 0.04 * width * recipe.pace, 0.012 * height * recipe.pace
     sway = Sway.draw(shift_px, 3.0 * recipe.pace, 0.03 * recipe.pace, rng)
-    away_px = x + wide * factor + shift_px[0] if recipe.kind == "enters" else 0.0
+    # A little more than half of its width away from the edge, since it turns as well.
+    away_px = x + (0.5 * wide + 0.05 * max(tall, wide)) * factor + shift_px[0] if recipe.kind == "enters" else 0.0
 
     def path(seconds: float) -> Matrix:
         still_away = 1 - eased(seconds, ENTERS_AT_SECONDS, ENTERS_FOR_SECONDS)

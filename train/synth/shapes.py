@@ -64,11 +64,15 @@ class Canvas:
 
     def _paint(self, mask: Pixels, colour: Colour) -> None:
         """Lay a colour over the drawing, a little darker towards the bottom, so that no surface is flat."""
-        alpha = (mask.astype(np.float32) / 255)[..., None]
-        shade = np.linspace(1.08, 0.82, self._shape[0], dtype=np.float32)[:, None, None]
-        lit = np.minimum(np.asarray(colour, np.float32) * shade, 1) * np.ones_like(alpha)
-        self._premultiplied *= 1 - alpha
-        self._premultiplied += np.concatenate([lit * alpha, alpha], axis=2)
+        left, top, width, height = cv2.boundingRect(mask)
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        alpha = (mask[rows, columns].astype(np.float32) / 255)[..., None]
+        shade = np.linspace(1.08, 0.82, self._shape[0], dtype=np.float32)[rows, None, None]
+        lit = np.minimum(np.asarray(colour, np.float32) * shade, 1)
+        painted = self._premultiplied[rows, columns]
+        painted *= 1 - alpha
+        painted[..., :3] += lit * alpha
+        painted[..., 3:] += alpha
 
 
 def person(rng: np.random.Generator) -> Cutout:
