@@ -37,6 +37,9 @@ ROWS = (STREAMSEG, BILINEAR, UNSMOOTHED, OWN_PIXELS)
 
 REPORT_FILE = "video.json"
 
+FOUND_IOU = 0.8
+"""IoU of the bilinear yardstick from which on the network has found the subject of a clip."""
+
 
 @dataclass(frozen=True, slots=True)
 class Goal:
@@ -50,6 +53,8 @@ class Goal:
         kind: kind of the clips that it is the mean of; None for all.
         absolute: whether the figure itself counts.
         scale: factor of the figure that is shown.
+        found: whether only the clips count in which the network finds the subject (`FOUND_IOU`): where it misses the
+            person, neither refinement nor foreground colour can help.
     """
 
     told: str
@@ -59,12 +64,16 @@ class Goal:
     kind: str | None = None
     absolute: bool = False
     scale: float = 1.0
+    found: bool = False
 
 
 GOALS = (
     Goal("edges: Grad, band", "band.grad", BILINEAR, 0.75),
     Goal("edges: MAD, band", "band.mad", BILINEAR, 0.75),
     Goal("foreground: composite, band", "band.composite", OWN_PIXELS, 0.5),
+    Goal("where found: Grad, band", "band.grad", BILINEAR, 0.75, found=True),
+    Goal("where found: MAD, band", "band.mad", BILINEAR, 0.75, found=True),
+    Goal("where found: composite, band", "band.composite", OWN_PIXELS, 0.5, found=True),
     Goal("time: dtSSD, all pixels", "all.dtssd", UNSMOOTHED, 0.7),
     Goal("time: dtSSD, band", "band.dtssd", UNSMOOTHED, 0.7),
     Goal("time: MESSDdt, all pixels", "all.messddt", UNSMOOTHED, 0.7),
@@ -93,8 +102,8 @@ def outcomes(clips: Sequence[ClipFigures]) -> list[Outcome]:
     """Compare the means over the clips with the goals; goals that the clips say nothing about are left out."""
     found = []
     for goal in GOALS:
-        of_kind = [clip for clip in clips if goal.kind in (None, clip.kind)]
-        ours, theirs = (goal.scale * _mean(of_kind, row, goal.figure) for row in (STREAMSEG, goal.yardstick))
+        asked = [clip for clip in clips if goal.kind in (None, clip.kind) and (_is_found(clip) or not goal.found)]
+        ours, theirs = (goal.scale * _mean(asked, row, goal.figure) for row in (STREAMSEG, goal.yardstick))
         if not math.isnan(ours):
             found.append(Outcome(goal, ours, theirs, _reached(goal, ours, theirs)))
     return found
@@ -166,6 +175,10 @@ def write_video_report(folder: Path, settings: Mapping[str, object], clips: Sequ
         ],
     }
     atomic_write(folder / REPORT_FILE, (json.dumps(told, indent=1, allow_nan=False) + "\n").encode())
+
+
+def _is_found(clip: ClipFigures) -> bool:
+    return clip.rows.get(BILINEAR, {}).get("all.iou", 0) >= FOUND_IOU
 
 
 def _reached(goal: Goal, ours: float, theirs: float) -> bool | None:

@@ -157,16 +157,17 @@ def test_goals_compare_means_with_yardsticks() -> None:
         figures(
             "person",
             {"band.grad": 1.0, "band.composite": 6.0},
-            bilinear={"band.grad": 3.0},
+            bilinear={"band.grad": 3.0, "all.iou": 0.85},
             own_pixels={"band.composite": 10.0},
         ),
-        figures("person", {"band.grad": 2.0, "band.composite": math.nan}, bilinear={"band.grad": 1.0}),
+        figures("person", {"band.grad": 2.0, "band.composite": math.nan}, bilinear={"band.grad": 1.0, "all.iou": 0.5}),
         figures("empty", {"all.mad": 6.0}, unsmoothed={"all.mad": 12.0}),
         figures("hand", {"trail_frames": 1.0, "trail_1": 0.4}, unsmoothed={"trail_frames": 0.0, "trail_1": 0.0}),
     ]
     found = {outcome.goal.told: outcome for outcome in outcomes(clips)}
     assert (found["edges: Grad, band"].ours, found["edges: Grad, band"].theirs) == (1.5, 2.0)
     assert found["edges: Grad, band"].reached is True
+    assert (found["where found: Grad, band"].ours, found["where found: Grad, band"].theirs) == (1.0, 3.0)
     assert found["foreground: composite, band"].reached is False
     assert (found["empty rooms: mean alpha"].ours, found["empty rooms: mean alpha"].reached) == (0.006, False)
     assert found["hand: frames of trail"].reached is True
