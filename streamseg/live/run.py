@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from streamseg.controls import Controls
-from streamseg.decode import LiveCamera, open_camera
+from streamseg.decode import open_camera
+from streamseg.decode.rest import always
 from streamseg.errors import ConfigError
 from streamseg.frames import VideoInfo
 from streamseg.image import Pixels
@@ -28,6 +29,7 @@ from streamseg.sink.display import check_display
 from streamseg.sink.snapshots import RecordingSink, SnapshotSink
 from streamseg.sink.tee import TeeSink
 from streamseg.sink.virtual import is_virtual_camera, watch_readers
+from streamseg.sink.virtual.loopback import LoopbackCamera
 from streamseg.sink.window import PreviewWindow
 from streamseg.statistics import Statistics
 
@@ -69,13 +71,14 @@ def run_live(
     controls, statistics = Controls(settings), Statistics()
     with ExitStack() as stack:
         outs = _check_outs(settings)
-        wanted = stack.enter_context(closing(watch_readers(_virtual(outs)))).wanted if settings.live.on_demand else None
+        wanted = always
+        if settings.live.on_demand:
+            readers = stack.enter_context(closing(watch_readers(_virtual(outs))))
+            wanted = readers.wanted
+            say(f"the camera waits for a reader of the virtual one, noticed by {readers.how}")
         camera = settings.live
-        source = stack.enter_context(
-            open_camera(camera.camera, camera.size, camera.fps, controls, *([wanted] if wanted else []))
-        )
-        if isinstance(source, LiveCamera):
-            say(source.granted)
+        source = stack.enter_context(open_camera(camera.camera, camera.size, camera.fps, controls, wanted))
+        say(source.granted)
 
         def tell(words: str) -> None:
             controls.notice = words
@@ -126,7 +129,10 @@ class _Live:
             page = self._open_page(settings)
             self._say(page.banner)
             return page
-        return open_sink(out, self._info, None, settings.output)
+        sink = open_sink(out, self._info, None, settings.output)
+        if isinstance(sink, LoopbackCamera) and sink.hint:
+            self._say(sink.hint)
+        return sink
 
     def _open_page(self, settings: Settings) -> HttpSink:
         from streamseg.live.sink import open_page
