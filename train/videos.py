@@ -24,7 +24,6 @@ from streamseg.composite.stage import composite
 from streamseg.decode import BaseSource, open_source
 from streamseg.errors import ConfigError, DataError
 from streamseg.frames import Batch, Frame
-from streamseg.image import Pixels
 from streamseg.infer.engines import load_engine
 from streamseg.infer.engines.base import Engine
 from streamseg.infer.letterbox import Letterbox, small_images

@@ -77,7 +77,8 @@ def run_live(
             wanted = readers.wanted
             say(f"the camera waits for a reader of the virtual one, noticed by {readers.how}")
         camera = settings.live
-        source = stack.enter_context(open_camera(camera.camera, camera.size, camera.fps, controls, wanted))
+        source = open_camera(camera.camera, camera.size, camera.fps, controls, wanted)
+        stack.enter_context(source)
         say(source.granted)
 
         def tell(words: str) -> None:
