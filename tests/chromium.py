@@ -36,6 +36,10 @@ class BrowserEnded(Exception):
     """The browser ended by itself."""
 
 
+class NavigatedAway(Exception):
+    """The page that was asked has been left."""
+
+
 class Browser:
     """Chromium, spoken to through two pipes (the DevTools protocol)."""
 
@@ -79,18 +83,20 @@ class Browser:
 
     def wait_for(self, condition: str, seconds: float = 20) -> Any:
         """Waits until a script's expression is true in the page, and returns its value."""
-        return self.evaluate(
-            f"""new Promise((resolve, reject) => {{
-              const end = performance.now() + {seconds * 1000};
-              const look = () => {{
-                const value = {condition};
-                if (value) resolve(value);
-                else if (performance.now() > end) reject(new Error({json.dumps("never true: " + condition)}));
-                else setTimeout(look, 20);
-              }};
-              look();
-            }})"""
-        )
+        script = f"""new Promise((resolve, reject) => {{
+          const end = performance.now() + {seconds * 1000};
+          const look = () => {{
+            const value = {condition};
+            if (value) resolve(value);
+            else if (performance.now() > end) reject(new Error({json.dumps("never true: " + condition)}));
+            else setTimeout(look, 20);
+          }};
+          look();
+        }})"""
+        try:
+            return self.evaluate(script)
+        except NavigatedAway:
+            return self.evaluate(script)
 
     def press(self, name: str) -> None:
         """Presses and releases a key of `KEYS`."""
@@ -115,7 +121,10 @@ class Browser:
         self._count += 1
         message = {"id": self._count, "method": method, "params": parameters, **self._session}
         os.write(self._to, json.dumps(message).encode() + b"\0")
-        return self._until(lambda answer: answer.get("id") == self._count)["result"]
+        answer = self._until(lambda answer: answer.get("id") == self._count)
+        if "error" in answer:
+            raise NavigatedAway(answer["error"]["message"])
+        return answer["result"]
 
     def _until(self, is_wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         while not is_wanted(message := json.loads(self._next())):

@@ -87,6 +87,11 @@ class LivePage:
         """How many frames the page has been given."""
         return int(self.page.summary.split()[3])
 
+    def end(self) -> None:
+        """End the run, as when the camera's source ends."""
+        self._disc.ends.set()
+        self._thread.join()
+
     @property
     def base(self) -> str:
         """The page's address, without path and token."""
@@ -99,8 +104,7 @@ class LivePage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._disc.ends.set()
-        self._thread.join()
+        self.end()
         if self._error:
             raise self._error
 

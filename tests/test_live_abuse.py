@@ -8,7 +8,7 @@ import selectors
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 
 from streamseg.live import server
 from streamseg.live.api import MAX_VIEWERS
+from streamseg.live.uploads import MAX_AT_ONCE
 from tests.live import TOKEN, LivePage
 
 HOST = b"Host: localhost\r\n"
@@ -182,6 +183,30 @@ def test_viewers_are_bounded(live: LivePage) -> None:
             assert viewer.recv(1) or answers[-1] == b"503"
     assert answers == [b"200"] * MAX_VIEWERS + [b"503"] * 2
     await_frames(live, 5)
+
+
+def test_files_on_their_way_are_bounded(live: LivePage) -> None:
+    photo = cv2.imencode(".png", np.zeros((32, 32, 3), np.uint8))[1].tobytes()
+
+    def status() -> int:
+        answer = httpx.post(f"{live.base}/api/matte", params={"token": TOKEN}, content=photo, timeout=WAIT_SECONDS)
+        return answer.status_code
+
+    assert status() == 200
+    with ExitStack() as stack:
+        for _ in range(MAX_AT_ONCE):
+            slow = stack.enter_context(connect(live))
+            slow.sendall(b"POST /api/backgrounds HTTP/1.1\r\n" + AUTHORIZED + b"Content-Length: 1000\r\n\r\n")
+        await_status(status, 503)
+    await_status(status, 200)
+
+
+def await_status(status: Callable[[], int], wanted: int) -> None:
+    """Waits until the server has taken note of what was begun or ended."""
+    for _ in range(200):
+        if status() == wanted:
+            return
+    raise AssertionError(f"the status is never {wanted}")
 
 
 def test_a_client_that_sends_no_headers_is_cut_off(live: LivePage, monkeypatch: pytest.MonkeyPatch) -> None:

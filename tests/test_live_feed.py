@@ -19,7 +19,7 @@ from streamseg.frames import Frame
 from streamseg.image import Pixels
 from streamseg.live.feed import Encoded, Feed, FeedEnded
 from streamseg.live.images import as_green_jpeg, as_jpeg, for_webrtc, over_green
-from streamseg.live.webrtc import Stamp
+from streamseg.live.webrtc import MIN_KEYFRAME_INTERVAL, Vp8Encoder
 from streamseg.settings import load_settings
 from streamseg.yuv import YuvImage, to_rgb
 from tests.synthetic import DISC, WALL, frames, picture, true_alpha
@@ -151,10 +151,28 @@ class TestForms:
         assert for_webrtc(Frame(0, Fraction(0), np.zeros((1081, 1921, 3), np.uint8))).shape == (720, 1280, 3)
         assert for_webrtc(Frame(0, Fraction(0), np.zeros((97, 129), np.uint8))).shape == (98, 130, 3)
 
+
+class TestVp8:
     def test_times_rise_even_where_the_frames_do_not(self) -> None:
-        stamp = Stamp()
-        times = [stamp(Frame(0, Fraction(0), picture(0), captured_seconds=at)).pts for at in (1.0, 1.0, 0.5, 2.0)]
-        assert times == [90_000, 90_001, 90_002, 180_000]
+        encode = Vp8Encoder()
+        made = [encode(Frame(0, Fraction(0), picture(0), captured_seconds=at)) for at in (1.0, 1.0, 0.5, 2.0)]
+        assert [one.packet.pts for one in made] == [90_000, 90_001, 90_002, 180_000]
+        assert [one.number for one in made] == [1, 2, 3, 4]
+
+    def test_keyframes_come_when_asked_for_but_not_too_often(self) -> None:
+        encode = Vp8Encoder()
+        keys = []
+        for frame in frames(MIN_KEYFRAME_INTERVAL * 2 + 5):
+            if frame.index in (1, 2, MIN_KEYFRAME_INTERVAL + 1):
+                encode.ask_for_keyframe()
+            if encode(replace(frame, captured_seconds=float(frame.pts))).is_keyframe:
+                keys.append(frame.index)
+        assert keys == [0, MIN_KEYFRAME_INTERVAL, 2 * MIN_KEYFRAME_INTERVAL]
+
+    def test_the_size_may_change(self) -> None:
+        encode = Vp8Encoder()
+        made = [encode(Frame(0, Fraction(0), picture(0, width, 96))) for width in (128, 128, 160)]
+        assert [one.is_keyframe for one in made] == [True, False, True]
 
 
 class TestGreen:

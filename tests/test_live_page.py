@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
 import stat
 import struct
+import subprocess
+import sys
 import tempfile
 import threading
 import zlib
@@ -19,11 +22,13 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from starlette.responses import JSONResponse
 
 from streamseg.errors import ConfigError, InputError, OutputError
+from streamseg.frames import VideoInfo
 from streamseg.image import Pixels
 from streamseg.live import limited
-from streamseg.live.gate import check_token
+from streamseg.live.gate import Gate, check_token
 from streamseg.live.limited import LimitedProcess, prepare_background, suffix_of
 from streamseg.live.sink import open_page
 from streamseg.live.uploads import MAX_KEPT, MAX_PHOTO_BYTES, MAX_VIDEO_BYTES
@@ -152,14 +157,55 @@ class TestWhoGetsIn:
             with pytest.raises(ConfigError, match="at least 16 characters"):
                 check_token(token)
 
+    @pytest.mark.parametrize(
+        ("host", "is_ours"),
+        [
+            ("desk.lan:80", True),
+            ("desk.lan", True),
+            ("DESK.lan", True),
+            ("192.168.1.5:8765", True),
+            ("[::1]:8765", True),
+            ("localhost:1234", True),
+            (socket.gethostname() + ".local", True),
+            ("desk.lan.evil.example", False),
+            ("evil.example", False),
+        ],
+    )
+    def test_names_of_a_server_that_others_can_reach(self, host: str, is_ours: bool) -> None:
+        gate = Gate(JSONResponse({}), TOKEN, "desk.lan", 8765, frozenset())
+
+        async def status() -> int:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://x") as client:
+                headers = {"host": host, "authorization": f"Bearer {TOKEN}"}
+                return (await client.get("/api/state", headers=headers)).status_code
+
+        assert asyncio.run(status()) == (200 if is_ours else 403)
+
+    def test_the_address_of_every_interface_is_one_that_can_be_opened(self, live: LivePage) -> None:
+        page = open_page(VideoInfo(320, 180), live.controls, Statistics(), picture, host="0.0.0.0", port=0)
+        with page:
+            assert "0.0.0.0" not in page.url
+            assert page.url.count("?token=") == 1 and page.url in page.banner
+
+    def test_missing_packages_are_named(self) -> None:
+        for package in ("uvicorn", "starlette", "aiortc"):
+            code = (
+                f"import sys; sys.modules[{package!r}] = None\n"
+                "from streamseg.errors import MissingExtraError\n"
+                "try: import streamseg.live.sink\n"
+                "except MissingExtraError as error: print(error)"
+            )
+            found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+            assert found.stdout == f"the page needs the package {package}: pip install 'streamseg[serve]'\n"
+
     def test_a_taken_port_is_one_clear_line(self, live: LivePage) -> None:
         with pytest.raises(OutputError, match=f"port {live.page.port}: .*give another --port"):
             open_page(
-                None,
+                VideoInfo(320, 180),
                 live.controls,
                 Statistics(),
                 picture,
-                port=live.page.port,  # type: ignore[arg-type]
+                port=live.page.port,
             )
 
 
@@ -448,10 +494,17 @@ def files_in(folder: Path) -> list[Path]:
 
 
 class TestLimitedProcess:
+    @pytest.mark.skipif(sys.platform != "linux", reason="limits on memory are set on Linux alone")
     def test_it_is_limited(self) -> None:
         decoding = LimitedProcess()
         try:
-            for task in (too_much_memory, too_much_time, too_much_written, the_end):
+            assert decoding.run(limits_of_process) == {
+                "seconds": limited.CPU_SECONDS,
+                "bytes of a file": limited.WRITTEN_BYTES,
+                "files": limited.OPEN_FILES,
+                "niceness": min(19, os.nice(0) + limited.NICENESS),
+            }
+            for task in (too_much_memory, too_much_written, the_end):
                 with pytest.raises(InputError, match=r"too much memory or time|not enough memory"):
                     decoding.run(task)
             assert decoding.run(os.getpid) != os.getpid()
@@ -490,11 +543,16 @@ def too_much_memory() -> int:
     return len(bytes(8 * 2**30))
 
 
-def too_much_time() -> None:
+def limits_of_process() -> dict[str, int]:
     import resource
 
-    resource.setrlimit(resource.RLIMIT_CPU, (0, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-    wait_for_ever()
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "seconds": resource.getrlimit(resource.RLIMIT_CPU)[0] - int(used.ru_utime + used.ru_stime),
+        "bytes of a file": resource.getrlimit(resource.RLIMIT_FSIZE)[0],
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "niceness": os.nice(0),
+    }
 
 
 def too_much_written() -> None:

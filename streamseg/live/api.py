@@ -34,7 +34,7 @@ from streamseg.live.images import as_green_jpeg, as_jpeg, as_png, encode_png
 from streamseg.live.limited import LimitedProcess, read_photo, read_thumbnail
 from streamseg.live.refusals import Refused
 from streamseg.live.uploads import MAX_PHOTO_BYTES, Uploads, read_body
-from streamseg.live.webrtc import Stamp, WebRtc
+from streamseg.live.webrtc import WebRtc
 from streamseg.settings import Settings
 from streamseg.statistics import Statistics
 from streamseg.yuv import RgbImage
@@ -104,7 +104,7 @@ class Api:
         self._uploads = Uploads(self._decoding)
         self._backgrounds = Backgrounds(run.controls, self._uploads)
         self._jpegs = {"": Encoded(feed, as_jpeg), GREEN: Encoded(feed, as_green_jpeg)}
-        self._webrtc = WebRtc(Encoded(feed, Stamp()), is_loopback)
+        self._webrtc = WebRtc(feed, is_loopback)
         self._listeners: set[asyncio.Event] = set()
         self._thumbnails: dict[tuple[str, float], bytes] = {}
         self._mattes = 0
@@ -149,7 +149,8 @@ class Api:
 
     async def state(self, request: Request) -> Response:
         """GET: settings, choices and figures."""
-        return JSONResponse(self._settings() | {"figures": self._figures()})
+        state = json.dumps(self._settings() | {"figures": self._figures()})  # ASCII, whatever files are called.
+        return Response(state, media_type="application/json")
 
     async def change(self, request: Request) -> Response:
         """POST: change settings by name; the answer is as that of GET."""
@@ -216,7 +217,7 @@ class Api:
             async with self._uploads.received(request, MAX_PHOTO_BYTES) as path:
                 if path.suffix in (".mp4", ".mkv"):
                     raise Refused(415, "this is a video; a photo is wanted")
-                photo = await self._decoded(partial(read_photo, path))
+                photo = await self._decoding.do(partial(read_photo, path))
             png = await self._loop.run_in_executor(self._matting, self._cut_out, photo, bg, matte_only)
         finally:
             self._mattes -= 1
@@ -229,16 +230,13 @@ class Api:
             result = apply_matte(frame, matte, background, matte_only)
         return encode_png(result.pixels)
 
-    async def _decoded(self, task: Callable[[], Any]) -> Any:
-        return await self._loop.run_in_executor(self._decoding.executor, self._decoding.run, task)
-
     async def _thumbnail(self, path: Path) -> bytes:
         try:
             key = (str(path), path.stat().st_mtime)
         except OSError:
             raise Refused(404, "the file of this background is gone") from None
         if key not in self._thumbnails:
-            jpeg = await self._decoded(partial(read_thumbnail, path))
+            jpeg = await self._decoding.do(partial(read_thumbnail, path))
             if len(self._thumbnails) >= MAX_THUMBNAILS:
                 self._thumbnails.pop(next(iter(self._thumbnails)))
             self._thumbnails[key] = jpeg

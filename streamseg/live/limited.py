@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -52,6 +53,7 @@ MEMORY_BYTES = 3 * 2**29
 CPU_SECONDS = 90
 WALL_SECONDS = 120.0
 POLL_SECONDS = 0.1
+REST_SECONDS = 30.0
 WRITTEN_BYTES = 2**28
 OPEN_FILES = 64
 NICENESS = 10
@@ -93,20 +95,31 @@ class LimitedProcess:
 
     def __init__(self, wall_seconds: float = WALL_SECONDS) -> None:
         self._worker: Worker[Callable[[], object], object] = Worker(_perform, _limit)
-        self._wall_seconds, self._closing = wall_seconds, False
-        self.executor = ThreadPoolExecutor(1, "streamseg-decoding")
+        self._wall_seconds, self._is_closing = wall_seconds, False
+        self._executor = ThreadPoolExecutor(1, "streamseg-decoding")
+        self._rest: asyncio.TimerHandle | None = None
 
-    def run(self, task: Callable[[], T]) -> T:
-        """Run a task in the process; called on `executor`'s thread.
+    async def do(self, task: Callable[[], T]) -> T:
+        """Run a task in the process, after those before it; the process ends when there is nothing more for a while.
 
         Raises:
             InputError: the file cannot be decoded within the limits.
         """
+        loop = asyncio.get_running_loop()
+        if self._rest:
+            self._rest.cancel()
+        try:
+            return await loop.run_in_executor(self._executor, self.run, task)
+        finally:
+            self._rest = loop.call_later(REST_SECONDS, self._end_at_rest)
+
+    def run(self, task: Callable[[], T]) -> T:
+        """Run a task in the process and wait for its end; see `do`."""
         self._worker.give(task)
         try:
             deadline = time.monotonic() + self._wall_seconds
             while not self._worker.pipe.poll(POLL_SECONDS):
-                if self._closing or time.monotonic() > deadline:
+                if self._is_closing or time.monotonic() > deadline:
                     self._worker.end()
                     raise InputError(f"the file takes more than {self._wall_seconds:g} s to decode")
             return self._worker.result()  # type: ignore[return-value]
@@ -119,9 +132,13 @@ class LimitedProcess:
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        self._closing = True
-        self.executor.shutdown(cancel_futures=True)
+        self._is_closing = True
+        self._executor.shutdown(cancel_futures=True)
         self._worker.end()
+
+    def _end_at_rest(self) -> None:
+        if not self._is_closing:
+            self._executor.submit(self._worker.end)
 
 
 def suffix_of(path: Path) -> str | None:

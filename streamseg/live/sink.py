@@ -19,7 +19,7 @@ try:
     from streamseg.live.gate import Gate, check_token, new_token
     from streamseg.live.server import ServerThread, listen
 except ImportError as error:
-    raise MissingExtraError("the page", error.name or "starlette", "serve") from error
+    raise MissingExtraError("the page", (error.name or "starlette").partition(".")[0], "serve") from error
 
 LOOPBACK, PORT = "127.0.0.1", 8765
 

@@ -68,10 +68,8 @@ class Uploads:
         """
         async with self.received(request, MAX_VIDEO_BYTES) as path:
             stem = self._folder / f"background-{secrets.token_hex(8)}"
-            loop = asyncio.get_running_loop()
-            task = partial(prepare_background, path, stem)
             try:
-                background = await loop.run_in_executor(self._decoding.executor, self._decoding.run, task)
+                background = await self._decoding.do(partial(prepare_background, path, stem))
             except BaseException:
                 for left in self._folder.glob(f"{stem.name}*"):
                     left.unlink(missing_ok=True)

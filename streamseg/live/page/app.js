@@ -31,6 +31,7 @@ async function change(values) {
   try {
     const response = await request("/api/state", { method: "POST", body: JSON.stringify(values) });
     const state = await response.json();
+    if (byId("notice").classList.contains("error")) tell("");
     if (pending === 1) show(state);
   } catch (error) {
     tell(error.message, true);
