@@ -37,7 +37,8 @@ The packages, in the order that a frame passes them:
     model/      the U²-Net and its weights                            gpu/          stages 2 to 4 on a GPU
     media/      what decode and sink share                            hardware/     what this machine has
     photos.py   photos, without time       probe.py   what a file is      batch/   folders of videos
-    live/       the page of a live run     bench/     measures the pipeline        cli/     one file a command
+    live/       the live tool: page, feeds, followed files     controls.py   the state that keys and page change
+    doctor/     what a machine lacks       bench/      measures the pipeline   cli/     one file a command
 
 Nothing heavy is imported before it is used. The stages themselves are called like their files, so they are not
 public names here: `from streamseg.infer.every_frame import infer`.

@@ -59,6 +59,14 @@ def webcam(
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Serve the page to others too (default: 127.0.0.1).")
     ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD",
+            envvar="STREAMSEG_TOKEN",
+            help="What opens the page; better in the variable, which others cannot read (default: made at random).",
+        ),
+    ] = None,
     port: Annotated[int | None, typer.Option(metavar="N", help="Port of the page (default: 8765).")] = None,
     matte_only: MatteOnly = None,
     model: Model = None,
@@ -86,7 +94,7 @@ def webcam(
         try:
             with RunProgress(frames) as progress:
                 statistics, summary = run_live(
-                    settings, config, lambda: settings_from_flags(context), frames, print, progress.update
+                    settings, config, lambda: settings_from_flags(context), frames, token, print, progress.update
                 )
         except KeyboardInterrupt:
             print("stopped by Ctrl-C", file=sys.stderr)

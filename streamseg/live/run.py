@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -39,15 +38,13 @@ if TYPE_CHECKING:
 PAGE = "http"
 """What `--out` names the page with."""
 
-TOKEN_VARIABLE = "STREAMSEG_TOKEN"
-"""Environment variable for the page's token: a flag can be read by every user of the machine."""
-
 
 def run_live(
     settings: Settings,
     config: Path | None = None,
     load: Callable[[], Settings] | None = None,
     frame_limit: int | None = None,
+    token: str | None = None,
     say: Callable[[str], object] = print,
     on_frame: Callable[[Statistics], None] = lambda _: None,
 ) -> tuple[Statistics, str]:
@@ -58,6 +55,7 @@ def run_live(
         config: TOML file that is followed while the camera runs.
         load: reads the settings again after the file was saved.
         frame_limit: number of camera frames; None for no end.
+        token: what opens the page, of 16 characters or more; made at random if None.
         say: takes lines for the user.
         on_frame: called after every finished frame.
 
@@ -88,7 +86,7 @@ def run_live(
         network = stack.enter_context(
             AdaptiveNetwork(lambda: controls.current.infer, source.info, tell, opener=_open_shared)
         )
-        live = _Live(source.info, controls, statistics, network, say)
+        live = _Live(source.info, controls, statistics, network, token, say)
         sinks = [live.open(out) for out in outs]
         sink = TeeSink([*sinks, SnapshotSink(controls), RecordingSink(source.info, controls)], tell)
         with sink, FileWatcher(controls, config, load or (lambda: settings)):
@@ -115,10 +113,11 @@ class _Live:
         controls: Controls,
         statistics: Statistics,
         network: AdaptiveNetwork,
+        token: str | None,
         say: Callable[[str], object],
     ) -> None:
         self._info, self._controls, self._statistics = info, controls, statistics
-        self._network, self._say = network, say
+        self._network, self._token, self._say = network, token, say
         self._photos: tuple[Engine, MattingSession] | None = None
 
     def open(self, out: str) -> BaseSink:
@@ -147,7 +146,7 @@ class _Live:
             engine=lambda: f"{self._network.rung}, {self._network.engine.name}",
             host=settings.live.host,
             port=settings.live.port,
-            token=os.environ.get(TOKEN_VARIABLE) or None,
+            token=self._token,
         )
 
     def _figures(self) -> str:
