@@ -148,9 +148,10 @@ def test_webcam_writes_a_file_and_says_what_it_dropped(clip: Clip, tmp_path: Pat
 @pytest.mark.usefixtures("disc")
 def test_webcam_says_which_network_it_chose_if_none_was_named(clip: Clip, tmp_path: Path) -> None:
     flags = ("--camera", clip.path, "--bg", "green", "--frames", "3", "-o", tmp_path / "cam.mp4")
-    first_line = streamseg("webcam", *flags).stdout.splitlines()[0]
-    assert first_line.split(":")[0] in AUTO_MODELS
-    assert "the camera's 42 ms" in first_line
+    camera, network = streamseg("webcam", *flags).stdout.splitlines()[:2]
+    assert camera == "a file in place of a camera: 128x96 at 23.98 fps"
+    assert network.split()[0] in AUTO_MODELS
+    assert "the camera's 42 ms" in network
     assert "a frame" not in streamseg("webcam", *flags, "--model", "lite").stdout
     assert "a frame" not in streamseg("video", clip.path, "--bg", "green", "-o", tmp_path / "file.mp4").stdout
 
@@ -293,10 +294,10 @@ def test_a_folder_of_images_is_not_written_into(out: str, tmp_path: Path) -> Non
 
 def test_no_camera_and_no_display_end_with_one_line(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    expect_one_line_error(streamseg("webcam", "--camera", "97"), "no camera at /dev/video97")
+    expect_one_line_error(streamseg("webcam", "--camera", "97", "--out", "virtual"), "no camera at /dev/video97")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    expect_one_line_error(streamseg("webcam", "--camera", clip.path, "--bg", "red"), "no display", "--out")
+    expect_one_line_error(streamseg("webcam", "--camera", clip.path, "--bg", "red"), "no display", "--out http")
 
 
 def test_weights_commands(tmp_path: Path) -> None:

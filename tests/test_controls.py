@@ -57,14 +57,15 @@ def test_what_is_not_allowed_changes_nothing(values: dict[str, object], words: s
     assert state.current == load_settings(overrides={"bg": "red"})
 
 
-def test_the_backgrounds_of_a_folder_go_round_with_the_blur(folder: Path) -> None:
-    state = controls(backgrounds=folder)
-    seen = [state.step_background(1).composite.bg for _ in range(5)]
+def test_the_backgrounds_of_a_folder_go_round_with_the_blur_and_that_of_the_start(folder: Path) -> None:
+    state = controls(backgrounds=folder, bg="red")
+    seen = [state.step_background(1).composite.bg for _ in range(6)]
     names = [str(folder / name) for name in ("a.png", "b.jpg", "c.MP4")]
-    assert seen == [*names, "blur", names[0]]
+    assert seen == [*names, "blur", "red", names[0]]
+    assert state.step_background(-1).composite.bg == "red"
     assert state.step_background(-1).composite.bg == "blur"
-    assert controls(backgrounds=folder, bg="red").step_background(-1).composite.bg == "blur"
-    assert controls(bg="red").step_background(1).composite.bg == "blur"
+    assert controls(bg="blur").step_background(1).composite.bg == "blur"
+    assert controls().step_background(1).composite.bg == "blur"
 
 
 def test_the_blur_grows_and_shrinks_within_its_limits() -> None:
