@@ -74,8 +74,9 @@ class Screen:
         return pixels
 
     def press(self, key: str) -> None:
-        # Keys go to the window below the pointer, as there is no window manager.
-        self.xdotool("mousemove", "200", "300", "key", key)
+        # Keys go to the window below the pointer, as there is no window manager; as slowly as people press them, for a
+        # key that comes again with the next frames is one that is held down.
+        self.xdotool("mousemove", "200", "300", "sleep", "0.5", "key", key)
 
     def window(self) -> str:
         """The window's number, once it is open."""
@@ -117,7 +118,7 @@ def screen(size: str, folder: Path, clip_size: tuple[int, int], *settings: str) 
     write_clip(folder / "clip.mp4", 6, *clip_size, rate=Fraction(12), sound=False)
     theirs, ours = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(ours), "-screen", "0", f"{size}x24", "-nolisten", "tcp"],
+        ["Xvfb", "-displayfd", str(ours), "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset"],
         pass_fds=(ours,),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

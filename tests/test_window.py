@@ -20,7 +20,7 @@ from streamseg.settings import Settings, load_settings
 from streamseg.sink import SinkClosed, open_sink
 from streamseg.sink.display import AROUND_PX, check_display, quieten_toolkit, room_px
 from streamseg.sink.overlay import key_list, recording_mark, text_band
-from streamseg.sink.window import KEYS, NOTICE_SECONDS, PreviewWindow, fitted, key_name
+from streamseg.sink.window import HELD_FRAMES, KEYS, NOTICE_SECONDS, PreviewWindow, fitted, key_name
 from streamseg.statistics import RATE_FRAMES, Statistics
 from streamseg.yuv import YuvImage
 from tests.fake_window import FakeWindow
@@ -231,22 +231,20 @@ class TestKeys:
             ("r", lambda settings: settings.live.recording),
         ],
     )
-    def test_switches(self, key: str, value, controls: Controls, fake: FakeWindow, clock: list[float]) -> None:  # type: ignore[no-untyped-def]
+    def test_switches(self, key: str, value, controls: Controls, fake: FakeWindow) -> None:  # type: ignore[no-untyped-def]
         with PreviewWindow(INFO, controls) as window:
             press(window, fake, key)
             assert value(controls.current)
-            clock[0] += 1
+            for _ in range(HELD_FRAMES):
+                window.write(frame())
             press(window, fake, key)
             assert not value(controls.current)
 
-    def test_a_switch_that_is_held_down_switches_once(
-        self, controls: Controls, fake: FakeWindow, clock: list[float]
-    ) -> None:
+    def test_a_switch_that_is_held_down_switches_once(self, controls: Controls, fake: FakeWindow) -> None:
         with PreviewWindow(INFO, controls) as window:
             for _ in range(20):
                 press(window, fake, "r", "+")
                 press(window, fake, "r")
-                clock[0] += 0.03
         assert controls.current.live.recording
 
     def test_snapshot(self, controls: Controls, fake: FakeWindow) -> None:

@@ -27,8 +27,8 @@ NOTICE_SECONDS = 6.0
 FIGURES_SECONDS = 0.5
 """Time between two updates of the figures, which nobody could read at the camera's rate."""
 
-HELD_SECONDS = 0.2
-"""A key that comes again within this time is being held down."""
+HELD_FRAMES = 2
+"""A key that comes again within so many frames is being held down."""
 
 SPECIAL_KEYS = {
     27: "Esc",
@@ -74,7 +74,8 @@ class PreviewWindow(BaseSink):
         self._bindings = [binding for binding in KEYS if controls or not binding.needs_controls]
         self._figures, self._figures_seconds = "", -np.inf
         self._notice, self._notice_seconds = "", -np.inf
-        self._last_key, self._last_key_seconds = "", -np.inf
+        self._frames = 0
+        self._pressed_at: dict[str, int] = {}
         # Without WINDOW_KEEPRATIO, which takes the shape of the image that was drawn for the shape of the window.
         try:
             cv2.namedWindow(WINDOW_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
@@ -93,6 +94,7 @@ class PreviewWindow(BaseSink):
         """Show the frame and act on the keys that were pressed; see `Sink`."""
         if self.is_closed:
             raise SinkClosed
+        self._frames += 1
         cv2.imshow(WINDOW_TITLE, self._drawn(frame))
         while (code := cv2.waitKeyEx(1)) != -1:
             self._press(key_name(code))
@@ -106,9 +108,8 @@ class PreviewWindow(BaseSink):
 
     def _press(self, key: str) -> None:
         """Do what a key stands for; one that is held down switches only once."""
-        now = time.monotonic()
-        is_held = key == self._last_key and now - self._last_key_seconds < HELD_SECONDS
-        self._last_key, self._last_key_seconds = key, now
+        is_held = self._frames - self._pressed_at.get(key, -HELD_FRAMES - 1) <= HELD_FRAMES
+        self._pressed_at[key] = self._frames
         for binding in self._bindings:
             if key in binding.keys and (binding.repeats or not is_held):
                 try:
