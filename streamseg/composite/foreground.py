@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamseg.image import Pixels
+from streamseg.yuv import YuvImage
 
 Floats = npt.NDArray[np.float32]
 
@@ -25,6 +26,17 @@ TRUSTED_WEIGHT = 0.05
 """Mean weight in a window from which on its local mean is used alone; below, the global mean is mixed in."""
 
 EPSILON = 1e-6
+
+PLANE_REDUCTION = 8
+"""The same factor in composites of video, of which only the edges are looked at."""
+
+SOFT = (6, 249)
+"""Least and greatest alpha, in levels of 255, at which the estimate can be seen in a composite."""
+
+MAX_REMAP = 32_000
+"""Most rows of an image that OpenCV's remap takes."""
+
+Indices = npt.NDArray[np.int32]
 
 
 def foreground_colour(rgb: Pixels, matte: Pixels) -> Pixels:
@@ -48,6 +60,66 @@ def foreground_colour(rgb: Pixels, matte: Pixels) -> Pixels:
     )
     _flattened(filled)[soft] = _fuse(observed, weights, fronts, backs)
     return filled
+
+
+def fuse_planes(composite: YuvImage, front: YuvImage, back: YuvImage, matte: Pixels) -> None:
+    """Put the foreground's own colours into the soft edges of a composite, in which the old background shows through.
+
+    The same estimate as that of `foreground_colour`, in Y, Cb and Cr of one matrix.
+
+    Args:
+        composite: the blend of `front` over `back` with the matte; written to.
+        front: the frame.
+        back: the new background.
+        matte: weight of the frame, `(H, W)` uint8.
+    """
+    small, small_alpha = _reduced_planes(front, matte)
+    fronts, backs = (_local_mean(small, weight**PURITY_EXPONENT) for weight in (small_alpha, 1 - small_alpha))
+    chroma_matte = cv2.resize(matte, front.cb.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    mattes = (matte, chroma_matte, chroma_matte)
+    places = {matte.shape: _soft_points(matte), chroma_matte.shape: _soft_points(chroma_matte)}
+    for channel, weights in enumerate(mattes):
+        rows, columns = places[weights.shape]
+        if not len(rows):
+            continue
+        at = (rows, columns)
+        alpha = weights[at].astype(np.float32) * np.float32(1 / 255)
+        own, other = (_sampled(means[..., channel], rows, columns, weights.shape) for means in (fronts, backs))
+        observed = front.planes[channel][at].astype(np.float32)
+        fused = own + alpha * (observed - alpha * own - (1 - alpha) * other)
+        np.clip(fused, 0, 255, out=fused)
+        behind = back.planes[channel][at]
+        composite.planes[channel][at] = np.rint(behind + alpha * (fused - behind)).astype(np.uint8)
+
+
+def _reduced_planes(image: YuvImage, matte: Pixels) -> tuple[Floats, Floats]:
+    """Return Y, Cb and Cr `(h, w, 3)` and alpha `(h, w)` in [0, 1], reduced by `REDUCTION`."""
+    size = tuple(max(1, side // PLANE_REDUCTION) for side in matte.shape[::-1])
+    planes = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in image.planes]
+    alpha = cv2.resize(matte, size, interpolation=cv2.INTER_AREA).astype(np.float32) * np.float32(1 / 255)
+    return np.dstack(planes).astype(np.float32), alpha
+
+
+def _soft_points(matte: Pixels) -> tuple[Indices, Indices]:
+    """Return rows and columns of pixels whose alpha is in `SOFT`."""
+    between = cv2.inRange(matte, *SOFT)
+    if not cv2.hasNonZero(between):
+        return np.empty(0, np.int32), np.empty(0, np.int32)
+    x, y = cv2.findNonZero(between).reshape(-1, 2).T
+    return y.astype(np.int32), x.astype(np.int32)
+
+
+def _sampled(means: Floats, rows: Indices, columns: Indices, shape: tuple[int, ...]) -> Floats:
+    """Interpolate a reduced plane `(h, w)` at pixels of the full plane -> `(N,)`."""
+    y, x = (
+        ((places + 0.5) * (small / full) - 0.5).astype(np.float32)
+        for places, small, full in zip((rows, columns), means.shape, shape, strict=True)
+    )
+    values = []
+    for start in range(0, len(rows), MAX_REMAP):  # OpenCV takes no longer images.
+        part = slice(start, start + MAX_REMAP)
+        values.append(cv2.remap(means, x[part, None], y[part, None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    return np.concatenate(values)[:, 0]
 
 
 def _soft_pixels(matte: Pixels) -> npt.NDArray[np.int32]:
