@@ -1,4 +1,4 @@
-"""Trains U²-Net: `python -m train CONFIG [section.key=value ...]`; eval, curves, export and teach use what it made."""
+"""Trains U²-Net: `python -m train CONFIG [section.key=value ...]`; the other commands judge and use what it made."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from streamseg.errors import StreamsegError
+from streamseg.errors import ConfigError, StreamsegError
 from streamseg.infer.engines import ENGINES, open_engine
 from streamseg.model.weights import load_model
+from streamseg.settings import load_settings
 from train.charts import draw_comparison
-from train.config import load_config
+from train.clips import opened_clips
+from train.config import load_config, parse_settings
 from train.data import empty_pairs, pairs_at
 from train.distributed import Ranks, process_group
 from train.evaluate import judged
@@ -26,9 +28,14 @@ from train.export import export, read_trained
 from train.loop import Trainer
 from train.metrics import by_prefix, summarise
 from train.report import Worst, print_prefix_table, print_table, write_report
+from train.synth.files import TRUTH_VIDEO, SetSize, parse_size, write_clips
 from train.teach import check_target, find_pictures, teach
+from train.video_report import REGIONS, REPORT_FILE, print_clips, print_goals, write_video_report
+from train.videos import engine_opener, judge_clip
 
-COMMANDS = ("train", "eval", "curves", "export", "teach")
+COMMANDS = ("train", "eval", "synth", "curves", "export", "teach")
+
+DEFAULT_SIZE = SetSize()
 
 Item = TypeVar("Item")
 
@@ -66,8 +73,17 @@ def train_command(
 
 @app.command("eval")
 def eval_command(
-    weights: Annotated[str, typer.Option(help="A packaged name, a weights file or a run's .pt checkpoint.")],
-    data: Annotated[Path, typer.Option(help="Folder or tar shard of images and masks.")],
+    weights: Annotated[
+        str,
+        typer.Option("--weights", "--model", help="A packaged name, a weights file or a run's .pt checkpoint."),
+    ],
+    data: Annotated[Path, typer.Option(help="Folder or tar shard of images and masks, or of clips.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="With --video: settings of streamseg as name=value, such as smooth=ema.")
+    ] = None,
+    video: Annotated[
+        bool, typer.Option("--video", help="The data are clips: judge streamseg's own pipeline, and its yardsticks.")
+    ] = False,
     empty: Annotated[
         bool, typer.Option("--empty", help="Nobody is in the images: alpha is 0, MAE its mean; F says nothing.")
     ] = False,
@@ -80,20 +96,67 @@ def eval_command(
 
     Prints a table, and one by sets where the stems name several, as in voc07__000123; the report is scores.json,
     scores.csv with a line an image, and worst.png with the 16 worst mattes.
+
+    With --video DATA is what `synth` made, or holds NAME/clip.mp4 and NAME/masks/00000.png and so on. Every clip goes
+    through the pipeline, offline, with any of its settings. Tables by clip, the same mattes by simpler means beside
+    them, and what is wanted; the report is video.json. `--model truth` puts the true alpha in the network's place.
     """
+    if video:
+        return _eval_video(weights, data, settings or [], out or Path("eval", f"{Path(weights).stem}-{data.stem}"))
+    if settings:
+        raise ConfigError(f"settings such as {settings[0]!r} are those of the pipeline: add --video, or leave them out")
     pairs, engine = (empty_pairs if empty else pairs_at)(data)[::every], open_engine("auto", load_model(weights))
-    worst, settings = Worst(), {"weights": weights, "data": str(data), "size_px": size, "squash": not keep_aspect}
-    settings |= {"empty": empty, "every": every}
+    worst, told = Worst(), {"weights": weights, "data": str(data), "size_px": size, "squash": not keep_aspect}
+    told |= {"empty": empty, "every": every}
     done = judged(engine.alpha, enumerate(pairs), size, not keep_aspect, torch.device("cpu"))
     records = list(_with_bar(worst.watched(done), len(pairs)))
     scores, folder = summarise(records), out or Path("eval", f"{Path(weights).stem}-{data.stem}")
     named = [(pair.stem, record) for pair, record in zip(pairs, records, strict=True)]
-    write_report(folder, settings, scores, named, worst.tiles())
+    write_report(folder, told, scores, named, worst.tiles())
     how = (", proportions kept" if keep_aspect else "") + (f", one image in {every}" if every > 1 else "")
     print_table(scores, f"{weights} on {data}, {size} px{how}")
     if len(sets := by_prefix(named)) > 1:
         print_prefix_table(sets)
     print(f"wrote scores.json, scores.csv and worst.png to {folder}")
+
+
+def _eval_video(model: str, data: Path, given: list[str], folder: Path) -> None:
+    """Scores the pipeline on clips, see `eval_command`."""
+    settings = load_settings(overrides={"model": model, **parse_settings(given)})
+    with opened_clips(data) as clips:
+        engine_for = engine_opener(settings)
+        found = [judge_clip(clip, engine_for, settings) for clip in _with_bar(clips, len(clips), "clips")]
+    write_video_report(folder, {"data": str(data), **settings.model_dump()}, found)
+    print(" ".join((f"{model} on {data}", *given)))
+    for region in REGIONS:
+        print_clips(found, region)
+    print_goals(found)
+    print(f"wrote {REPORT_FILE} to {folder}")
+
+
+@app.command("synth")
+def synth_command(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the clips; it is made.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of composites.tar and empty_rooms.tar [default: everything is drawn]."),
+    ] = None,
+    clips: Annotated[int, typer.Option(min=1, max=1000, help="Number of clips.")] = DEFAULT_SIZE.clips,
+    frames: Annotated[int, typer.Option(min=2, help="Frames a clip, 24 a second.")] = DEFAULT_SIZE.frames,
+    size: Annotated[
+        str, typer.Option(help="Width x height, px, both even.")
+    ] = f"{DEFAULT_SIZE.width_px}x{DEFAULT_SIZE.height_px}",
+    seed: Annotated[int, typer.Option(min=0, help="Another one draws other clips; the same one the same.")] = 0,
+) -> None:
+    """Makes clips whose alpha, foreground colour and motion are exactly known, for `eval --video`.
+
+    People, a drawn one with loose hair, a hand at 40 px a frame, a person who walks in, and empty rooms; the camera
+    stands, is held by hand or pans; some with motion blur, noise and compression.
+    """
+    wanted = SetSize(clips, frames, *parse_size(size))
+    for clip in _with_bar(write_clips(out, data, seed, wanted), clips, "clips"):
+        print(f"{clip.name}: {clip.path.name}, {TRUTH_VIDEO}")
+    print(f"wrote {clips} clips to {out}")
 
 
 @app.command("curves")
@@ -161,9 +224,9 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _with_bar(items: Iterable[Item], count: int) -> Iterable[Item]:
-    """Shows on standard error how many of the images are done."""
-    return track(items, "images", count, console=Console(stderr=True), transient=True)
+def _with_bar(items: Iterable[Item], count: int, what: str = "images") -> Iterable[Item]:
+    """Shows on standard error how many of the images, or of what else, are done."""
+    return track(items, what, count, console=Console(stderr=True), transient=True)
 
 
 def _same_command(ranks: Ranks) -> str:

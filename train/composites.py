@@ -114,7 +114,9 @@ class Composites:
         Raises:
             DataError: it does not decode, or has no alpha.
         """
-        return _decoded_rgba(self.cutouts[index])
+        rgba = decode_rgba(self.cutouts[index])
+        rgba[..., :3] = (rgba[..., :3] * (rgba[..., 3:].astype(np.float32) / 255)).round()
+        return rgba
 
     def _background(self, short_side_px: int, rng: np.random.Generator) -> Pixels:
         picture = decode(self.backgrounds[rng.integers(len(self.backgrounds))], cv2.IMREAD_COLOR)
@@ -140,11 +142,13 @@ def laid_over(image: Pixels, mask: Pixels, placed: Pixels) -> tuple[Pixels, Pixe
     return whole[..., :3], whole[..., 3]
 
 
-def _decoded_rgba(blob: Blob) -> Pixels:
-    """RGB, premultiplied, and alpha: `(H, W, 4)`."""
+def decode_rgba(blob: Blob) -> Pixels:
+    """Decodes a cut-out to straight RGBA `(H, W, 4)`.
+
+    Raises:
+        DataError: it does not decode, or has no alpha.
+    """
     pixels = decode(blob, cv2.IMREAD_UNCHANGED)
     if pixels.ndim != 3 or pixels.shape[2] != 4:
         raise DataError(f"{blob.path} (byte {blob.offset}) has no alpha; cut-outs must be RGBA pictures")
-    rgba = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
-    rgba[..., :3] = (rgba[..., :3] * (rgba[..., 3:].astype(np.float32) / 255)).round()
-    return rgba.astype(np.uint8, copy=False)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA).astype(np.uint8, copy=False)

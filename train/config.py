@@ -229,6 +229,17 @@ def load_run_config(run: Path) -> Config:
     return _validated(values, path)
 
 
+def parse_settings(given: list[str]) -> dict[str, Any]:
+    """Read `name=value`, the values in TOML or plain text.
+
+    Raises:
+        ConfigError: one is not of that form.
+    """
+    if wrong := [each for each in given if "=" not in each]:
+        raise ConfigError(f"setting {wrong[0]!r} is not of the form name=value, such as smooth=ema")
+    return {name: _value(text) for name, _, text in (each.partition("=") for each in given)}
+
+
 def _validated(values: object, path: Path) -> Config:
     try:
         return Config.model_validate(values)
@@ -247,7 +258,12 @@ def _apply(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise ConfigError(f"override {override!r}: {section!r} is not a section")
+    values[field] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """Reads a value in TOML, or as plain text."""
     try:
-        values[field] = tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        values[field] = text
+        return text

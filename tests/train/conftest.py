@@ -16,8 +16,10 @@ import torch
 from train.config import Config
 from train.learner import Learner
 from train.loader import Sample
+from train.synth.files import SetSize, SyntheticClip, write_clips
 
 PAIRS = 8
+SYNTHETIC = SetSize(clips=12, frames=5, width_px=160, height_px=96)
 
 
 def write_pair(folder: Path, stem: str, seed: int, size: tuple[int, int] = (40, 56)) -> None:
@@ -58,6 +60,12 @@ def small(root: Path) -> Callable[..., Config]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[SyntheticClip]:
+    """The default set of synthetic clips, small, and drawn without any data."""
+    return list(write_clips(tmp_path_factory.mktemp("synth"), None, 0, SYNTHETIC))
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int, by: signal.Signals = signal.SIGINT) -> None:
