@@ -20,17 +20,16 @@ import torch
 from torch import Tensor
 
 from streamseg.composite.background import Background, open_background
-from streamseg.composite.guided_filter import guide_of
 from streamseg.composite.stage import composite
 from streamseg.decode import BaseSource, open_source
 from streamseg.errors import ConfigError, DataError
 from streamseg.frames import Batch, Frame
-from streamseg.image import colours
 from streamseg.infer.engines import load_engine
 from streamseg.infer.engines.base import Engine
 from streamseg.infer.letterbox import Letterbox, small_images
 from streamseg.pipeline import mattes
 from streamseg.settings import CompositeSettings, Settings
+from streamseg.yuv import RgbImage
 from train.clips import MASKS, TruthClip
 from train.data import Pixels
 from train.metrics.clip import ColourMeter, EntranceMeter, MatteMeter, TrailMeter
@@ -98,7 +97,7 @@ class TruthEngine:
         """Return the next N true mattes `(N, 1, h, w)` for frames `(N, 3, h, w)`, whose pixels are not looked at."""
         truths = [next(self._truths).alpha for _ in frames]
         letterbox = Letterbox.of(truths[0].shape[0], truths[0].shape[1], self._input_size)
-        small = small_images([np.repeat(alpha[..., None], 3, axis=2) for alpha in truths], letterbox)
+        small = small_images([RgbImage(alpha) for alpha in truths], letterbox)
         return torch.from_numpy(small[..., 0]).float()[:, None] / 255
 
 
@@ -177,7 +176,7 @@ def _judge_all(clip: TruthClip, engine_for: EngineFor, settings: Settings) -> di
             meters[STREAMSEG].add_composite(made.composite, back, truth)
             meters[STREAMSEG].add_cutout(made.cutout, truth)
             meters[BILINEAR].add_matte(_enlarged(made.small_alpha, made.matte.shape), truth, flow)
-            own = laid_over(back, colours(made.frame.pixels), made.matte)
+            own = laid_over(back, made.frame.image.rgb, made.matte)
             meters[OWN_PIXELS].add_composite(own, back, truth)
     return {row: each.scores() for row, each in meters.items()}
 
@@ -230,7 +229,7 @@ def _beside_truth(clip: TruthClip, finished: Iterable[_Finished]) -> Iterator[tu
             )
         flow, before = truth.flow, luma
         if clip.kind == MASKS:
-            luma = guide_of(made.frame.image)[0].copy()
+            luma = made.frame.image.y.copy()
             flow = estimated_flow(before, luma) if before is not None else None
         yield made, truth, flow
 
