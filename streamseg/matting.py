@@ -118,7 +118,7 @@ class Result:
             InputError: it is none of these, or cannot be read.
         """
         opened = self._backgrounds.opened(background, fit)
-        return apply_matte(self.frame, self._matte, opened, matte_only=False).rgb
+        return apply_matte(self.frame, self._matte, opened).rgb
 
     @cached_property
     def _matte(self) -> Pixels:

@@ -81,9 +81,16 @@ class RgbImage:
         """Luma `(H, W)`, uint8 in [0, 255]."""
         return cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
-    def reduced_y(self, width: int, height: int) -> Pixels:
-        """Average areas of luma to `(height, width)` uint8."""
-        return cv2.resize(self.y, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    @cached_property
+    def planes(self) -> tuple[Pixels, Pixels, Pixels]:
+        """Y `(H, W)`, Cb and Cr of half its sides, rounded up: full-range BT.601, uint8."""
+        height, width = self.shape[:2]
+        half = cv2.resize(self.rgb, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+        return self.y, *_ycc(half)[1:]
+
+    def reduced_planes(self, width: int, height: int) -> tuple[Pixels, Pixels, Pixels]:
+        """Average areas to Y, Cb and Cr `(height, width)`: full-range BT.601, uint8."""
+        return _ycc(cv2.resize(self.rgb, (width, height), interpolation=cv2.INTER_AREA))
 
     def resized_rgb(self, width: int, height: int) -> Pixels:
         """Average areas to RGB `(height, width, 3)` uint8; interpolate if a side grows."""
@@ -178,9 +185,10 @@ class YuvImage:
             return RgbImage(self.rgb).resized_rgb(width, height)
         return to_rgb(self._reduced_444(width, height), self.matrix)
 
-    def reduced_y(self, width: int, height: int) -> Pixels:
-        """Average areas of luma to `(height, width)` uint8."""
-        return samples(self._reduced_444(width, height).planes[0])
+    def reduced_planes(self, width: int, height: int) -> tuple[Pixels, Pixels, Pixels]:
+        """Average areas to Y, Cb and Cr `(height, width)` uint8."""
+        y, cb, cr = map(samples, self._reduced_444(width, height).planes)
+        return y, cb, cr
 
     def _reduced_444(self, width: int, height: int) -> av.VideoFrame:
         """Average areas to 4:4:4; keep the last result, since every stage asks for the matte's size."""
@@ -323,6 +331,12 @@ def _weighted_chroma(
 ) -> cv2.typing.MatLike:
     """Return the weighted sum of Cb and Cr about `NEUTRAL_CHROMA`, uint8."""
     return cv2.addWeighted(cb, weights[0], cr, weights[1], NEUTRAL_CHROMA * (1 - weights.sum()), out)
+
+
+def _ycc(rgb: cv2.typing.MatLike) -> tuple[Pixels, Pixels, Pixels]:
+    """Convert RGB `(H, W, 3)` to Y, Cb and Cr `(H, W)` in full-range BT.601."""
+    y, cr, cb = (plane.astype(np.uint8, copy=False) for plane in cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb)))
+    return y, cb, cr
 
 
 def _shrinks(shape: tuple[int, ...], width: int, height: int) -> bool:

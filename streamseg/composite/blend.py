@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from streamseg.composite.foreground import fuse_yuv
 from streamseg.image import Pixels
 from streamseg.workspace import workspace
 from streamseg.yuv import YuvImage
@@ -48,4 +49,5 @@ def blend_planes(front: YuvImage, back: YuvImage, matte: Pixels) -> YuvImage:
         pair[0].planes, pair[1].planes, weights, blended.planes, strict=True
     ):
         blend(front_plane, back_plane, weight, target)
+    fuse_yuv(blended, *pair, matte)
     return blended.as_bt709()

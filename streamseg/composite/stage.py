@@ -10,7 +10,7 @@ import numpy as np
 
 from streamseg.composite.background import Background, chosen_background
 from streamseg.composite.blend import blend, blend_planes
-from streamseg.composite.foreground import foreground_colour
+from streamseg.composite.foreground import foreground_colour, fuse_rgb
 from streamseg.composite.guided_filter import Alpha, refine
 from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
@@ -46,8 +46,10 @@ def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only
     return apply_matte(frame, matte, background, matte_only)
 
 
-def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matte_only: bool) -> AnyImage:
+def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matte_only: bool = False) -> AnyImage:
     """Composite one frame with a full-size matte; a frame's own alpha multiplies the matte.
+
+    Soft edges take the foreground's own colour, so that neither a composite nor a foreground shows the old background.
 
     Args:
         frame: RGB, RGBA or YUV; a YUV frame gets a YUV composite.
@@ -62,7 +64,10 @@ def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matt
     if matte_only:
         return RgbImage(matte)
     if background:
-        return RgbImage(blend(frame.image.rgb, background.frame_at(frame), matte))
+        rgb, back = frame.image.rgb, background.frame_at(frame)
+        blended = blend(rgb, back, matte)
+        fuse_rgb(blended, rgb, back, matte)
+        return RgbImage(blended)
     return RgbImage(with_alpha(foreground_colour(frame.image.rgb, matte), matte))
 
 

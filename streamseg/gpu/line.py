@@ -112,7 +112,7 @@ class GpuStage:
             front, back = [ops.images(plane) for plane in planes[:3]], [ops.images(plane) for plane in planes[3:]]
             small = [ops.averaged(plane, (letterbox.height, letterbox.width)) for plane in front]
             alpha = self._alpha(frames, ops.bordered(ops.rgb_of(*small), letterbox), letterbox)
-            return ops.blended(front, small[0], alpha, back)
+            return ops.composited(front, small, alpha, back)
 
         fronts = [image.as_bt709() for image in images]
         blurs = isinstance(background, BlurBackground)
@@ -123,16 +123,16 @@ class GpuStage:
     def _matte_job(self, frames: tuple[Frame, ...], letterbox: Letterbox) -> _BatchJob:
         """Compute full-size mattes on the GPU, from which the CPU makes foregrounds and composites of RGB frames."""
 
-        def work(small: Tensor, y: Tensor) -> Tensor:
+        def work(small: Tensor, *planes: Tensor) -> Tensor:
             alpha = self._alpha(frames, small.permute(0, 3, 1, 2).float(), letterbox)
-            return ops.matte(y, alpha)
+            return ops.matte(planes, alpha)
 
         def finish(frame: Frame, matte: Pixels) -> AnyImage:
             return apply_matte(frame, matte.copy(), self._background, self._settings.composite.matte_only)
 
         small = small_images([frame.image for frame in frames], letterbox)
-        y_planes = [_limited_y(frame.image) for frame in frames]
-        return _BatchJob([list(small), y_planes], [], y_planes[0].shape, work, finish)
+        planes = [_limited_planes(frame.image) for frame in frames]
+        return _BatchJob([list(small), *zip(*planes, strict=True)], [], planes[0][0].shape, work, finish)
 
     def _alpha(self, frames: tuple[Frame, ...], rgb: Tensor, letterbox: Letterbox) -> Tensor:
         """Compute smoothed alpha `(N, 1, h, w)` in [0, 1] for `(N, 3, input_height, input_width)` in [0, 255]."""
@@ -182,12 +182,12 @@ class _BatchBuffers:
         return self._staging.result().numpy()
 
 
-def _limited_y(image: AnyImage) -> Pixels:
-    """Return luma `(H, W)` uint8 in limited range."""
+def _limited_planes(image: AnyImage) -> tuple[Pixels, ...]:
+    """Return Y `(H, W)`, Cb and Cr of half its sides, uint8, with black and white as in limited range."""
     if image.black == BLACK:
-        return image.y
+        return image.planes
     scale = (WHITE - BLACK) / (image.white - image.black)
-    return cv2.convertScaleAbs(image.y, None, scale, BLACK).astype(np.uint8, copy=False)
+    return tuple(cv2.convertScaleAbs(plane, None, scale, BLACK).astype(np.uint8, copy=False) for plane in image.planes)
 
 
 def _group_by_plane(images: list[YuvImage]) -> list[Sequence[Pixels]]:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from streamseg.composite import foreground, guided_filter
 from streamseg.composite.background import PLANE_SCALES, blur_scale
-from streamseg.composite.guided_filter import GUIDE_EPSILON
+from streamseg.composite.guided_filter import UPPER_TRIANGLE, solved, sum_of_products
 from streamseg.infer.letterbox import Letterbox
 from streamseg.yuv import BLACK, NEUTRAL_CHROMA, WHITE, rgb_weights
 
@@ -50,19 +51,19 @@ def bordered(rgb: Tensor, letterbox: Letterbox) -> Tensor:
     return F.pad(rgb, (letterbox.left, letterbox.right, letterbox.top, letterbox.bottom), mode="replicate")
 
 
-def matte(y: Tensor, alpha: Tensor) -> Tensor:
-    """Upsample alpha `(N, 1, h, w)` in [0, 1] guided by Y uint8 `(N, H, W)` to uint8 `(N, H, W)`, as `refine` does."""
-    full = images(y)
-    refined = _refined(full, averaged(full, _size(alpha)), alpha)
-    return refined.mul_(255).round_().to(torch.uint8)[:, 0]
+def matte(planes: Sequence[Tensor], alpha: Tensor) -> Tensor:
+    """Upsample alpha `(N, 1, h, w)` in [0, 1] guided by Y, Cb and Cr uint8 to uint8 `(N, H, W)`, as `refine` does."""
+    full = [images(plane) for plane in planes]
+    small = [averaged(plane, _size(alpha)) for plane in full]
+    return _refined(full, small, alpha).mul_(255).round_().to(torch.uint8)[:, 0]
 
 
-def blended(front: Sequence[Tensor], small_y: Tensor, alpha: Tensor, back: Sequence[Tensor]) -> Tensor:
-    """Blend images over backgrounds, or over themselves blurred.
+def composited(front: Sequence[Tensor], small: Sequence[Tensor], alpha: Tensor, back: Sequence[Tensor]) -> Tensor:
+    """Set foregrounds, in their own colours, before backgrounds, or before the images themselves blurred.
 
     Args:
         front: Y `(N, 1, H, W)`, Cb and Cr `(N, 1, H / 2, W / 2)` in [0, 255].
-        small_y: Y averaged to the size of alpha.
+        small: the three averaged to the size of alpha.
         alpha: `(N, 1, h, w)` in [0, 1].
         back: planes of the backgrounds, like `front`; empty for the blurred images.
 
@@ -70,33 +71,107 @@ def blended(front: Sequence[Tensor], small_y: Tensor, alpha: Tensor, back: Seque
         uint8 `(N, H * W * 3 / 2)`: the planes of each image one after the other, row by row.
     """
     backgrounds = back or _blurred_planes(front)
-    y_weight = _refined(front[0], small_y, alpha)
+    y_weight = _refined(front, small, alpha)
     chroma_weight = F.avg_pool2d(y_weight, 2)
     weights = (y_weight, chroma_weight, chroma_weight)
-    planes = (torch.lerp(b, f, weight) for b, f, weight in zip(backgrounds, front, weights, strict=True))
+    fronts = _fused(front, weights)
+    planes = (torch.lerp(b, f, weight) for b, f, weight in zip(backgrounds, fronts, weights, strict=True))
     return torch.cat([plane.round_().to(torch.uint8).flatten(1) for plane in planes], 1)
 
 
-def _refined(y: Tensor, small_y: Tensor, alpha: Tensor) -> Tensor:
-    """Upsample alpha with the guided filter to `(N, 1, H, W)` in [0, 1]."""
-    guide, small_guide = ((levels - BLACK) / (WHITE - BLACK) for levels in (y, small_y))
-    slope = _slope(small_guide, alpha)
-    model = torch.cat([slope, alpha - slope * small_guide], 1)
-    slope, offset = F.interpolate(model, _size(y), mode="bicubic").chunk(2, 1)
-    return torch.addcmul(offset, slope, guide).clamp_(0, 1)
+def _refined(planes: Sequence[Tensor], small: Sequence[Tensor], alpha: Tensor) -> Tensor:
+    """Upsample alpha with the guided filter to the size of the first plane, `(N, 1, H, W)` in [0, 1]."""
+    contrast = WHITE - BLACK
+    y, *chroma = (plane / contrast for plane in planes)
+    offset, *slopes = _linear_model([plane / contrast for plane in small], alpha)
+    if _size(alpha)[0] > _size(chroma[0])[0] or _size(alpha)[1] > _size(chroma[0])[1]:
+        chroma = [_enlarged(plane, y) for plane in chroma]
+    total = _enlarged(offset, chroma[0])
+    for slope, plane in zip(slopes[1:], chroma, strict=True):
+        total.addcmul_(_enlarged(slope, plane), plane)
+    return _enlarged(total, y).addcmul_(_enlarged(slopes[0], y), y).clamp_(0, 1)
 
 
-def _slope(guide: Tensor, alpha: Tensor) -> Tensor:
-    """Return the slope of alpha over the guide in each pixel's 3x3 window, averaged over 3x3 pixels."""
-    mean_guide, mean_alpha = _box(guide), _box(alpha)
-    covariance = _box(guide * alpha) - mean_guide * mean_alpha
-    variance = _box(guide * guide) - mean_guide * mean_guide
-    return _box(covariance / (variance + GUIDE_EPSILON))
+def _enlarged(image: Tensor, like: Tensor) -> Tensor:
+    """Interpolate to the size of another image; a new tensor."""
+    return F.interpolate(image, _size(like), mode="bilinear")
 
 
-def _box(values: Tensor) -> Tensor:
-    """Return the mean over 3x3 pixels."""
-    return F.avg_pool2d(F.pad(values, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+def _linear_model(guides: Sequence[Tensor], alpha: Tensor) -> list[Tensor]:
+    """Fit alpha as offset + slopes * guides, all `(N, 1, h, w)`, as `guided_filter.linear_model` does."""
+    unsharp = alpha - _box(alpha, guided_filter.SHARPENING_WINDOW_PX)
+    sharp = (alpha + guided_filter.SHARPENING * unsharp).clamp_(0, 1)
+    mean, means = _guide_mean(sharp), [_guide_mean(guide) for guide in guides]
+    covariances = [_guide_mean(guide * sharp) - each * mean for guide, each in zip(guides, means, strict=True)]
+    matrix = [
+        _guide_mean(guides[i] * guides[j]) - means[i] * means[j] + guided_filter.GUIDE_EPSILON * (i == j)
+        for i, j in UPPER_TRIANGLE
+    ]
+    slopes = solved(matrix, covariances)
+    variance = _guide_mean(sharp * sharp) - mean * mean
+    explained = sum_of_products(slopes, covariances) / (variance + guided_filter.UNEXPLAINED)
+    weight = explained.clamp_(0, 1) ** 2 * ((alpha > guided_filter.SURE) & (alpha < 1 - guided_filter.SURE))
+    slopes = [slope * guided_filter.GUIDE_GAIN for slope in slopes]
+    offset = _box(mean - sum_of_products(slopes, means), guided_filter.SLOPE_WINDOW_PX)
+    return [
+        sharp + weight * (offset - sharp),
+        *(weight * _box(slope, guided_filter.SLOPE_WINDOW_PX) for slope in slopes),
+    ]
+
+
+def _guide_mean(values: Tensor) -> Tensor:
+    return _box(values, guided_filter.GUIDE_WINDOW_PX)
+
+
+def _box(values: Tensor, side_px: int) -> Tensor:
+    """Return the mean over a square window; the edge is repeated outwards."""
+    border = side_px // 2
+    return F.avg_pool2d(F.pad(values, (border,) * 4, mode="replicate"), side_px, stride=1)
+
+
+def _fused(planes: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+    """Estimate the foreground's own colours in planes of images, as `fuse_yuv` does."""
+    halves = [F.avg_pool2d(planes[0], 2), *planes[1:]]
+    small, alpha = torch.cat([_reduced(half) for half in halves], 1), _reduced(weights[1])
+    front, back = (torch.split(colours, 1, 1) for colours in _local_colours(small, alpha))
+    fused = []
+    for plane, weight, *local in zip(planes, weights, front, back, strict=True):
+        own, other = (_enlarged(colours, plane) for colours in local)
+        unexplained = plane - other - weight * (own - other)
+        fused.append(torch.where(weight < 1, torch.addcmul(own, weight, unexplained).clamp_(0, 255), plane))
+    return fused
+
+
+def _reduced(image: Tensor) -> Tensor:
+    """Halve images `(N, C, H, W)` until their long side is at most `REDUCED_PX`."""
+    while max(_size(image)) > foreground.REDUCED_PX:
+        image = averaged(image, (_size(image)[0] // 2, _size(image)[1] // 2))
+    return image
+
+
+def _local_colours(colours: Tensor, alpha: Tensor) -> list[Tensor]:
+    """Estimate colours `(N, C, h, w)` of foreground and background, as `foreground` does."""
+    shares = alpha, 1 - alpha
+    weights = [share**3 for share in shares]
+    means = [_local_means(colours, weight) for weight in weights]
+    unexplained = colours - shares[0] * means[0] - shares[1] * means[1]
+    found = []
+    for mean, share, weight in zip(means, shares, weights, strict=True):
+        near_weight = weight + foreground.LEAST_WEIGHT
+        possible = (mean + share * unexplained).clamp_(0, 255)
+        window_px = foreground.SECOND_WINDOW_PX
+        found.append(_box(possible * near_weight, window_px) / _box(near_weight, window_px))
+    return found
+
+
+def _local_means(colours: Tensor, weights: Tensor) -> Tensor:
+    """Return weighted means around each pixel, or each image's global mean where the weights vanish."""
+    side_px = foreground.window_px(max(_size(weights)))
+    total, weighted = _box(weights, side_px), colours * weights
+    global_mean = weighted.sum((2, 3), keepdim=True) / weights.sum((2, 3), keepdim=True).clamp_(min=foreground.EPSILON)
+    trust = total.clamp(min=foreground.TRUSTED_WEIGHT)
+    global_share = 1 - (total / foreground.TRUSTED_WEIGHT).clamp_(max=1)
+    return _box(weighted, side_px) / trust + global_share * global_mean
 
 
 def _size(image: Tensor) -> tuple[int, int]:
