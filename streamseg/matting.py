@@ -30,7 +30,7 @@ from PIL import Image
 from torch import Tensor
 
 from streamseg.composite.background import Background, BackgroundSpec, Fit, open_background
-from streamseg.composite.foreground import foreground_colour
+from streamseg.composite.foreground import foreground_colour, multilevel_colour
 from streamseg.composite.guided_filter import refine
 from streamseg.composite.stage import apply_matte, with_alpha
 from streamseg.decode import BaseSource, Source, TimeRange, open_source
@@ -45,7 +45,7 @@ from streamseg.infer.engines.base import Engine
 from streamseg.infer.every_frame import infer
 from streamseg.infer.select import engine_for
 from streamseg.pipeline import mattes, run
-from streamseg.settings import load_settings
+from streamseg.settings import Foreground, load_settings
 from streamseg.sink import open_sink
 from streamseg.smooth.stage import MatteSmoother
 from streamseg.statistics import Statistics
@@ -74,10 +74,10 @@ class Result:
         frame: the frame that came in.
     """
 
-    def __init__(self, frame: Frame, alpha: Tensor, backgrounds: _Backgrounds) -> None:
+    def __init__(self, frame: Frame, alpha: Tensor, backgrounds: _Backgrounds, foreground: Foreground) -> None:
         """Keep the network's alpha `(1, h, w)` in [0, 1]; a session makes results."""
         self.frame = frame
-        self._small_alpha, self._backgrounds = alpha, backgrounds
+        self._small_alpha, self._backgrounds, self._way = alpha, backgrounds, foreground
 
     @property
     def pts(self) -> Fraction:
@@ -95,7 +95,8 @@ class Result:
 
         Source: see `composite.foreground`.
         """
-        return foreground_colour(self.frame.image.rgb, self.alpha)
+        own = foreground_colour if self._way == "fast" else multilevel_colour
+        return own(self.frame.image.rgb, self.alpha)
 
     @cached_property
     def rgba(self) -> Pixels:
@@ -118,7 +119,7 @@ class Result:
             InputError: it is none of these, or cannot be read.
         """
         opened = self._backgrounds.opened(background, fit)
-        return apply_matte(self.frame, self._matte, opened).rgb
+        return apply_matte(self.frame, self._matte, opened, foreground=self._way).rgb
 
     @cached_property
     def _matte(self) -> Pixels:
@@ -170,7 +171,9 @@ class MattingSession:
         frame = Frame(self._count, pts, RgbImage(as_pixels(image)))
         self._count, self._next_pts = self._count + 1, frame.pts + DEFAULT_FRAME_SECONDS
         batch = next(infer([frame], self._engine, self.settings.infer.input_size))
-        return Result(frame, self._smoother.step(frame, batch.alpha[0]), self._backgrounds)
+        return Result(
+            frame, self._smoother.step(frame, batch.alpha[0]), self._backgrounds, self.settings.composite.foreground
+        )
 
     def stream(self, source: str | Path | Source) -> Iterator[Result]:
         """Matte a whole source; decoder and network run ahead on threads of their own, which end with the iterator.
@@ -189,7 +192,7 @@ class MattingSession:
             with closing(mattes(opened, engine, self.settings)) as batches:
                 for batch in batches:
                     for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
-                        yield Result(frame, alpha, self._backgrounds)
+                        yield Result(frame, alpha, self._backgrounds, self.settings.composite.foreground)
 
     def close(self) -> None:
         """Close the background videos that results were set before."""

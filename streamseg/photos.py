@@ -95,7 +95,9 @@ def _matte_photo(
     started = time.perf_counter()
     batch = next(infer([frame], engine, settings.infer.input_size))
     inference_ms = (time.perf_counter() - started) * 1000
-    result = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only).pixels
+    chosen = settings.composite
+    alpha = batch.alpha[0, 0].numpy()
+    result = finish(frame, alpha, background, chosen.matte_only, chosen.foreground).pixels
     write_image(out, result, settings.output.straight)
     notes = filter(None, (_count_note(photo), _format_note(out, result)))
     return PhotoResult(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))

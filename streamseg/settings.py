@@ -86,6 +86,10 @@ class SmoothSettings(Section):
     """How fast the cut-off frequency of `one-euro` rises with the speed of the matte."""
 
 
+Foreground = Literal["fast", "ml"]
+"""Ways to estimate the foreground's own colour in soft edges."""
+
+
 class CompositeSettings(Section):
     """Settings of compositing: the background and what is written."""
 
@@ -97,6 +101,9 @@ class CompositeSettings(Section):
     """Strength of `bg = "blur"`; its radius grows in proportion."""
     matte_only: bool = False
     """Write the grey matte instead of the composite."""
+    foreground: Foreground = "fast"
+    """How the foreground's own colour is estimated in soft edges: `fast` (blur fusion), or `ml` (multi-level, finer on
+    hair, and a second or more a frame; extra `quality`). `streamseg webcam` always takes `fast`."""
 
     @property
     def kind(self) -> Kind:

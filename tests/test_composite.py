@@ -33,7 +33,7 @@ from streamseg.image import Pixels
 from streamseg.infer.every_frame import infer
 from streamseg.settings import CompositeSettings
 from streamseg.sink.images import write_image
-from streamseg.yuv import RgbImage
+from streamseg.yuv import RgbImage, YuvImage
 from tests.conftest import SAMPLES
 from tests.synthetic import DISC, WALL, DiscEngine, frames, picture, true_alpha
 
@@ -405,6 +405,56 @@ def test_texture_does_not_leak_into_flat_regions() -> None:
     assert (np.rint(refined * 255) == np.rint(true * 255))[flat].all()
     plain = bilinear(shrunk(true, 160, 0.5), 512)
     assert np.abs(refined - true)[~flat].mean() < 1.05 * np.abs(plain - true)[~flat].mean()
+
+
+def gradient(matte: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """Length of the gradient at the scale of the metric Grad."""
+    soft = cv2.GaussianBlur(matte.astype(np.float32), (0, 0), 1.4)
+    return np.hypot(cv2.Sobel(soft, -1, 1, 0, scale=1 / 8), cv2.Sobel(soft, -1, 0, 1, scale=1 / 8))
+
+
+@pytest.mark.parametrize("front", [(200, 60, 60), (70, 126, 126)])
+def test_a_striped_edge_is_found_again_at_the_frames_size(front: tuple[int, int, int]) -> None:
+    """Stripes narrower than a matte pixel before a wall; the second colour has the wall's luma."""
+    true = np.zeros((384, 384), np.float32)
+    true[:, :192] = 1
+    for top in range(0, 384, 24):
+        true[top : top + 12, 192:204] = 1
+    true = cv2.GaussianBlur(true, (0, 0), 0.7)
+    wall = np.array((150, 90, 90))
+    rgb = np.rint(true[..., None] * front + (1 - true[..., None]) * wall).astype(np.uint8)
+    small = shrunk(true, 96, 0.8)
+    for image in (RgbImage(rgb), YuvImage.of(rgb)):
+        refined, plain = refine(image, small) / 255, bilinear(small, 384)
+        assert np.abs(refined - true).mean() < 0.5 * np.abs(plain - true).mean()
+        errors = [np.square(gradient(matte) - gradient(true)).sum() for matte in (refined, plain)]
+        assert errors[0] < 0.5 * errors[1]
+
+
+def test_sure_pixels_keep_what_they_are_whatever_the_frame_shows() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    alpha = shrunk(disc(100, 30), 100, 1)
+    alpha[alpha < 0.01], alpha[alpha > 0.99] = 0, 1
+    plain = cv2.resize(alpha, (300, 200), interpolation=cv2.INTER_LINEAR)
+    refined = refine(RgbImage(noise), alpha)
+    assert (refined[plain == 0] == 0).all()
+    assert (refined[plain == 1] == 255).all()
+    assert np.abs(refined / 255 - plain)[(plain > 0) & (plain < 1)].max() > 0.01
+
+
+def test_threads_do_not_show() -> None:
+    photo = cv2.resize(read_image(SAMPLES / "portrait.jpg"), (640, 480)).astype(np.uint8)
+    alpha, before = shrunk(disc(160, 40), 160, 1), cv2.getNumThreads()
+    results = []
+    try:
+        for threads in (1, 4):
+            cv2.setNumThreads(threads)
+            for image in (RgbImage(photo), YuvImage.of(photo)):
+                results.append(finish(Frame(0, Fraction(0), image), alpha, open_background("green")).pixels)
+    finally:
+        cv2.setNumThreads(before)
+    assert np.array_equal(results[0], results[2])
+    assert np.array_equal(results[1], results[3])
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

@@ -17,6 +17,12 @@ Fit = Annotated[
     str | None, typer.Option(metavar="cover|contain", help="How the background fills the frame (default: cover).")
 ]
 MatteOnly = Annotated[bool | None, typer.Option("--matte-only", help="Write the grey matte, white = person.")]
+Foreground = Annotated[
+    str | None,
+    typer.Option(
+        metavar="fast|ml", help="Foreground's own colour in soft edges; ml: finer, slow, extra quality (default: fast)."
+    ),
+]
 AlphaPlace = Annotated[
     str | None,
     typer.Option(metavar="embedded|stacked|sidecar", help="Where alpha goes without --bg (default: embedded)."),

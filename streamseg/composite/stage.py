@@ -10,11 +10,11 @@ import numpy as np
 
 from streamseg.composite.background import Background, chosen_background
 from streamseg.composite.blend import blend, blend_planes
-from streamseg.composite.foreground import foreground_colour, fuse_rgb
+from streamseg.composite.foreground import foreground_colour, fuse_rgb, multilevel_colour
 from streamseg.composite.guided_filter import Alpha, refine
 from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
-from streamseg.settings import CompositeSettings
+from streamseg.settings import CompositeSettings, Foreground
 from streamseg.workspace import workspace
 from streamseg.yuv import AnyImage, RgbImage, YuvImage
 
@@ -36,17 +36,30 @@ def composite(
     with chosen_background(settings, override) as background:
         for batch in batches:
             for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
-                yield replace(frame, image=finish(frame, alpha[0].numpy(), background, settings.matte_only))
+                image = finish(frame, alpha[0].numpy(), background, settings.matte_only, settings.foreground)
+                yield replace(frame, image=image)
 
 
-def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> AnyImage:
+def finish(
+    frame: Frame,
+    alpha: Alpha,
+    background: Background | None,
+    matte_only: bool = False,
+    foreground: Foreground = "fast",
+) -> AnyImage:
     """Composite one frame with alpha float32 `(h, w)` in [0, 1] of any size; see `apply_matte`."""
     kept = matte_only or not background
     matte = refine(frame.image, alpha, None if kept else workspace("matte", frame.image.shape[:2], np.uint8))
-    return apply_matte(frame, matte, background, matte_only)
+    return apply_matte(frame, matte, background, matte_only, foreground)
 
 
-def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matte_only: bool = False) -> AnyImage:
+def apply_matte(
+    frame: Frame,
+    matte: Pixels,
+    background: Background | None,
+    matte_only: bool = False,
+    foreground: Foreground = "fast",
+) -> AnyImage:
     """Composite one frame with a full-size matte; a frame's own alpha multiplies the matte.
 
     Soft edges take the foreground's own colour, so that neither a composite nor a foreground shows the old background.
@@ -56,19 +69,27 @@ def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matt
         matte: `(H, W)` uint8.
         background: None for the foreground in RGBA.
         matte_only: return the matte.
+        foreground: how the foreground's colour is estimated; with `ml`, a YUV frame gets an RGB composite.
+
+    Raises:
+        MissingExtraError: `ml` is asked for and pymatting is not installed.
     """
-    if background and not matte_only and isinstance(frame.image, YuvImage):
+    if background and not matte_only and foreground == "fast" and isinstance(frame.image, YuvImage):
         return blend_planes(frame.image, background.yuv_at(frame), matte)
     if frame.image.shape[2] == 4:
         matte = cv2.multiply(matte, frame.pixels[..., 3], scale=1 / 255).astype(np.uint8, copy=False)
     if matte_only:
         return RgbImage(matte)
-    if background:
-        rgb, back = frame.image.rgb, background.frame_at(frame)
-        blended = blend(rgb, back, matte)
-        fuse_rgb(blended, rgb, back, matte)
-        return RgbImage(blended)
-    return RgbImage(with_alpha(foreground_colour(frame.image.rgb, matte), matte))
+    rgb = frame.image.rgb
+    if not background:
+        own = foreground_colour if foreground == "fast" else multilevel_colour
+        return RgbImage(with_alpha(own(rgb, matte), matte))
+    back = background.frame_at(frame)
+    if foreground == "ml":
+        return RgbImage(blend(multilevel_colour(rgb, matte), back, matte))
+    blended = blend(rgb, back, matte)
+    fuse_rgb(blended, rgb, back, matte)
+    return RgbImage(blended)
 
 
 def with_alpha(rgb: Pixels, matte: Pixels) -> Pixels:

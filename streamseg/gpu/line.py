@@ -92,7 +92,7 @@ class GpuStage:
         """
         letterbox = letterbox_of(frames[0], self._settings.infer.input_size)
         images = [frame.image for frame in frames if isinstance(frame.image, YuvImage)]
-        if self._background and len(images) == len(frames):
+        if self._background and len(images) == len(frames) and self._settings.composite.foreground == "fast":
             job = self._yuv_job(frames, images, letterbox, self._background)
         else:
             job = self._matte_job(frames, letterbox)
@@ -128,7 +128,8 @@ class GpuStage:
             return ops.matte(planes, alpha)
 
         def finish(frame: Frame, matte: Pixels) -> AnyImage:
-            return apply_matte(frame, matte.copy(), self._background, self._settings.composite.matte_only)
+            chosen = self._settings.composite
+            return apply_matte(frame, matte.copy(), self._background, chosen.matte_only, chosen.foreground)
 
         small = small_images([frame.image for frame in frames], letterbox)
         planes = [_limited_planes(frame.image) for frame in frames]
