@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from streamseg.composite.background import Background, chosen_background
+from streamseg.composite.look import Look
 from streamseg.composite.stage import finish
 from streamseg.decode.base import check_seekable, check_size
 from streamseg.decode.images import count_frames, images_in, open_image, read_image
@@ -95,7 +96,8 @@ def _matte_photo(
     started = time.perf_counter()
     batch = next(infer([frame], engine, settings.infer.input_size))
     inference_ms = (time.perf_counter() - started) * 1000
-    result = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only).pixels
+    look = Look.of(settings.composite)
+    result = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only, look).pixels
     write_image(out, result, settings.output.straight)
     notes = filter(None, (_count_note(photo), _format_note(out, result)))
     return PhotoResult(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))

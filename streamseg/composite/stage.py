@@ -8,10 +8,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from streamseg.composite.background import Background, chosen_background
+from streamseg.composite.background import Background, chosen_background, without_subject
 from streamseg.composite.blend import blend, blend_planes
 from streamseg.composite.foreground import foreground_colour
 from streamseg.composite.guided_filter import Alpha, refine
+from streamseg.composite.look import Look
 from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
 from streamseg.settings import CompositeSettings
@@ -33,17 +34,30 @@ def composite(
         One frame for each that came in: the composite; RGBA `(H, W, 4)` with straight alpha without a background; or
         the matte `(H, W)` if the settings ask for it.
     """
+    look = Look.of(settings)
     with chosen_background(settings, override) as background:
         for batch in batches:
             for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
-                yield replace(frame, image=finish(frame, alpha[0].numpy(), background, settings.matte_only))
+                yield replace(frame, image=finish(frame, alpha[0].numpy(), background, settings.matte_only, look))
 
 
-def finish(frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False) -> AnyImage:
-    """Composite one frame with alpha float32 `(h, w)` in [0, 1] of any size; see `apply_matte`."""
+def finish(
+    frame: Frame, alpha: Alpha, background: Background | None, matte_only: bool = False, look: Look | None = None
+) -> AnyImage:
+    """Composite one frame with alpha float32 `(h, w)` in [0, 1] of any size; see `apply_matte` and `Look`."""
     kept = matte_only or not background
     matte = refine(frame.image, alpha, None if kept else workspace("matte", frame.image.shape[:2], np.uint8))
-    return apply_matte(frame, matte, background, matte_only)
+    return composed(frame, matte, background, matte_only, look)
+
+
+def composed(
+    frame: Frame, matte: Pixels, background: Background | None, matte_only: bool, look: Look | None
+) -> AnyImage:
+    """Composite one frame with a full-size matte as `apply_matte` does, with the look that is asked for."""
+    if not look:
+        return apply_matte(frame, matte, background, matte_only)
+    dressed = look.dress(frame, matte, None if matte_only else background)
+    return dressed.complete(apply_matte(dressed.frame, dressed.matte, dressed.background, matte_only))
 
 
 def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matte_only: bool) -> AnyImage:
@@ -55,6 +69,7 @@ def apply_matte(frame: Frame, matte: Pixels, background: Background | None, matt
         background: None for the foreground in RGBA.
         matte_only: return the matte.
     """
+    background = background and without_subject(background, matte)
     if background and not matte_only and isinstance(frame.image, YuvImage):
         return blend_planes(frame.image, background.yuv_at(frame), matte)
     if frame.image.shape[2] == 4:
