@@ -28,6 +28,18 @@ def pad_to_even(pixels: Pixels) -> Pixels:
     return cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
 
 
+def reduced(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Average areas of an image `(H, W)` or `(H, W, C)` to a much smaller size.
+
+    OpenCV halves a side many times faster than it averages areas of another size, so it halves as often as that fits;
+    each time rounds to whole levels.
+    """
+    while all(side % 2 == 0 and side // 2 >= least for side, least in zip(pixels.shape, (height, width), strict=False)):
+        half = pixels.shape[1] // 2, pixels.shape[0] // 2
+        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
 def samples(plane: VideoPlane) -> Pixels:
     """Return a view `(H, W)` of an 8-bit plane of an FFmpeg frame, without the padding of its lines."""
     rows: Pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]

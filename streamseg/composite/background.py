@@ -20,7 +20,7 @@ from streamseg.decode.base import check_seekable
 from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
 from streamseg.errors import InputError
 from streamseg.frames import Frame
-from streamseg.image import Pixels
+from streamseg.image import Pixels, reduced
 from streamseg.settings import CompositeSettings
 from streamseg.yuv import YuvImage
 
@@ -303,8 +303,7 @@ def blurred(rgb: Pixels, strength: float = 1, matte: Pixels | None = None) -> Pi
     """
     height, width = rgb.shape[:2]
     small_height, small_width, deviation_px = blur_scale(height, width, strength)
-    small = cv2.resize(rgb, (small_width, small_height), interpolation=cv2.INTER_AREA)
-    soft = _blurred_small(small.astype(np.uint8, copy=False), matte, deviation_px)
+    soft = _blurred_small(reduced(rgb, small_width, small_height), matte, deviation_px)
     return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 

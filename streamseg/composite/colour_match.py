@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamseg.frames import Frame
-from streamseg.image import Pixels
+from streamseg.image import Pixels, reduced
 from streamseg.smooth.scene_cuts import CutDetector
 from streamseg.yuv import CHROMA_LEVELS, LUMA_LEVELS, NEUTRAL_CHROMA, AnyImage, RgbImage, YuvImage
 
@@ -114,7 +114,7 @@ class ColourMatcher:
     def _wanted(self, image: AnyImage, matte: Pixels, back: AnyImage) -> Curves | None:
         """Return the curves for one frame by itself; None if it shows too little of a foreground."""
         size = _small_size(matte.shape)
-        sure = cv2.resize(matte, size, interpolation=cv2.INTER_AREA) >= SURE_ALPHA * 255
+        sure = reduced(matte, *size) >= SURE_ALPHA * 255
         if sure.mean() < LEAST_SHARE:
             return None
         if self._back is None or self._back[0] is not back:
@@ -167,7 +167,8 @@ def _in_lab(rgb: Floats) -> Floats:
 
 def _floats(image: AnyImage, size: tuple[int, int]) -> Floats:
     """Return RGB in [0, 1] reduced to width and height."""
-    return image.resized_rgb(*size).astype(np.float32) / np.float32(255)
+    small = image.resized_rgb(*size) if isinstance(image, YuvImage) else reduced(image.rgb, *size)
+    return small.astype(np.float32) / np.float32(255)
 
 
 def _small_size(shape: tuple[int, ...]) -> tuple[int, int]:

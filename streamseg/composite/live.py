@@ -87,7 +87,7 @@ class LiveCompositor:
                 self._begin_fade(frame)
             self._follow(frame)
             image = finish(frame, alpha, self._background, self._shown.matte_only, self._look)
-            finished = replace(frame, image=image, cutout=partial(_cutout, frame, alpha))
+            finished = replace(frame, image=image, cutout=partial(_cutout, frame, alpha, self._look))
         finished = self._faded(finished)
         self._last = finished
         return finished
@@ -168,9 +168,9 @@ def draw_card(last: Pixels, words: str) -> Pixels:
     return card.astype(np.uint8, copy=False)
 
 
-def _cutout(frame: Frame, alpha: Alpha) -> Pixels:
+def _cutout(frame: Frame, alpha: Alpha, look: Look | None) -> Pixels:
     """Return the foreground with alpha, RGBA `(H, W, 4)`."""
-    return replace(frame, image=finish(frame, alpha, None)).pixels
+    return finish(frame, alpha, None, look=look).pixels
 
 
 def _opened(settings: CompositeSettings) -> Background | None:

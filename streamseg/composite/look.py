@@ -15,7 +15,7 @@ from streamseg.composite.background import Background, without_subject
 from streamseg.composite.blend import blend
 from streamseg.composite.colour_match import ColourMatcher
 from streamseg.frames import Frame
-from streamseg.image import Pixels
+from streamseg.image import Pixels, reduced
 from streamseg.settings import CompositeSettings
 from streamseg.workspace import workspace
 from streamseg.yuv import NEUTRAL_CHROMA, AnyImage, RgbImage, YuvImage
@@ -71,10 +71,10 @@ class Dressed:
     light_wrap: float = 0.0
 
     def complete(self, composite: AnyImage) -> AnyImage:
-        """Add the background's light on the foreground's edge to the composite."""
-        if not self.light_wrap or not isinstance(self.background, Given):
-            return composite
-        return _light_wrapped(composite, self.background.image, self.matte, self.light_wrap)
+        """Add the background's light on the foreground's edge to the composite, which is written to and returned."""
+        if self.light_wrap and isinstance(self.background, Given):
+            _add_light(composite, self.background.image, self.matte, self.light_wrap)
+        return composite
 
 
 class Look:
@@ -138,49 +138,52 @@ def feathered(matte: Pixels, feather_px: int, out: Pixels | None = None) -> Pixe
     return cv2.min(raised, matte, raised).astype(np.uint8, copy=False)
 
 
-def _light_wrapped(composite: AnyImage, back: AnyImage, matte: Pixels, strength: float) -> AnyImage:
-    """Lighten the foreground's edge where the background behind it is brighter, in the background's colour."""
-    height, width = matte.shape
+def _add_light(composite: AnyImage, back: AnyImage, matte: Pixels, strength: float) -> None:
+    """Lighten the foreground's edge where the background behind it is brighter, in the background's colour.
+
+    Args:
+        composite: written to.
+        back: its background.
+        matte: `(H, W)` uint8.
+        strength: in [0, 1].
+    """
     small_size = _small_size(matte.shape)
-    long_side_px = max(small_size)
-    small = cv2.resize(matte, small_size, interpolation=cv2.INTER_AREA)
-    behind = cv2.bitwise_not(cv2.GaussianBlur(small, (0, 0), max(1.0, WRAP_SCALE * long_side_px)))
+    deviation_px = max(1.0, WRAP_SCALE * max(small_size))
+    behind = cv2.bitwise_not(cv2.GaussianBlur(reduced(matte, *small_size), (0, 0), deviation_px))
     # At a straight edge half of what is near is background: twice that is the whole strength.
-    reach = cv2.resize(cv2.convertScaleAbs(behind, alpha=2 * strength), (width, height))
-    weight = cv2.multiply(reach, matte, reach, 1 / 255).astype(np.uint8, copy=False)
-    np.minimum(weight, round(255 * strength), out=weight)
+    reach = np.minimum(cv2.convertScaleAbs(behind, alpha=2 * strength), round(255 * strength))
+    weight = workspace("wrap", matte.shape, np.uint8)
+    cv2.resize(reach, matte.shape[::-1], weight)
+    cv2.multiply(weight, matte, weight, 1 / 255)
     if isinstance(composite, YuvImage) and isinstance(back, YuvImage):
-        return _wrapped_planes(composite, back.in_matrix(composite.matrix), weight, small_size)
-    light = _soft(back.rgb, small_size, composite.rgb.shape)
-    brighter = cv2.subtract(light, composite.rgb)
-    added = cv2.multiply(brighter, cv2.merge([weight] * 3), brighter, 1 / 255)
-    return RgbImage(cv2.add(composite.rgb, added, added).astype(np.uint8, copy=False))
+        _add_light_to_planes(composite, back.in_matrix(composite.matrix), weight, small_size)
+        return
+    brighter = _soft(back.rgb, small_size, composite.rgb.shape, "light")
+    cv2.subtract(brighter, composite.rgb, brighter)
+    cv2.multiply(brighter, cv2.merge([weight] * 3), brighter, 1 / 255)
+    cv2.add(composite.rgb, brighter, composite.rgb)
 
 
-def _wrapped_planes(composite: YuvImage, back: YuvImage, weight: Pixels, small_size: tuple[int, int]) -> YuvImage:
+def _add_light_to_planes(composite: YuvImage, back: YuvImage, weight: Pixels, small_size: tuple[int, int]) -> None:
     """Add light in YUV: Y grows where the light is brighter, and there Cb and Cr go towards the light's."""
-    wrapped = YuvImage.empty(composite.shape, composite.matrix)
-    half_size = max(1, small_size[0] // 2), max(1, small_size[1] // 2)
-    lights = [
-        _soft(plane, size, own.shape)
-        for plane, own, size in zip(back.planes, composite.planes, (small_size, half_size, half_size), strict=True)
-    ]
-    brighter = cv2.subtract(lights[0], composite.y)
-    added = cv2.multiply(brighter, weight, brighter, 1 / 255).astype(np.uint8, copy=False)
-    cv2.add(composite.y, added, wrapped.y)
+    y, *chroma = composite.planes
+    added = _soft(back.y, small_size, y.shape, "light")
+    cv2.subtract(added, y, added)
+    cv2.multiply(added, weight, added, 1 / 255)
+    cv2.add(y, added, y)
     # The tint follows the light that is added: where half of the light at hand is new, so is half of the tint.
-    share = cv2.divide(added, wrapped.y, scale=255)
-    tint = cv2.resize(share, composite.cb.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    for light, own, target in zip(lights[1:], composite.planes[1:], wrapped.planes[1:], strict=True):
-        blend(light, own, tint, target)
-    return wrapped
+    cv2.divide(added, y, added, 255)
+    tint = cv2.resize(added, chroma[0].shape[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    half_size = max(1, small_size[0] // 2), max(1, small_size[1] // 2)
+    for own, plane in zip(chroma, back.planes[1:], strict=True):
+        blend(_soft(plane, half_size, own.shape, "tint"), own, tint, own)
 
 
-def _soft(plane: Pixels, small_size: tuple[int, int], shape: tuple[int, ...]) -> Pixels:
-    """Blur a plane or an image at a reduced size -> the same at its own."""
-    small = cv2.resize(plane, small_size, interpolation=cv2.INTER_AREA)
-    soft = cv2.GaussianBlur(small, (0, 0), max(1.0, LIGHT_SCALE * max(small_size)))
-    return cv2.resize(soft, shape[1::-1], interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+def _soft(plane: Pixels, small_size: tuple[int, int], shape: tuple[int, ...], purpose: str) -> Pixels:
+    """Blur a plane or an image at a reduced size -> the same at its own, in a workspace."""
+    soft = cv2.GaussianBlur(reduced(plane, *small_size), (0, 0), max(1.0, LIGHT_SCALE * max(small_size)))
+    out = workspace(purpose, shape, np.uint8)
+    return cv2.resize(soft, shape[1::-1], out, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def _shadowed(back: AnyImage, matte: Pixels) -> AnyImage:
@@ -199,7 +202,7 @@ def _shadowed(back: AnyImage, matte: Pixels) -> AnyImage:
 def _light_left(matte: Pixels) -> Pixels:
     """Return the share of the light that a shadow leaves, `(H, W)` uint8."""
     height, width = matte.shape
-    small = cv2.resize(matte, _small_size(matte.shape), interpolation=cv2.INTER_AREA)
+    small = reduced(matte, *_small_size(matte.shape))
     long_side_px = max(small.shape)
     right, below = (share * long_side_px for share in SHADOW_OFFSET)
     moved = cv2.warpAffine(

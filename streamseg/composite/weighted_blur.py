@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamseg.image import Pixels
+from streamseg.image import Pixels, reduced
 
 Weights = npt.NDArray[np.float32]
 
@@ -27,8 +27,7 @@ def background_weights(matte: Pixels, width: int, height: int) -> Weights:
         width: of the reduced image.
         height: of the reduced image.
     """
-    small = cv2.resize(matte, (width, height), interpolation=cv2.INTER_AREA)
-    alpha = cv2.dilate(small, np.ones((3, 3), np.uint8)).astype(np.float32) / np.float32(255)
+    alpha = cv2.dilate(reduced(matte, width, height), np.ones((3, 3), np.uint8)).astype(np.float32) / np.float32(255)
     weights: Weights = ((1 - alpha) ** EXPONENT + np.float32(FLOOR)).astype(np.float32)
     return weights
 
