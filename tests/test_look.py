@@ -20,7 +20,7 @@ from streamseg.composite.stage import composed, composite
 from streamseg.controls import Controls
 from streamseg.errors import ConfigError, InputError
 from streamseg.frames import Batch, Frame
-from streamseg.image import Pixels
+from streamseg.image import Pixels, reduced
 from streamseg.settings import CompositeSettings, load_settings
 from streamseg.yuv import RgbImage, YuvImage
 from tests.synthetic import Clip, DiscEngine
@@ -355,6 +355,15 @@ def test_a_frames_own_alpha_counts_once() -> None:
     picture = Frame(0, Fraction(0), rgba)
     plain = composed(picture, disc_matte(), open_background(flat(0)), False, None).rgb.astype(int)
     assert np.abs(shown(picture, disc_matte(), flat(0), light_wrap=0.01) - plain).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(WIDTH_PX, HEIGHT_PX), (1920, 1080), (427, 241), (33, 20)])
+def test_reduced_is_the_mean_of_areas(size: tuple[int, int]) -> None:
+    rgb = np.random.default_rng(4).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    for small in ((20, 11), (30, 17)):
+        expected = cv2.resize(rgb, small, interpolation=cv2.INTER_AREA).astype(int)
+        error = np.abs(reduced(rgb, *small) - expected)
+        assert error.max() <= 3 and error.mean() < 0.75
 
 
 def test_off_costs_nothing() -> None:

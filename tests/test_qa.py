@@ -316,6 +316,28 @@ def test_a_video_without_alpha_is_matted_first(monkeypatch: pytest.MonkeyPatch, 
     assert report["figures"]["flicker"][0] is None  # There is no frame before the first.
 
 
+def test_alpha_that_is_opaque_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda *_, **__: DiscEngine())
+    report = judged_file(write_foreground(tmp_path / "screen.mkv", whole_frame))
+    assert report["matte"].startswith("computed with ")
+
+
+def test_ctrl_c_keeps_what_was_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = write_foreground(tmp_path / "cut.mkv", lambda *_: None)
+    measure = Meter.measure
+
+    def interrupted(meter: Meter, matted: MattedFrame):  # type: ignore[no-untyped-def]
+        if matted.frame.index == AT:
+            raise KeyboardInterrupt
+        return measure(meter, matted)
+
+    monkeypatch.setattr(Meter, "measure", interrupted)
+    result = streamseg("qa", video, "-o", tmp_path / "report.html")
+    assert result.exit_code == 130
+    assert f"holds the first {AT} frames" in result.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["frames"] == AT
+
+
 def test_photographs_and_titles_are_no_luma_mattes(tmp_path: Path, clip: Clip) -> None:
     assert not is_luma_matte(str(clip.path))
 

@@ -83,9 +83,9 @@ def qa(
 
                     judge.judge(count)
             except KeyboardInterrupt:
-                report = judge.report()
-                write_report(report, page)
-                print(f"stopped by Ctrl-C; {page} holds the first {len(report.series)} frames", file=sys.stderr)
+                if statistics.frames:
+                    write_report(judge.report(), page)
+                    print(f"stopped by Ctrl-C; {page} holds the first {statistics.frames} frames", file=sys.stderr)
                 raise
             report = judge.report()
         write_report(report, page)

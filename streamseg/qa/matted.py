@@ -25,7 +25,7 @@ from streamseg.sink.sidecar import matte_path
 from streamseg.yuv import AnyImage, YuvImage
 
 PROBE_FRAMES, PROBE_STEP = 300, 10
-"""A luma matte is recognised by every tenth of its first 300 frames: titles in black and white are shorter."""
+"""Alpha and luma mattes are known by every tenth of the first 300 frames: titles in black and white are shorter."""
 
 GREY_LEVELS = 6
 """Largest difference of colour channels, in levels of 255, that a codec makes of grey."""
@@ -108,8 +108,14 @@ def open_matted(video: str, matte: str | None, settings: Settings) -> Iterator[M
 
 
 def _has_alpha(video: str) -> bool:
+    """Whether a video has alpha that is not opaque throughout, as that of a recording of a screen is."""
     with open_source(video) as source:
-        return next(iter(source)).kind == "foreground"
+        for frame in islice(source, 0, PROBE_FRAMES, PROBE_STEP):
+            if frame.kind != "foreground":
+                return False
+            if frame.pixels[..., 3].min() < 255:
+                return True
+    return False
 
 
 def is_luma_matte(video: str) -> bool:
