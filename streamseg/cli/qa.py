@@ -52,9 +52,9 @@ def qa(
 ) -> None:
     """Judge a matte without truth: `streamseg qa cut.mov`.
 
-    Flicker, drop-outs, islands, holes, edges and haze are graded, and the moments worth a look shown on a page that
-    opens offline. A video without alpha is matted first. The original shows motion best: `streamseg qa talk.mp4
-    --matte cut.mov`.
+    Grades flicker, drop-outs, islands, holes, edges and haze, and shows the moments worth a look on a page that opens
+    offline. A video without alpha is matted first. With its original a matte is judged best:
+    `streamseg qa talk.mp4 --matte cut.mov`.
 
     Exit code 0: judged, whatever the grades; 2: it could not be done; 3: judged, but a file was damaged.
     """

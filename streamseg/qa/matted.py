@@ -15,7 +15,7 @@ import numpy as np
 from streamseg.composite.stage import finish
 from streamseg.decode import BaseSource, open_source
 from streamseg.errors import InputError
-from streamseg.frames import Frame, VideoInfo
+from streamseg.frames import Frame, VideoInfo, counted
 from streamseg.image import Pixels
 from streamseg.infer.select import engine_for
 from streamseg.model.precision import chosen_model
@@ -179,14 +179,14 @@ def _paired(source: BaseSource, other: BaseSource, matted: MattedVideo) -> Gener
         for frame in frames:
             match = next(theirs, None)
             if match is None:
-                matted.warning = f"the matte ends after {count} frames, before the video does"
+                matted.warning = f"the matte ends after {counted(count, 'frame')}, before the video does"
                 return
             offset = offset if count else frame.pts - match.pts  # Containers start their clocks differently.
             _check_pair(frame, match, offset, source.info.rate)
             yield MattedFrame(frame, _fitted(_matte_of(match), frame.image.shape))
             count += 1
         if next(theirs, None) is not None:
-            matted.warning = f"the video ends after {count} frames, before the matte does"
+            matted.warning = f"the video ends after {counted(count, 'frame')}, before the matte does"
     matted.warning = matted.warning or source.decode_error or other.decode_error
 
 
