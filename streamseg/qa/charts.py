@@ -24,14 +24,12 @@ class Chart:
     """A figure over time.
 
     Attributes:
-        name: of the chart, for its class.
         title: for people.
         column: of the series.
         unit: `%` for shares, or `px`.
         limit: value from which on a frame is worth a look; None if there is none.
     """
 
-    name: str
     title: str
     column: str
     unit: str

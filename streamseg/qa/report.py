@@ -137,7 +137,7 @@ def page_html(report: Report) -> str:
         sentence=escape(_sentence(report)),
         warning=f'<p class="warning" role="note">{escape(report.warning)}</p>' if report.warning else "",
         cards="".join(map(_card, report.verdicts)),
-        charts="".join(chart_html(chart, report.series) for chart in _charts(report)),
+        charts="".join(chart_html(chart, report.series) for chart in _charts()),
         marks="".join(map(_marker(report), range(len(report.moments)))),
         duration=_clock(float(report.series["seconds"][-1])),
         start=_clock(float(report.series["seconds"][0])),
@@ -188,15 +188,15 @@ def _badge(grade: Grade) -> str:
     return f'<span class="badge {grade}"><span aria-hidden="true">{SIGNS[grade]}</span> {grade}</span>'
 
 
-def _charts(report: Report) -> list[Chart]:
+def _charts() -> list[Chart]:
     """Return the timelines, with the limit of a single frame where there is one."""
     return [
-        Chart("area", "Area of the matte", "area", "%"),
-        Chart("flicker", "Flicker", "flicker", "%", LIMITS["flicker"]),
-        Chart("islands", "Islands", "islands", "%", LIMITS["island"]),
-        Chart("holes", "Holes", "holes", "%", LIMITS["hole"]),
-        Chart("softness", "Softness of the edge", "softness_px", "px"),
-        Chart("haze", "Haze", "haze", "%", LIMITS["haze"]),
+        Chart("Area of the matte", "area", "%"),
+        Chart("Flicker", "flicker", "%", LIMITS["flicker"]),
+        Chart("Islands", "islands", "%", LIMITS["island"]),
+        Chart("Holes", "holes", "%", LIMITS["hole"]),
+        Chart("Softness of the edge", "softness_px", "px"),
+        Chart("Haze", "haze", "%", LIMITS["haze"]),
     ]
 
 
