@@ -28,7 +28,7 @@ The packages, in the order that a frame passes them:
     infer/      2  Frames -> Batch with alpha: on every frame, on keyframes with optical flow between, or live;
                    engines/ run the network on OpenVINO, ONNX Runtime or PyTorch
     smooth/     3  temporal filters, scene cuts: alpha in, alpha out
-    composite/  4  guided filter, foreground colour, background, blending
+    composite/  4  guided filter, foreground colour, background, blending, and the look: feather, light, shadow
     sink/       5  video files with or without alpha, animations, image sequences, preview window, snapshots and
                    recordings of a live run, virtual camera
     pipeline.py    threads and queues, live or offline
@@ -38,7 +38,8 @@ The packages, in the order that a frame passes them:
     media/      what decode and sink share                            hardware/     what this machine has
     photos.py   photos, without time       probe.py   what a file is      batch/   folders of videos
     live/       the live tool: page, feeds, followed files     controls.py   the state that keys and page change
-    doctor/     what a machine lacks       bench/      measures the pipeline   cli/     one file a command
+    doctor/     what a machine lacks       qa/         judges a matte without truth
+    bench/      measures the pipeline      cli/        one file a command
 
 Nothing heavy is imported before it is used. The stages themselves are called like their files, so they are not
 public names here: `from streamseg.infer.every_frame import infer`.

@@ -15,6 +15,10 @@ Pixels = npt.NDArray[np.uint8]
 """uint8: RGB `(H, W, 3)`, RGBA `(H, W, 4)` with straight alpha, or a matte `(H, W)` with 255 = foreground."""
 
 
+LEAST_AVERAGED = 4
+"""Pixels along each side that `reduced` averages to one in its last step, at least."""
+
+
 def even(side_px: int) -> int:
     """Round a side up to an even number of pixels."""
     return side_px + side_px % 2
@@ -26,6 +30,22 @@ def pad_to_even(pixels: Pixels) -> Pixels:
     if not below and not right:
         return np.ascontiguousarray(pixels)
     return cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+
+
+def reduced(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Average areas of an image `(H, W)` or `(H, W, C)` to a much smaller size.
+
+    OpenCV halves the sides many times faster than it averages areas of another size. Each time rounds to whole levels,
+    which the last averaging evens out if it has enough to average.
+    """
+    while (
+        all(side % 2 == 0 for side in pixels.shape[:2])
+        and pixels.shape[0] >= 2 * LEAST_AVERAGED * height
+        and pixels.shape[1] >= 2 * LEAST_AVERAGED * width
+    ):
+        half = pixels.shape[1] // 2, pixels.shape[0] // 2
+        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def samples(plane: VideoPlane) -> Pixels:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from streamseg.composite.background import Background, chosen_background
+from streamseg.composite.look import Look
 from streamseg.composite.stage import finish
 from streamseg.decode.base import check_seekable, check_size
 from streamseg.decode.images import count_frames, images_in, open_image, read_image
@@ -97,7 +98,7 @@ def _matte_photo(
     inference_ms = (time.perf_counter() - started) * 1000
     chosen = settings.composite
     alpha = batch.alpha[0, 0].numpy()
-    result = finish(frame, alpha, background, chosen.matte_only, chosen.foreground).pixels
+    result = finish(frame, alpha, background, chosen.matte_only, Look.of(chosen), chosen.foreground).pixels
     write_image(out, result, settings.output.straight)
     notes = filter(None, (_count_note(photo), _format_note(out, result)))
     return PhotoResult(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))

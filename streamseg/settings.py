@@ -94,7 +94,8 @@ class CompositeSettings(Section):
     """Settings of compositing: the background and what is written."""
 
     bg: str | None = None
-    """An image, a video, a colour (name or #rrggbb), `blur`, or None for a transparent foreground."""
+    """An image, a video, a colour (name or #rrggbb), a gradient from top to bottom (`gradient:#102030,#405060`),
+    `blur` (of the room, without the person), or None for a transparent foreground."""
     fit: Literal["cover", "contain"] = "cover"
     """Fill the frame and crop the background, or show all of it between black bars."""
     blur: float = Field(1.0, ge=0.25, le=4)
@@ -104,6 +105,14 @@ class CompositeSettings(Section):
     foreground: Foreground = "fast"
     """How the foreground's own colour is estimated in soft edges: `fast` (blur fusion), or `ml` (multi-level, finer on
     hair, and a second or more a frame; extra `quality`). `streamseg webcam` always takes `fast`."""
+    feather: int = Field(0, ge=0, le=200)
+    """Width in pixels over which a hard edge becomes soft, inwards."""
+    light_wrap: float = Field(0.0, ge=0, le=1)
+    """Strength of the background's light on the foreground's edge; nothing without a background."""
+    match_colors: bool = False
+    """Move the foreground's colours some way towards the background's; nothing without a background."""
+    shadow: bool = False
+    """Cast a soft shadow of the foreground on the background; nothing without a background."""
 
     @property
     def kind(self) -> Kind:

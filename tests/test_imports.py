@@ -17,7 +17,7 @@ LAYERS = (
     "__main__",
     "cli",
     "live",
-    "batch bench doctor probe photos matting",
+    "batch bench doctor probe qa photos matting",
     "pipeline",
     "gpu",
     "sink",

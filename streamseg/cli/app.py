@@ -13,12 +13,13 @@ from streamseg.cli.cameras import cameras
 from streamseg.cli.doctor import doctor
 from streamseg.cli.image import image
 from streamseg.cli.probe import probe
+from streamseg.cli.qa import qa
 from streamseg.cli.video import video
 from streamseg.cli.webcam import webcam
 from streamseg.cli.weights import weights_app
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-for command in (video, image, webcam, cameras, batch, probe, bench, doctor):
+for command in (video, image, webcam, cameras, batch, probe, qa, bench, doctor):
     app.command()(command)
 app.add_typer(weights_app, name="weights")
 

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from streamseg.settings import Settings
 
 Bg = Annotated[
-    str | None, typer.Option("--bg", metavar="FILE|COLOR|blur", help="Image, video, colour (green, #00b140) or blur.")
+    str | None,
+    typer.Option(
+        "--bg",
+        metavar="FILE|COLOR|blur",
+        help="Image, video, colour (green, #00b140), gradient:#102030,#405060, or blur.",
+    ),
 ]
 Fit = Annotated[
     str | None, typer.Option(metavar="cover|contain", help="How the background fills the frame (default: cover).")
@@ -23,6 +28,19 @@ Foreground = Annotated[
         metavar="fast|ml", help="Foreground's own colour in soft edges; ml: finer, slow, extra quality (default: fast)."
     ),
 ]
+Feather = Annotated[
+    int | None, typer.Option(metavar="PX", help="Soften hard edges over so many pixels, inwards (default: 0).")
+]
+LightWrap = Annotated[
+    float | None,
+    typer.Option(
+        metavar="0-1", help="The background's light on the foreground's edge (default: 0).", show_default=False
+    ),
+]
+MatchColors = Annotated[
+    bool | None, typer.Option("--match-colors", help="Move the foreground's colours towards the background's.")
+]
+Shadow = Annotated[bool | None, typer.Option("--shadow", help="Cast a soft shadow on the background.")]
 AlphaPlace = Annotated[
     str | None,
     typer.Option(metavar="embedded|stacked|sidecar", help="Where alpha goes without --bg (default: embedded)."),

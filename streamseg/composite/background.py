@@ -1,9 +1,10 @@
-"""Backgrounds: an image, a video, a colour, the blurred frame, or what a function returns."""
+"""Backgrounds: an image, a video, a colour, a gradient, the blurred frame, or what a function returns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,12 +13,14 @@ import cv2
 import numpy as np
 import webcolors
 
+from streamseg.composite.gradient import draw_gradient, gradient_colours, is_gradient
+from streamseg.composite.weighted_blur import background_weights, weighted_blur
 from streamseg.decode import open_source
 from streamseg.decode.base import check_seekable
 from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
 from streamseg.errors import InputError
 from streamseg.frames import Frame
-from streamseg.image import Pixels
+from streamseg.image import Pixels, reduced
 from streamseg.settings import CompositeSettings
 from streamseg.yuv import YuvImage
 
@@ -78,6 +81,21 @@ class ImageBackground:
 
     def close(self) -> None:
         """See `Background`."""
+
+
+class GradientBackground(ImageBackground):
+    """Colours from top to bottom, drawn at the size of the frames."""
+
+    def __init__(self, colours: Sequence[Pixels]) -> None:
+        super().__init__(colours[0], "cover")
+        self._colours = colours
+
+    def frame_at(self, frame: Frame) -> Pixels:
+        """See `Background`."""
+        height, width = frame.image.shape[:2]
+        if self._fitted is None or self._fitted.shape[:2] != (height, width):
+            self._fitted, self._yuv = draw_gradient(self._colours, height, width), None
+        return self._fitted
 
 
 class VideoBackground:
@@ -143,18 +161,60 @@ class BlurBackground:
 
     def yuv_at(self, frame: Frame) -> YuvImage:
         """See `Background`."""
+        return self._blurred_yuv(frame, None)
+
+    def around(self, matte: Pixels) -> Background:
+        """Return the background of one frame with the matte `(H, W)`, which does not take in the subject."""
+        return _BlurAround(self, matte)
+
+    def frame_around(self, frame: Frame, matte: Pixels) -> Pixels:
+        """Return what `frame_at` does, without the subject."""
+        return blurred(frame.image.rgb, self._strength, matte)
+
+    def yuv_around(self, frame: Frame, matte: Pixels) -> YuvImage:
+        """Return what `yuv_at` does, without the subject."""
+        return self._blurred_yuv(frame, matte)
+
+    def _blurred_yuv(self, frame: Frame, matte: Pixels | None) -> YuvImage:
         source = frame.image.as_yuv()
         if self._yuv is None or (self._yuv.shape, self._yuv.matrix) != (source.shape, source.matrix):
             self._yuv = YuvImage.empty(source.shape, source.matrix)
         height, width, deviation_px = blur_scale(*source.shape[:2], self._strength)
         small = source.resized(width, height)
         for target, plane, scale in zip(self._yuv.planes, small.planes, PLANE_SCALES, strict=True):
-            soft = cv2.GaussianBlur(plane, (0, 0), deviation_px * scale)
+            soft = _blurred_small(plane, matte, deviation_px * scale)
             cv2.resize(soft, target.shape[::-1], target, interpolation=cv2.INTER_LINEAR)
         return self._yuv
 
     def close(self) -> None:
         """See `Background`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _BlurAround:
+    """A frame's blur without its subject."""
+
+    blur: BlurBackground
+    matte: Pixels
+
+    def frame_at(self, frame: Frame) -> Pixels:
+        return self.blur.frame_around(frame, self.matte)
+
+    def yuv_at(self, frame: Frame) -> YuvImage:
+        return self.blur.yuv_around(frame, self.matte)
+
+    def close(self) -> None:
+        pass
+
+
+def without_subject(background: Background, matte: Pixels) -> Background:
+    """Return the background of one frame: the blur of the frame leaves out its subject, others are as they are.
+
+    Args:
+        background: any.
+        matte: of the frame, `(H, W)` uint8.
+    """
+    return background.around(matte) if isinstance(background, BlurBackground) else background
 
 
 class ComputedBackground:
@@ -187,8 +247,9 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover", blur: float = 1) -> 
     """Open a background.
 
     Args:
-        bg: an image, a video, a colour (name or #rrggbb), `blur`; an RGB or RGBA array `(H, W, 3 or 4)` uint8; or a
-            function that maps a frame's RGB `(H, W, 3)` to a background of the same shape.
+        bg: an image, a video, a colour (name or #rrggbb), a gradient (`gradient:#102030,#405060`), `blur`; an RGB or
+            RGBA array `(H, W, 3 or 4)` uint8; or a function that maps a frame's RGB `(H, W, 3)` to a background of the
+            same shape.
         fit: `cover` crops an image or video to fill the frame, `contain` adds black bars.
         blur: strength of `blur`.
 
@@ -202,6 +263,8 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover", blur: float = 1) -> 
     path, bg = Path(bg), str(bg)
     if bg == BLUR:
         return BlurBackground(blur)
+    if is_gradient(bg):
+        return GradientBackground(gradient_colours(bg, _parse_colour))
     check_seekable(path)
     if path.is_dir():
         raise InputError(f"background {bg!r} is a folder; give an image, a video, a colour, or {BLUR}")
@@ -230,13 +293,25 @@ def chosen_background(settings: CompositeSettings, override: Background | None =
         yield background
 
 
-def blurred(rgb: Pixels, strength: float = 1) -> Pixels:
-    """Blur RGB `(H, W, 3)` uint8 at a reduced size, which looks the same and costs little."""
+def blurred(rgb: Pixels, strength: float = 1, matte: Pixels | None = None) -> Pixels:
+    """Blur RGB `(H, W, 3)` uint8 at a reduced size, which looks the same and costs little.
+
+    Args:
+        rgb: the image.
+        strength: multiplies the radius.
+        matte: `(H, W)` uint8 of a subject that is not taken in; None to blur all of the image.
+    """
     height, width = rgb.shape[:2]
     small_height, small_width, deviation_px = blur_scale(height, width, strength)
-    small = cv2.resize(rgb, (small_width, small_height), interpolation=cv2.INTER_AREA)
-    soft = cv2.GaussianBlur(small, (0, 0), deviation_px)
+    soft = _blurred_small(reduced(rgb, small_width, small_height), matte, deviation_px)
     return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+
+def _blurred_small(small: Pixels, matte: Pixels | None, deviation_px: float) -> cv2.typing.MatLike:
+    """Blur a reduced image or plane, without what a full-size matte covers."""
+    if matte is None:
+        return cv2.GaussianBlur(small, (0, 0), deviation_px)
+    return weighted_blur(small, background_weights(matte, small.shape[1], small.shape[0]), deviation_px)
 
 
 def blur_scale(height: int, width: int, strength: float = 1) -> tuple[int, int, float]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from streamseg.composite.background import Background, blurred, open_background, over_black
 from streamseg.composite.guided_filter import Alpha
+from streamseg.composite.look import Look
 from streamseg.composite.stage import finish
 from streamseg.controls import Controls
 from streamseg.errors import StreamsegError
@@ -54,6 +55,7 @@ class LiveCompositor:
         chosen = controls.current.composite
         self._background = _opened(chosen)
         self._shown = self._wanted = chosen
+        self._look = Look.of(chosen)
         self._version = controls.background_version
         self._opening: Future[Background | None] | None = None
         self._fade_from: Pixels | None = None
@@ -84,9 +86,8 @@ class LiveCompositor:
                 self._card = None
                 self._begin_fade(frame)
             self._follow(frame)
-            look = self._shown
-            image = finish(frame, alpha, self._background, look.matte_only)
-            finished = replace(frame, image=image, cutout=partial(_cutout, frame, alpha))
+            image = finish(frame, alpha, self._background, self._shown.matte_only, self._look)
+            finished = replace(frame, image=image, cutout=partial(_cutout, frame, alpha, self._look))
         finished = self._faded(finished)
         self._last = finished
         return finished
@@ -116,6 +117,7 @@ class LiveCompositor:
     def _show(self, frame: Frame, background: Background | None) -> None:
         self._begin_fade(frame)
         self._background, self._shown = background, self._wanted
+        self._look = self._look.changed(self._wanted) if self._look else Look.of(self._wanted)
 
     def _forget_opening(self) -> None:
         """Close a background that is being opened and no longer wanted, as soon as it is open."""
@@ -166,9 +168,9 @@ def draw_card(last: Pixels, words: str) -> Pixels:
     return card.astype(np.uint8, copy=False)
 
 
-def _cutout(frame: Frame, alpha: Alpha) -> Pixels:
+def _cutout(frame: Frame, alpha: Alpha, look: Look | None) -> Pixels:
     """Return the foreground with alpha, RGBA `(H, W, 4)`."""
-    return replace(frame, image=finish(frame, alpha, None)).pixels
+    return finish(frame, alpha, None, look=look).pixels
 
 
 def _opened(settings: CompositeSettings) -> Background | None:

@@ -8,10 +8,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from streamseg.composite.background import Background, chosen_background
+from streamseg.composite.background import Background, chosen_background, without_subject
 from streamseg.composite.blend import blend, blend_planes
 from streamseg.composite.foreground import foreground_colour, fuse_rgb, multilevel_colour
 from streamseg.composite.guided_filter import Alpha, refine
+from streamseg.composite.look import Look
 from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
 from streamseg.settings import CompositeSettings, Foreground
@@ -33,11 +34,14 @@ def composite(
         One frame for each that came in: the composite; RGBA `(H, W, 4)` with straight alpha without a background; or
         the matte `(H, W)` if the settings ask for it.
     """
+    look = Look.of(settings)
     with chosen_background(settings, override) as background:
         for batch in batches:
             for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
-                image = finish(frame, alpha[0].numpy(), background, settings.matte_only, settings.foreground)
-                yield replace(frame, image=image)
+                yield replace(
+                    frame,
+                    image=finish(frame, alpha[0].numpy(), background, settings.matte_only, look, settings.foreground),
+                )
 
 
 def finish(
@@ -45,12 +49,28 @@ def finish(
     alpha: Alpha,
     background: Background | None,
     matte_only: bool = False,
+    look: Look | None = None,
     foreground: Foreground = "fast",
 ) -> AnyImage:
-    """Composite one frame with alpha float32 `(h, w)` in [0, 1] of any size; see `apply_matte`."""
+    """Composite one frame with alpha float32 `(h, w)` in [0, 1] of any size; see `apply_matte` and `Look`."""
     kept = matte_only or not background
     matte = refine(frame.image, alpha, None if kept else workspace("matte", frame.image.shape[:2], np.uint8))
-    return apply_matte(frame, matte, background, matte_only, foreground)
+    return composed(frame, matte, background, matte_only, look, foreground)
+
+
+def composed(
+    frame: Frame,
+    matte: Pixels,
+    background: Background | None,
+    matte_only: bool,
+    look: Look | None,
+    foreground: Foreground = "fast",
+) -> AnyImage:
+    """Composite one frame with a full-size matte as `apply_matte` does, with the look that is asked for."""
+    if not look:
+        return apply_matte(frame, matte, background, matte_only, foreground)
+    dressed = look.dress(frame, matte, None if matte_only else background)
+    return dressed.complete(apply_matte(dressed.frame, dressed.matte, dressed.background, matte_only, foreground))
 
 
 def apply_matte(
@@ -74,6 +94,7 @@ def apply_matte(
     Raises:
         MissingExtraError: `ml` is asked for and pymatting is not installed.
     """
+    background = background and without_subject(background, matte)
     if background and not matte_only and foreground == "fast" and isinstance(frame.image, YuvImage):
         return blend_planes(frame.image, background.yuv_at(frame), matte)
     if frame.image.shape[2] == 4:

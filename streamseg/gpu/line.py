@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from streamseg.composite.background import Background, BlurBackground, chosen_background
-from streamseg.composite.stage import apply_matte
+from streamseg.composite.look import Look
+from streamseg.composite.stage import composed
 from streamseg.frames import Frame
 from streamseg.gpu import ops
 from streamseg.hardware import cuda
@@ -76,6 +77,7 @@ class GpuStage:
     ) -> None:
         self._engine, self._settings = engine, settings
         self._background = None if settings.composite.matte_only else background
+        self._look = Look.of(settings.composite)
         self._batch_size, self._streams = batch_size, cuda.CudaStreams(engine.torch_device)
         self._smoother = MatteSmoother(settings.smooth)
         self._network: cuda.Network = engine.on_device
@@ -92,7 +94,8 @@ class GpuStage:
         """
         letterbox = letterbox_of(frames[0], self._settings.infer.input_size)
         images = [frame.image for frame in frames if isinstance(frame.image, YuvImage)]
-        if self._background and len(images) == len(frames) and self._settings.composite.foreground == "fast":
+        fast = self._settings.composite.foreground == "fast" and not self._look
+        if self._background and len(images) == len(frames) and fast:
             job = self._yuv_job(frames, images, letterbox, self._background)
         else:
             job = self._matte_job(frames, letterbox)
@@ -121,7 +124,7 @@ class GpuStage:
         return _BatchJob(_group_by_plane(fronts), backs, (sample_count,), work, _unpack_yuv)
 
     def _matte_job(self, frames: tuple[Frame, ...], letterbox: Letterbox) -> _BatchJob:
-        """Compute full-size mattes on the GPU, from which the CPU makes foregrounds and composites of RGB frames."""
+        """Compute full-size mattes on the GPU; the CPU makes foregrounds, composites of RGB frames and the look."""
 
         def work(small: Tensor, *planes: Tensor) -> Tensor:
             alpha = self._alpha(frames, small.permute(0, 3, 1, 2).float(), letterbox)
@@ -129,7 +132,7 @@ class GpuStage:
 
         def finish(frame: Frame, matte: Pixels) -> AnyImage:
             chosen = self._settings.composite
-            return apply_matte(frame, matte.copy(), self._background, chosen.matte_only, chosen.foreground)
+            return composed(frame, matte.copy(), self._background, chosen.matte_only, self._look, chosen.foreground)
 
         small = small_images([frame.image for frame in frames], letterbox)
         planes = [_limited_planes(frame.image) for frame in frames]

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from streamseg.composite import foreground, guided_filter
 from streamseg.composite.background import PLANE_SCALES, blur_scale
 from streamseg.composite.guided_filter import UPPER_TRIANGLE, solved, sum_of_products
+from streamseg.composite.weighted_blur import EXPONENT, FLOOR
 from streamseg.infer.letterbox import Letterbox
 from streamseg.yuv import BLACK, NEUTRAL_CHROMA, WHITE, rgb_weights
 
@@ -59,7 +60,7 @@ def matte(planes: Sequence[Tensor], alpha: Tensor) -> Tensor:
 
 
 def composited(front: Sequence[Tensor], small: Sequence[Tensor], alpha: Tensor, back: Sequence[Tensor]) -> Tensor:
-    """Set foregrounds, in their own colours, before backgrounds, or before the images themselves blurred.
+    """Set foregrounds, in their own colours, before backgrounds, or before the images blurred without the subject.
 
     Args:
         front: Y `(N, 1, H, W)`, Cb and Cr `(N, 1, H / 2, W / 2)` in [0, 255].
@@ -70,8 +71,8 @@ def composited(front: Sequence[Tensor], small: Sequence[Tensor], alpha: Tensor, 
     Returns:
         uint8 `(N, H * W * 3 / 2)`: the planes of each image one after the other, row by row.
     """
-    backgrounds = back or _blurred_planes(front)
     y_weight = _refined(front, small, alpha)
+    backgrounds = back or _blurred_planes(front, y_weight)
     chroma_weight = F.avg_pool2d(y_weight, 2)
     weights = (y_weight, chroma_weight, chroma_weight)
     fronts = _fused(front, weights)
@@ -179,22 +180,29 @@ def _size(image: Tensor) -> tuple[int, int]:
     return image.shape[-2], image.shape[-1]
 
 
-def _blurred_planes(planes: Sequence[Tensor]) -> list[Tensor]:
-    """Blur planes `(N, 1, H, W)` of images as `BlurBackground.yuv_at` does."""
+def _blurred_planes(planes: Sequence[Tensor], matte: Tensor) -> list[Tensor]:
+    """Blur planes `(N, 1, H, W)` of images as `BlurBackground.around(matte)` does; the matte is in [0, 1]."""
     height, width, deviation_px = blur_scale(*_size(planes[0]))
     sizes = [(ceil(height * scale), ceil(width * scale)) for scale in PLANE_SCALES]
     deviations_px = [deviation_px * scale for scale in PLANE_SCALES]
-    return [_blurred(*each) for each in zip(planes, sizes, deviations_px, strict=True)]
+    each = zip(planes, sizes, deviations_px, strict=True)
+    return [_blurred(plane, matte, size, deviation_px) for plane, size, deviation_px in each]
 
 
-def _blurred(plane: Tensor, size: tuple[int, int], deviation_px: float) -> Tensor:
-    """Reduce planes `(N, 1, H, W)` to `size`, blur them there with a Gaussian, and enlarge them again."""
-    small = averaged(plane, size)
+def _blurred(plane: Tensor, matte: Tensor, size: tuple[int, int], deviation_px: float) -> Tensor:
+    """Reduce planes `(N, 1, H, W)` to `size`, blur them there without the subject, and enlarge them again."""
+    nearest = F.max_pool2d(averaged(matte, size), 3, stride=1, padding=1)
+    share = (1 - nearest) ** EXPONENT + FLOOR
+    soft = _gaussian(averaged(plane, size) * share, deviation_px) / _gaussian(share, deviation_px)
+    return F.interpolate(soft, _size(plane), mode="bilinear")
+
+
+def _gaussian(small: Tensor, deviation_px: float) -> Tensor:
+    """Blur images `(N, 1, h, w)`."""
     radius = round(3 * deviation_px)
-    offsets = torch.arange(-radius, radius + 1, device=plane.device)
+    offsets = torch.arange(-radius, radius + 1, device=small.device)
     weights = torch.softmax(-offsets.square() / (2 * deviation_px**2), 0)
     # Mirror the edge as OpenCV does, if the image is large enough.
-    mode = "reflect" if radius < min(size) else "replicate"
+    mode = "reflect" if radius < min(_size(small)) else "replicate"
     padded = F.pad(small, (radius, radius, radius, radius), mode=mode)
-    soft = F.conv2d(F.conv2d(padded, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
-    return F.interpolate(soft, _size(plane), mode="bilinear")
+    return F.conv2d(F.conv2d(padded, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
