@@ -11,7 +11,21 @@ from streamseg.errors import ConfigError
 from streamseg.settings import Settings, changed_settings
 
 CHANGEABLE = frozenset(
-    {"model", "input_size", "smooth", "bg", "blur", "fit", "matte_only", "mirror", "paused", "recording"}
+    {
+        "model",
+        "input_size",
+        "smooth",
+        "gate",
+        "subject",
+        "keep",
+        "bg",
+        "blur",
+        "fit",
+        "matte_only",
+        "mirror",
+        "paused",
+        "recording",
+    }
 )
 """Names of the settings that take effect while the pipeline runs."""
 

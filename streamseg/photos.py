@@ -21,6 +21,7 @@ from streamseg.infer.every_frame import infer
 from streamseg.settings import Settings
 from streamseg.sink.animation import ANIMATIONS
 from streamseg.sink.images import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, write_image
+from streamseg.smooth.stage import subject_tracker
 from streamseg.yuv import RgbImage
 
 
@@ -95,7 +96,10 @@ def _matte_photo(
     started = time.perf_counter()
     batch = next(infer([frame], engine, settings.infer.input_size))
     inference_ms = (time.perf_counter() - started) * 1000
-    result = finish(frame, batch.alpha[0, 0].numpy(), background, settings.composite.matte_only).pixels
+    alpha, tracker = batch.alpha[0, 0].numpy(), subject_tracker(settings.smooth)
+    if tracker:
+        alpha = tracker.step(alpha, 0.0)
+    result = finish(frame, alpha, background, settings.composite.matte_only).pixels
     write_image(out, result, settings.output.straight)
     notes = filter(None, (_count_note(photo), _format_note(out, result)))
     return PhotoResult(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))

@@ -15,13 +15,16 @@ from streamseg.cli.options import (
     ConfigFile,
     EngineName,
     Fit,
+    Gate,
     InputSize,
+    Keep,
     MatteOnly,
     Model,
     Precision,
     Quality,
     Smooth,
     Stride,
+    Subject,
     settings_from_flags,
 )
 from streamseg.cli.outputs import refuse_standard_output
@@ -57,6 +60,9 @@ def batch(
     batch_size: BatchSize = None,
     stride: Stride = None,
     smooth: Smooth = None,
+    gate: Gate = None,
+    subject: Subject = None,
+    keep: Keep = None,
     config: ConfigFile = None,
 ) -> None:
     """Matte a folder of videos: `streamseg batch talks/ -o cut/ --jobs 2`.

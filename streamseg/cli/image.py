@@ -14,9 +14,11 @@ from streamseg.cli.options import (
     EngineName,
     Fit,
     InputSize,
+    Keep,
     MatteOnly,
     Model,
     Precision,
+    Subject,
     settings_from_flags,
 )
 from streamseg.cli.outputs import refuse_overwriting, refuse_standard_output
@@ -36,6 +38,8 @@ def image(
     engine: EngineName = None,
     precision: Precision = None,
     input_size: InputSize = None,
+    subject: Subject = None,
+    keep: Keep = None,
     config: ConfigFile = None,
 ) -> None:
     """Cut the subject out of photos, each at its own size: `streamseg image photos/ -o out/`."""

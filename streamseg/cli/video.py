@@ -15,7 +15,9 @@ from streamseg.cli.options import (
     ConfigFile,
     EngineName,
     Fit,
+    Gate,
     InputSize,
+    Keep,
     MatteOnly,
     Model,
     Precision,
@@ -23,6 +25,7 @@ from streamseg.cli.options import (
     Smooth,
     Straight,
     Stride,
+    Subject,
     settings_from_flags,
 )
 from streamseg.cli.outputs import output_path, refuse_overwriting, run_into, speed_line
@@ -58,6 +61,9 @@ def video(
     batch_size: BatchSize = None,
     stride: Stride = None,
     smooth: Smooth = None,
+    gate: Gate = None,
+    subject: Subject = None,
+    keep: Keep = None,
     config: ConfigFile = None,
 ) -> None:
     """Matte a video, without --bg with alpha: `streamseg video talk.mp4 -o cut.mov`.

@@ -18,11 +18,14 @@ from streamseg.cli.options import (
     ConfigFile,
     EngineName,
     Fit,
+    Gate,
     InputSize,
+    Keep,
     MatteOnly,
     Model,
     Precision,
     Smooth,
+    Subject,
     settings_from_flags,
 )
 from streamseg.cli.outputs import output_path, refuse_overwriting, speed_line
@@ -66,6 +69,9 @@ def webcam(
     precision: Precision = None,
     input_size: InputSize = None,
     smooth: Smooth = None,
+    gate: Gate = None,
+    subject: Subject = None,
+    keep: Keep = None,
     config: ConfigFile = None,
     frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N camera frames.")] = None,
 ) -> None:
