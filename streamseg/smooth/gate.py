@@ -10,7 +10,7 @@ from streamseg.smooth.parts import Mask, Parts, parts_of, pixels_by_part
 HAZE = 0.1
 """Alpha from which on pixels belong to a part of the matte; see `parts_of`."""
 
-SURE, STILL_SURE = 0.9, 0.75
+SURE, STILL_SURE = 0.8, 0.6
 """Alpha by which a part is opened, and by which one that is open stays so."""
 
 LEAST_SHARE = 1e-4
