@@ -12,8 +12,9 @@ from streamseg.settings import Settings, changed_settings
 
 CHANGEABLE = frozenset(
     {
-        *("model", "input_size", "smooth", "bg", "blur", "fit", "matte_only", "mirror", "paused", "recording"),
-        *("feather", "light_wrap", "match_colors", "shadow"),
+        *("model", "input_size", "smooth", "gate", "subject", "keep"),
+        *("bg", "blur", "fit", "matte_only", "feather", "light_wrap", "match_colors", "shadow"),
+        *("mirror", "paused", "recording"),
     }
 )
 """Names of the settings that take effect while the pipeline runs."""

@@ -129,6 +129,8 @@ class Result:
 class MattingSession:
     """Mattes frames one after the other with one network, and keeps the temporal filter's state between them.
 
+    Frame by frame it cannot look ahead: `stream` and `convert`, whose mattes wait for the next frames, are steadier.
+
     A session is for one stream and one thread. It may be closed, or used in `with`: that closes background videos.
     """
 
@@ -213,7 +215,7 @@ class MattingSession:
 
 
 def matte(image: ImageLike, model: str = "auto", **settings: Any) -> Result:
-    """Matte one image; the last two networks that were asked for stay loaded.
+    """Matte one image as it is, without the gate; the last two networks that were asked for stay loaded.
 
     Args:
         image: see `MattingSession.__call__`.
@@ -377,4 +379,4 @@ _one_at_a_time = threading.Lock()
 
 @lru_cache(maxsize=KEPT_SESSIONS)
 def _session(model: str, settings: tuple[tuple[str, Any], ...]) -> MattingSession:
-    return MattingSession(model, **dict(settings))
+    return MattingSession(model, **{"gate": False, **dict(settings)})

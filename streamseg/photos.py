@@ -96,8 +96,10 @@ def _matte_photo(
     started = time.perf_counter()
     batch = next(infer([frame], engine, settings.infer.input_size))
     inference_ms = (time.perf_counter() - started) * 1000
-    chosen = settings.composite
-    alpha = batch.alpha[0, 0].numpy()
+    chosen, alpha = settings.composite, batch.alpha[0, 0].numpy()
+    tracker = subject_tracker(settings.smooth)
+    if tracker:
+        alpha = tracker.step(alpha, 0.0)
     result = finish(frame, alpha, background, chosen.matte_only, Look.of(chosen), chosen.foreground).pixels
     write_image(out, result, settings.output.straight)
     notes = filter(None, (_count_note(photo), _format_note(out, result)))

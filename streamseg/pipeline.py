@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
 from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -175,8 +176,10 @@ def run(
     statistics = statistics or Statistics()
     if live:
         warm_up(engine, source.info, settings.infer.input_size)
-    if isinstance(sink, BaseSink) and isinstance(source, SeekableSource) and sink.resume_at > FILTER_WARMUP_SECONDS:
-        source.skip_to(sink.resume_at - FILTER_WARMUP_SECONDS)
+    # Who stays was chosen at the beginning, and has to be followed from there.
+    warm_up_at = sink.resume_at - FILTER_WARMUP_SECONDS if isinstance(sink, BaseSink) else Fraction(0)
+    if warm_up_at > 0 and isinstance(source, SeekableSource) and not settings.smooth.picks:
+        source.skip_to(warm_up_at)
     frames = _decode_ahead(islice(source, frame_limit), settings.infer, depth, live)
     if controls:
         stages = (
@@ -215,11 +218,13 @@ def _stages(
     background: Background | None,
 ) -> tuple[Prefetch[Any], ...]:
     """Return the stages from decoder to sink; on a GPU, one stage infers, smooths and composites on every frame."""
-    if isinstance(engine, StreamedEngine) and _runs_on_every_frame(engine, settings.infer, info):
+    on_gpu = not settings.smooth.picks  # Who stays is found on the CPU.
+    if isinstance(engine, StreamedEngine) and on_gpu and _runs_on_every_frame(engine, settings.infer, info):
         batch_size, ahead = (1, 0) if info.live else (settings.infer.batch_size, SLOTS - 1)
         return (Prefetch(composite_on_gpu(frames, engine, settings, batch_size, ahead, background), depth, name="gpu"),)
     batches = Prefetch(_infer(frames, engine, settings.infer, info), depth, name="infer")
-    composites = composite(smooth(batches, settings.smooth), settings.composite, background)
+    smoothed = smooth(batches, settings.smooth, looks_ahead=not info.live)
+    composites = composite(smoothed, settings.composite, background)
     return batches, Prefetch(composites, depth, name="composite")
 
 
@@ -269,7 +274,7 @@ def mattes(source: Source, engine: Engine, settings: Settings, run_ahead: int = 
     frames = _decode_ahead(source, settings.infer, depth, source.info.live)
     batches = Prefetch(_infer(frames, engine, settings.infer, source.info), depth, name="infer")
     with _running((frames, batches), engine):
-        yield from smooth(batches, settings.smooth)
+        yield from smooth(batches, settings.smooth, looks_ahead=not source.info.live)
 
 
 @contextmanager

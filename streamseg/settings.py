@@ -43,6 +43,23 @@ Size = Annotated[tuple[int, int], BeforeValidator(_parse_size)]
 """Width and height in pixels; 1280x720 in TOML and flags."""
 
 
+def _parse_point(value: object) -> object:
+    """Return (x, y) of X,Y; anything else that is no pair of fractions is refused."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if isinstance(parts, list | tuple) and len(parts) == 2:
+        try:
+            x, y = map(float, parts)
+        except (TypeError, ValueError):
+            x = y = -1.0
+        if 0 <= x <= 1 and 0 <= y <= 1:
+            return x, y
+    raise ValueError("write X,Y as fractions of the frame's width and height from the upper left, such as 0.3,0.5")
+
+
+Point = Annotated[tuple[float, float], BeforeValidator(_parse_point)]
+"""A place in the frame, as fractions of its width and height from the upper left; 0.3,0.5 in TOML and flags."""
+
+
 class Section(BaseModel):
     """A frozen table of settings that rejects unknown keys."""
 
@@ -74,16 +91,32 @@ class InferSettings(Section):
 
 
 class SmoothSettings(Section):
-    """Settings of temporal smoothing."""
+    """Settings of what happens to mattes in time: smoothing, and who and what is shown at all."""
 
-    smooth: Literal["one-euro", "ema", "none"] = "one-euro"
-    """Temporal filter; it restarts at a scene cut."""
+    smooth: Literal["motion", "one-euro", "ema", "none"] = "motion"
+    """Temporal filter; it restarts at a scene cut. `motion` averages along the optical flow, for files with the next
+    frames too; where all work is done on a GPU, `one-euro` takes its place."""
+    motion_seconds: float = Field(0.12, gt=0)
+    """Time constant of `motion`: in which the weight of what was seen before fades to 1 / e."""
     ema_seconds: float = Field(0.05, gt=0)
     """Time constant of `ema`."""
     min_cutoff_hz: float = Field(2.0, gt=0)
     """Cut-off frequency of `one-euro` where the matte stands still."""
     beta: float = Field(6.0, ge=0)
     """How fast the cut-off frequency of `one-euro` rises with the speed of the matte."""
+    gate: bool = True
+    """Leave out what the network is sure of nowhere, such as grey ghosts in an empty room. Photos are shown as they
+    are, and so is everything where all work is done on a GPU."""
+    subject: Literal["all", "largest", "centre"] = "all"
+    """Who stays: all, or one that is chosen at the start of a scene and followed: the largest, or the one nearest to
+    the centre of the frame."""
+    keep: Point | None = None
+    """Who or what stays, in place of `subject`: what is nearest to this place at the start of a scene."""
+
+    @property
+    def picks(self) -> bool:
+        """Whether one subject is to stay."""
+        return self.keep is not None or self.subject != "all"
 
 
 Foreground = Literal["fast", "ml"]

@@ -27,8 +27,8 @@ from tests.conftest import SAMPLES
 from tests.synthetic import frames, picture
 
 FRAME_SECONDS = 0.04
-EMA = SmoothSettings(smooth="ema")
-ONE_EURO = SmoothSettings(smooth="one-euro")
+EMA = SmoothSettings(smooth="ema", gate=False)
+ONE_EURO = SmoothSettings(smooth="one-euro", gate=False)
 FILTERS = [EMA, ONE_EURO]
 
 
@@ -199,7 +199,7 @@ def test_the_mattes_that_come_in_are_left_alone(chosen: SmoothSettings) -> None:
 
 def test_none_passes_batches_through() -> None:
     given_batches = list(batches(noise(4), [3, 1]))
-    passed = list(smooth(given_batches, SmoothSettings(smooth="none")))
+    passed = list(smooth(given_batches, SmoothSettings(smooth="none", gate=False)))
     assert [batch.frames for batch in passed] == [batch.frames for batch in given_batches]
     assert all(torch.equal(one.alpha, other.alpha) for one, other in zip(passed, given_batches, strict=True))
 

@@ -17,7 +17,9 @@ from streamseg.cli.options import (
     Feather,
     Fit,
     Foreground,
+    Gate,
     InputSize,
+    Keep,
     LightWrap,
     MatchColors,
     MatteOnly,
@@ -27,6 +29,7 @@ from streamseg.cli.options import (
     Shadow,
     Smooth,
     Stride,
+    Subject,
     settings_from_flags,
 )
 from streamseg.cli.outputs import refuse_standard_output
@@ -67,6 +70,9 @@ def batch(
     batch_size: BatchSize = None,
     stride: Stride = None,
     smooth: Smooth = None,
+    gate: Gate = None,
+    subject: Subject = None,
+    keep: Keep = None,
     config: ConfigFile = None,
 ) -> None:
     """Matte a folder of videos: `streamseg batch talks/ -o cut/ --jobs 2`.

@@ -16,12 +16,14 @@ from streamseg.cli.options import (
     Fit,
     Foreground,
     InputSize,
+    Keep,
     LightWrap,
     MatchColors,
     MatteOnly,
     Model,
     Precision,
     Shadow,
+    Subject,
     settings_from_flags,
 )
 from streamseg.cli.outputs import refuse_overwriting, refuse_standard_output
@@ -46,6 +48,8 @@ def image(
     engine: EngineName = None,
     precision: Precision = None,
     input_size: InputSize = None,
+    subject: Subject = None,
+    keep: Keep = None,
     config: ConfigFile = None,
 ) -> None:
     """Cut the subject out of photos, each at its own size: `streamseg image photos/ -o out/`."""

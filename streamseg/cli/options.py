@@ -77,7 +77,25 @@ Stride = Annotated[
     int | None,
     typer.Option(metavar="N", help="Run the network on every N-th frame; mattes move between (default: 1)."),
 ]
-Smooth = Annotated[str | None, typer.Option(metavar="one-euro|ema|none", help="Temporal filter (default: one-euro).")]
+Smooth = Annotated[
+    str | None, typer.Option(metavar="motion|one-euro|ema|none", help="Temporal filter (default: motion).")
+]
+Gate = Annotated[
+    bool | None,
+    typer.Option(
+        "--gate/--no-gate",
+        help="Leave out what the network is sure of nowhere (default: gate).",
+        show_default=False,
+    ),
+]
+Subject = Annotated[
+    str | None,
+    typer.Option(metavar="all|largest|centre", help="Who stays, chosen at a scene's start (default: all)."),
+]
+Keep = Annotated[
+    str | None,
+    typer.Option(metavar="X,Y", help="Who or what stays: what is nearest to this place, such as 0.3,0.5."),
+]
 CameraSpec = Annotated[
     str | None,
     typer.Option(

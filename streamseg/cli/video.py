@@ -17,7 +17,9 @@ from streamseg.cli.options import (
     Feather,
     Fit,
     Foreground,
+    Gate,
     InputSize,
+    Keep,
     LightWrap,
     MatchColors,
     MatteOnly,
@@ -28,6 +30,7 @@ from streamseg.cli.options import (
     Smooth,
     Straight,
     Stride,
+    Subject,
     settings_from_flags,
 )
 from streamseg.cli.outputs import output_path, refuse_overwriting, run_into, speed_line
@@ -68,6 +71,9 @@ def video(
     batch_size: BatchSize = None,
     stride: Stride = None,
     smooth: Smooth = None,
+    gate: Gate = None,
+    subject: Subject = None,
+    keep: Keep = None,
     config: ConfigFile = None,
 ) -> None:
     """Matte a video, without --bg with alpha: `streamseg video talk.mp4 -o cut.mov`.

@@ -19,7 +19,9 @@ from streamseg.cli.options import (
     EngineName,
     Feather,
     Fit,
+    Gate,
     InputSize,
+    Keep,
     LightWrap,
     MatchColors,
     MatteOnly,
@@ -27,6 +29,7 @@ from streamseg.cli.options import (
     Precision,
     Shadow,
     Smooth,
+    Subject,
     settings_from_flags,
 )
 from streamseg.cli.outputs import output_path, refuse_overwriting, speed_line
@@ -82,6 +85,9 @@ def webcam(
     precision: Precision = None,
     input_size: InputSize = None,
     smooth: Smooth = None,
+    gate: Gate = None,
+    subject: Subject = None,
+    keep: Keep = None,
     config: ConfigFile = None,
     frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N camera frames.")] = None,
 ) -> None:

@@ -1,4 +1,7 @@
-"""The GPU stage: upload frames once, infer, smooth and composite on the GPU, and download finished frames."""
+"""The GPU stage: upload frames once, infer, smooth and composite on the GPU, and download finished frames.
+
+Optical flow and gate stay on the CPU's side: here `one-euro` smooths in place of `motion`, and nothing is gated.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from streamseg.infer.engines.torch_engine import StreamedEngine
 from streamseg.infer.every_frame import in_batches
 from streamseg.infer.letterbox import Letterbox, letterbox_of, small_images
 from streamseg.settings import Settings
-from streamseg.smooth.stage import MatteSmoother
+from streamseg.smooth.stage import MatteSmoother, on_device
 from streamseg.yuv import BLACK, WHITE, AnyImage, YuvImage
 
 
@@ -79,7 +82,7 @@ class GpuStage:
         self._background = None if settings.composite.matte_only else background
         self._look = Look.of(settings.composite)
         self._batch_size, self._streams = batch_size, cuda.CudaStreams(engine.torch_device)
-        self._smoother = MatteSmoother(settings.smooth)
+        self._smoother = MatteSmoother(on_device(settings.smooth))
         self._network: cuda.Network = engine.on_device
         self._buffers: deque[_BatchBuffers] = deque()
         self._sizes: list[tuple[int, ...]] = []

@@ -61,7 +61,7 @@ MAX_THUMBNAILS = 256
 
 SETTABLE = ("bg", "blur", "fit", "smooth", "model", "mirror", "matte_only", "paused", "recording")
 """Settings that the page may change."""
-SMOOTH_CHOICES = ("one-euro", "ema", "none")
+SMOOTH_CHOICES = ("motion", "one-euro", "ema", "none")
 
 FIGURES_SECONDS = 1.0
 BOUNDARY = "frame"

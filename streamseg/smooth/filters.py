@@ -1,4 +1,4 @@
-"""Temporal filters for alpha: exponential moving average and 1 € filter."""
+"""Plain temporal filters for alpha, pixel by pixel: exponential moving average and 1 € filter."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _resized(state: Tensor, alpha: Tensor) -> Tensor:
 
 
 def open_filter(settings: SmoothSettings) -> Filter | None:
-    """Return the filter that the settings name, or None for `none`."""
+    """Return the plain filter that the settings name, or None for `none`, and for `motion`: see `MotionFilter`."""
     if settings.smooth == "ema":
         return ExponentialFilter(settings.ema_seconds)
     if settings.smooth == "one-euro":

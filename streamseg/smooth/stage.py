@@ -1,62 +1,145 @@
-"""The smoothing stage: run the temporal filter over mattes in the frames' order and reset it at scene cuts."""
+"""The smoothing stage: filter mattes in time, in the frames' order, and leave out what is not to be shown."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from streamseg.frames import Batch, Frame
 from streamseg.settings import SmoothSettings
 from streamseg.smooth.filters import open_filter
+from streamseg.smooth.gate import PresenceGate
+from streamseg.smooth.motion import LOOK_AHEAD, Alpha, MotionFilter
 from streamseg.smooth.scene_cuts import CutDetector
+from streamseg.smooth.subject import CENTRE, SubjectTracker
 
 
 class MatteSmoother:
-    """Smooths the mattes of one stream, on the device that they are on; without a filter they stay unchanged."""
+    """Smooths the mattes of one stream; with nothing to do it leaves them unchanged.
 
-    def __init__(self, settings: SmoothSettings) -> None:
-        self._settings, self._temporal, self._cuts = settings, open_filter(settings), CutDetector()
-        self._last: Frame | None = None
+    Motion, gate and subject need mattes on the host; the plain filters run on any device, see `on_device`.
+    """
 
-    def change(self, settings: SmoothSettings) -> None:
-        """Use other settings from the next matte on, which starts the new filter."""
-        if settings != self._settings:
-            self._settings, self._temporal, self._last = settings, open_filter(settings), None
-
-    def step(self, frame: Frame, alpha: Tensor) -> Tensor:
-        """Smooth the next frame's matte `(1, h, w)` in [0, 1].
-
-        The filter is reset at a scene cut and where pts does not increase.
+    def __init__(self, settings: SmoothSettings, look_ahead: int = 0) -> None:
+        """Start a stream.
 
         Args:
-            frame: the frame, for its pts and for scene cuts.
-            alpha: its matte.
+            settings: of the stage.
+            look_ahead: later frames that a matte waits for if the filter makes use of them.
         """
-        if self._temporal is None:
-            return alpha
+        self._look_ahead, self._cuts = look_ahead, CutDetector()
+        self._begin(settings)
+
+    def _begin(self, settings: SmoothSettings) -> None:
+        self._settings, self._temporal = settings, open_filter(settings)
+        in_motion = settings.smooth == "motion"
+        self._motion = MotionFilter(settings.motion_seconds, self._look_ahead) if in_motion else None
+        self._gate = PresenceGate() if settings.gate else None
+        self._subject = subject_tracker(settings)
+        self._last: Frame | None = None
+        self._elapsed_seconds: deque[float] = deque()
+
+    def change(self, settings: SmoothSettings) -> None:
+        """Use other settings from the next matte on, which starts the stream anew; not while mattes wait."""
+        if settings != self._settings:
+            self._begin(settings)
+
+    def step(self, frame: Frame, alpha: Tensor) -> Tensor:
+        """Smooth the next frame's matte at once; for a smoother that does not look ahead. See `push`."""
+        (smoothed,) = self.push(frame, alpha)
+        return smoothed
+
+    def push(self, frame: Frame, alpha: Tensor) -> list[Tensor]:
+        """Take the next frame and return the mattes that are finished by it, in order.
+
+        A scene begins at a scene cut, after a card, and where pts does not increase: nothing of what was before is
+        known in it.
+
+        Args:
+            frame: the frame.
+            alpha: its matte `(1, h, w)` in [0, 1].
+        """
         if frame.card is not None:
-            self._temporal.reset()
-            return alpha
-        elapsed_seconds = float(frame.pts - self._last.pts) if self._last else 0.0
-        if self._cuts.is_cut(frame.image) or elapsed_seconds <= 0:
-            self._temporal.reset()
-        self._last = frame
-        return self._temporal.step(alpha, elapsed_seconds)
+            self._last = None
+            return [alpha]
+        if not (self._temporal or self._motion or self._gate or self._subject):
+            return [alpha]
+        elapsed_seconds = self._since_last(frame)
+        self._elapsed_seconds.append(elapsed_seconds)
+        if self._motion:
+            height, width = alpha.shape[-2:]
+            grey, *_ = frame.image.reduced_planes(width, height)
+            return [self._shown(matte) for matte in self._motion.push(grey, alpha[0].numpy(), elapsed_seconds)]
+        if self._temporal:
+            if elapsed_seconds == 0:
+                self._temporal.reset()
+            alpha = self._temporal.step(alpha, elapsed_seconds)
+        return [self._shown(alpha[0].numpy())] if self._gate or self._subject else [alpha]
+
+    def flush(self) -> list[Tensor]:
+        """Return the mattes that still wait for later frames, of which there are none."""
+        return [self._shown(matte) for matte in self._motion.flush()] if self._motion else []
+
+    def _since_last(self, frame: Frame) -> float:
+        """Return the time since the last frame; 0 at the start of a scene."""
+        is_cut = self._cuts.is_cut(frame.image)
+        last, self._last = self._last, frame
+        return 0.0 if is_cut or last is None else max(0.0, float(frame.pts - last.pts))
+
+    def _shown(self, alpha: Alpha) -> Tensor:
+        """Leave out of the next smoothed matte what is not to be shown."""
+        elapsed_seconds = self._elapsed_seconds.popleft()
+        for part in (self._gate, self._subject):
+            alpha = part.step(alpha, elapsed_seconds) if part else alpha
+        return torch.from_numpy(np.asarray(alpha, np.float32))[None]
 
 
-def smooth(batches: Iterable[Batch], settings: SmoothSettings | Callable[[], SmoothSettings]) -> Iterator[Batch]:
+def subject_tracker(settings: SmoothSettings) -> SubjectTracker | None:
+    """Return what keeps the one subject that the settings ask for, or None if all stay."""
+    if not settings.picks:
+        return None
+    if settings.keep is None and settings.subject == "largest":
+        return SubjectTracker("largest")
+    return SubjectTracker(settings.keep or CENTRE)
+
+
+def on_device(settings: SmoothSettings) -> SmoothSettings:
+    """Return the settings for mattes that stay on a GPU: a filter that needs no flow, no gate and no subject."""
+    smooth = "one-euro" if settings.smooth == "motion" else settings.smooth
+    return settings.model_copy(update={"smooth": smooth, "gate": False, "subject": "all", "keep": None})
+
+
+def smooth(
+    batches: Iterable[Batch], settings: SmoothSettings | Callable[[], SmoothSettings], looks_ahead: bool = False
+) -> Iterator[Batch]:
     """Smooth the mattes of batches in the frames' order; the result does not depend on the batch size.
 
     Args:
         batches: frames and their mattes.
-        settings: of the filter, or a function that returns those of the next batch.
+        settings: of the stage, or a function that returns those of the next batch.
+        looks_ahead: whether mattes may wait for the next frames, `LOOK_AHEAD` at most; not if the settings change.
     """
     settings_now = settings if callable(settings) else lambda: settings
-    smoother = MatteSmoother(settings_now())
+    smoother = MatteSmoother(settings_now(), LOOK_AHEAD if looks_ahead else 0)
+    waiting: deque[Batch] = deque()
+    finished: deque[Tensor] = deque()
     for batch in batches:
         smoother.change(settings_now())
-        pairs = zip(batch.frames, batch.alpha, strict=True)
-        yield replace(batch, alpha=torch.stack([smoother.step(frame, alpha) for frame, alpha in pairs]))
+        waiting.append(batch)
+        for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
+            finished.extend(smoother.push(frame, alpha))
+        yield from _complete(waiting, finished)
+    finished.extend(smoother.flush())
+    yield from _complete(waiting, finished)
+
+
+def _complete(waiting: deque[Batch], finished: deque[Tensor]) -> Iterator[Batch]:
+    """Yield the batches all of whose mattes are finished, and take them from both queues."""
+    while waiting and len(finished) >= len(waiting[0].frames):
+        batch = waiting.popleft()
+        yield replace(batch, alpha=torch.stack([finished.popleft() for _ in batch.frames]))

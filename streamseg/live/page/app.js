@@ -5,7 +5,7 @@ const FIRST_FRAME_MS = 5000;
 const RETRY_MS = 2000;
 const SETTLE_MS = 120;
 const NOTICE_MS = 8000;
-const SMOOTHING = { "one-euro": "Adaptive (one-euro)", ema: "Even (ema)", none: "None" };
+const SMOOTHING = { motion: "Along the motion", "one-euro": "Adaptive (one-euro)", ema: "Even (ema)", none: "None" };
 const COLOUR = /^#[0-9a-f]{6}$/;
 
 const byId = (id) => document.getElementById(id);
