@@ -22,6 +22,7 @@ from streamseg.infer.every_frame import infer
 from streamseg.settings import Settings
 from streamseg.sink.animation import ANIMATIONS
 from streamseg.sink.images import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, write_image
+from streamseg.smooth.stage import subject_tracker
 from streamseg.yuv import RgbImage
 
 
