@@ -18,6 +18,7 @@ from streamseg.cli.options import (
     MatteOnly,
     Model,
     Precision,
+    Refine,
     settings_from_flags,
 )
 from streamseg.cli.outputs import refuse_overwriting, refuse_standard_output
@@ -34,6 +35,7 @@ def image(
     fit: Fit = None,
     matte_only: MatteOnly = None,
     foreground: Foreground = None,
+    refine: Refine = None,
     model: Model = None,
     engine: EngineName = None,
     precision: Precision = None,

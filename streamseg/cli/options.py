@@ -59,6 +59,10 @@ Stride = Annotated[
     int | None,
     typer.Option(metavar="N", help="Run the network on every N-th frame; mattes move between (default: 1)."),
 ]
+Refine = Annotated[
+    bool | None,
+    typer.Option("--refine", help="Run the network again on crops along the boundary: finer, up to 5 times as slow."),
+]
 Smooth = Annotated[str | None, typer.Option(metavar="one-euro|ema|none", help="Temporal filter (default: one-euro).")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the same names; flags win over it.")
