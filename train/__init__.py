@@ -1,4 +1,4 @@
-"""U²-Net training: `python -m train CONFIG [section.key=value ...]`; eval, curves, export and teach use what it made.
+"""U²-Net training: `python -m train CONFIG [section.key=value ...]`; the other commands judge and use what it made.
 
 The files, in the order that an image passes them:
 
@@ -14,5 +14,7 @@ The files, in the order that an image passes them:
     evaluate.py     mattes over a set of pairs; metrics/ scores them, report.py tells
     journal.py      log, JSON lines, TensorBoard; charts.py and pictures.py draw, provenance.py says with what
     teach.py        a network's alpha as the masks of further training
+    synth/          clips whose alpha, foreground colour and motion are exactly known
+    clips.py        those and others; videos.py judges the whole pipeline on them, video_report.py tells
     export.py       checkpoint -> safetensors with a model card; graphs.py -> ONNX and int8
 """

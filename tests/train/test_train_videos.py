@@ -158,18 +158,26 @@ def test_goals_compare_means_with_yardsticks() -> None:
             "person",
             {"band.grad": 1.0, "band.composite": 6.0},
             bilinear={"band.grad": 3.0},
+            unsmoothed={"all.iou": 0.85},
             own_pixels={"band.composite": 10.0},
         ),
-        figures("person", {"band.grad": 2.0, "band.composite": math.nan}, bilinear={"band.grad": 1.0}),
+        figures(
+            "person",
+            {"band.grad": 2.0, "band.composite": math.nan},
+            bilinear={"band.grad": 1.0},
+            unsmoothed={"all.iou": 0.5},
+        ),
         figures("empty", {"all.mad": 6.0}, unsmoothed={"all.mad": 12.0}),
-        figures("hand", {"trail_frames": 1.0, "trail_1": 0.4}, unsmoothed={"trail_frames": 0.0, "trail_1": 0.0}),
+        figures("hand", {"trail_frames": 1.0, "trail_1": 0.4}, unsmoothed={"all.iou": 0.9, "trail_frames": 0.0}),
+        figures("hand", {"trail_frames": 0.0}, unsmoothed={"all.iou": 0.0}),  # not found: no trail to speak of
     ]
     found = {outcome.goal.told: outcome for outcome in outcomes(clips)}
     assert (found["edges: Grad, band"].ours, found["edges: Grad, band"].theirs) == (1.5, 2.0)
     assert found["edges: Grad, band"].reached is True
+    assert (found["where found: Grad, band"].ours, found["where found: Grad, band"].theirs) == (1.0, 3.0)
     assert found["foreground: composite, band"].reached is False
     assert (found["empty rooms: mean alpha"].ours, found["empty rooms: mean alpha"].reached) == (0.006, False)
-    assert found["hand: frames of trail"].reached is True
+    assert (found["hand: frames of trail"].ours, found["hand: frames of trail"].reached) == (1.0, True)
     assert found["hand: alpha left after a frame"].reached is None
     assert "edges: MAD, band" not in found
 
