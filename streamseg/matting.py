@@ -40,9 +40,9 @@ from streamseg.decode.time_range import WHOLE
 from streamseg.errors import InputError
 from streamseg.frames import Frame
 from streamseg.image import Pixels
+from streamseg.infer.crops import infer_with_crops
 from streamseg.infer.engines import load_engine
 from streamseg.infer.engines.base import Engine
-from streamseg.infer.every_frame import infer
 from streamseg.infer.select import engine_for
 from streamseg.pipeline import mattes, run
 from streamseg.settings import Foreground, load_settings
@@ -172,7 +172,7 @@ class MattingSession:
         pts = self._next_pts if pts is None else Fraction(pts)
         frame = Frame(self._count, pts, RgbImage(as_pixels(image)))
         self._count, self._next_pts = self._count + 1, frame.pts + DEFAULT_FRAME_SECONDS
-        batch = next(infer([frame], self._engine, self.settings.infer.input_size))
+        batch = next(infer_with_crops([frame], self._engine, self.settings.infer))
         return Result(
             frame, self._smoother.step(frame, batch.alpha[0]), self._backgrounds, self.settings.composite.foreground
         )

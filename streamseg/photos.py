@@ -17,8 +17,8 @@ from streamseg.decode.images import count_frames, images_in, open_image, read_im
 from streamseg.errors import InputError, OutputError, StreamsegError
 from streamseg.frames import Frame
 from streamseg.image import Pixels
+from streamseg.infer.crops import infer_with_crops
 from streamseg.infer.engines.base import Engine
-from streamseg.infer.every_frame import infer
 from streamseg.settings import Settings
 from streamseg.sink.animation import ANIMATIONS
 from streamseg.sink.images import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, write_image
@@ -95,7 +95,7 @@ def _matte_photo(
     check_size(pixels.shape, str(photo))
     frame = Frame(0, Fraction(0), RgbImage(pixels))
     started = time.perf_counter()
-    batch = next(infer([frame], engine, settings.infer.input_size))
+    batch = next(infer_with_crops([frame], engine, settings.infer))
     inference_ms = (time.perf_counter() - started) * 1000
     chosen, alpha = settings.composite, batch.alpha[0, 0].numpy()
     tracker = subject_tracker(settings.smooth)

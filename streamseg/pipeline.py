@@ -23,9 +23,10 @@ from streamseg.decode import SeekableSource, Source
 from streamseg.frames import Batch, Frame, VideoInfo
 from streamseg.gpu.line import composite_on_gpu
 from streamseg.hardware.cuda import SLOTS
+from streamseg.infer.crops import infer_with_crops
 from streamseg.infer.engines.base import Engine
 from streamseg.infer.engines.torch_engine import StreamedEngine, TorchEngine
-from streamseg.infer.every_frame import infer, warm_up
+from streamseg.infer.every_frame import warm_up
 from streamseg.infer.keyframes import KeyframeInterval, infer_keyframes
 from streamseg.infer.live import LIVE_BUDGET, FixedNetwork, LiveNetwork, infer_live
 from streamseg.settings import InferSettings, Settings
@@ -240,7 +241,7 @@ def _controlled_stages(
 def _runs_on_every_frame(engine: Engine, settings: InferSettings, info: VideoInfo) -> bool:
     """Return whether the network runs on every frame; live, whether a warm call fits in `LIVE_BUDGET`."""
     if not info.live:
-        return settings.stride == 1
+        return settings.stride == 1 and not settings.refine
     started = time.perf_counter()
     warm_up(engine, info, settings.input_size)
     return time.perf_counter() - started <= LIVE_BUDGET / info.rate
@@ -253,7 +254,7 @@ def _infer(frames: Iterable[Frame], engine: Engine, settings: InferSettings, inf
         return infer_live(frames, FixedNetwork(engine, size), float(1 / info.rate))
     if settings.stride > 1:
         return infer_keyframes(frames, engine, size, KeyframeInterval(settings.stride, info.rate), settings.batch_size)
-    return infer(frames, engine, size, settings.batch_size)
+    return infer_with_crops(frames, engine, settings)
 
 
 def mattes(source: Source, engine: Engine, settings: Settings, run_ahead: int = RUN_AHEAD) -> Generator[Batch]:

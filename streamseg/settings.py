@@ -13,9 +13,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from streamseg.errors import ConfigError
 
@@ -88,6 +88,15 @@ class InferSettings(Section):
     stride: int = Field(1, ge=1, le=30)
     """Keyframe interval in frames: the network runs on keyframes, and their mattes are warped to the frames between.
     For live sources, whose every frame has to leave in time, it runs whenever it is free instead."""
+    refine: bool = False
+    """Run the network again on up to four crops a frame along the boundary, for finer mattes of files and photos in
+    up to five times the network's time; live sources do without. Not with `stride`, which runs it less often."""
+
+    @model_validator(mode="after")
+    def _check_refine(self) -> Self:
+        if self.refine and self.stride > 1:
+            raise ValueError(f"refine runs the network more often and stride={self.stride} less: choose one of them")
+        return self
 
 
 class SmoothSettings(Section):
@@ -282,4 +291,6 @@ def _first_problem(error: ValidationError, path: Path | None) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{source}unknown setting {where}; {_place(str(problem['loc'][-1]))}"
     message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict):  # settings that do not go together, named in the message
+        return f"{source}{where}: {message}"
     return f"{source}{where}: {message} (got {problem['input']!r})"

@@ -78,6 +78,8 @@ def engine_opener(settings: Settings) -> EngineFor:
     if settings.infer.model != TRUTH_MODEL:
         engine = load_engine(settings.infer)
         return lambda clip: engine
+    if settings.infer.refine:
+        raise ConfigError(f"model={TRUTH_MODEL} knows no crops; leave out refine=true")
     if settings.infer.stride > 1:
         raise ConfigError(
             f"model={TRUTH_MODEL} gives a matte for every frame; leave out stride={settings.infer.stride}"

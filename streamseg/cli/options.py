@@ -113,6 +113,10 @@ CameraFps = Annotated[
 Blur = Annotated[
     float | None, typer.Option(metavar="0.25-4", help="Strength of --bg blur (default: 1).", show_default=False)
 ]
+Refine = Annotated[
+    bool | None,
+    typer.Option("--refine", help="Run the network again on crops along the boundary: finer, up to 5 times as slow."),
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the same names; flags win over it.")
 ]

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 Alpha = npt.NDArray[np.float32]
 
-SHARPENING = 2.0
-"""Weight of unsharp masking, which undoes the softness of a network's edges; even regions stay as they are."""
-SHARPENING_WINDOW_PX = 7
+SHARPENING = 3.0
+"""Weight of unsharp masking, which undoes the softness of a network's edges."""
+SHARPENING_WINDOW_PX = 9
 """Width of its window at the matte's size."""
+LEAST_CHANGE = 0.03
+"""Distance of alpha from the window's mean that is no edge yet, so that even regions stay as they are."""
 
 GUIDE_WINDOW_PX = 9
 """Width of the window that alpha is fitted over the frame's colours in, at the matte's size."""
@@ -33,7 +35,7 @@ GUIDE_GAIN = 1.3
 SURE = 5e-4
 """Distance of alpha from 0 or 1 up to which it is sure, and is left alone."""
 
-UNEXPLAINED = 1e-3
+UNEXPLAINED = 1e-2
 """Variance of alpha, in [0, 1] squared, that the colours are never taken to explain."""
 
 SLOPE_WINDOW_PX = 3
@@ -64,17 +66,23 @@ def refine(image: AnyImage, alpha: Alpha, out: Pixels | None = None) -> Pixels:
     height, width = alpha.shape
     contrast = np.float32(image.white - image.black)
     guides = [plane.astype(np.float32) / contrast for plane in image.reduced_planes(width, height)]
-    offset, *slopes = linear_model(guides, alpha)
+    model = linear_model(guides, alpha)
     y, *chroma = image.planes
     if height > len(chroma[0]) or width > chroma[0].shape[1]:
         chroma = [cv2.resize(plane, y.shape[::-1]).astype(np.uint8, copy=False) for plane in chroma]
-    # Cb and Cr have half the frame's size: their part of the sum, and what is smoother, needs no more.
-    total = _enlarged("offset", offset * 255, chroma[0].shape)
-    for slope, plane in zip(slopes[1:], chroma, strict=True):
-        _add_product(total, _enlarged("slope", slope * (255 / contrast), plane.shape), plane)
-    slope, total = _enlarged("slope", slopes[0] * (255 / contrast), y.shape), _enlarged("total", total, y.shape)
-    cv2.multiply(slope, y, slope, dtype=cv2.CV_32F)
-    return cv2.add(slope, total, out, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
+    # Cb and Cr have half the frame's size: their part of the sum needs no more. Offset and slopes cancel each other, so
+    # all of them are enlarged in the same steps.
+    half = chroma[0].shape
+    total, y_slope, *slopes = (
+        _enlarged(f"model {index}", values * np.float32(255 if index == 0 else 255 / contrast), half)
+        for index, values in enumerate(model)
+    )
+    for slope, plane in zip(slopes, chroma, strict=True):
+        cv2.multiply(slope, plane, slope, dtype=cv2.CV_32F)
+        cv2.add(total, slope, total)
+    total, y_slope = _enlarged("whole offset", total, y.shape), _enlarged("whole slope", y_slope, y.shape)
+    cv2.multiply(y_slope, y, y_slope, dtype=cv2.CV_32F)
+    return cv2.add(y_slope, total, out, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
 
 
 def linear_model(guides: Sequence[Alpha], alpha: Alpha) -> list[Alpha]:
@@ -87,7 +95,9 @@ def linear_model(guides: Sequence[Alpha], alpha: Alpha) -> list[Alpha]:
     Returns:
         The offset `(h, w)` and the slope of each guide `(h, w)`; slopes are 0 where alpha is 0 or 1.
     """
-    sharp = np.clip(alpha + np.float32(SHARPENING) * (alpha - box(alpha, SHARPENING_WINDOW_PX)), 0, 1)
+    change = alpha - box(alpha, SHARPENING_WINDOW_PX)
+    edges = change - np.clip(change, -LEAST_CHANGE, LEAST_CHANGE)
+    sharp = np.clip(alpha + np.float32(SHARPENING) * edges, 0, 1).astype(np.float32, copy=False)
     mean, means = _mean(sharp), [_mean(guide) for guide in guides]
     covariances = [_mean(guide * sharp) - each * mean for guide, each in zip(guides, means, strict=True)]
     matrix = [
@@ -142,9 +152,3 @@ def _enlarged(purpose: str, values: Alpha, shape: tuple[int, ...]) -> Alpha:
     """Interpolate `(h, w)` to another size, in the workspace of a purpose."""
     out = workspace(purpose, shape, np.float32)
     return cv2.resize(values, shape[::-1], out, interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
-
-
-def _add_product(total: Alpha, factor: Alpha, plane: Pixels) -> None:
-    """Add factor * plane to the total, in place; the factor is overwritten."""
-    cv2.multiply(factor, plane, factor, dtype=cv2.CV_32F)
-    cv2.add(total, factor, total)

@@ -84,13 +84,13 @@ def _refined(planes: Sequence[Tensor], small: Sequence[Tensor], alpha: Tensor) -
     """Upsample alpha with the guided filter to the size of the first plane, `(N, 1, H, W)` in [0, 1]."""
     contrast = WHITE - BLACK
     y, *chroma = (plane / contrast for plane in planes)
-    offset, *slopes = _linear_model([plane / contrast for plane in small], alpha)
+    model = _linear_model([plane / contrast for plane in small], alpha)
     if _size(alpha)[0] > _size(chroma[0])[0] or _size(alpha)[1] > _size(chroma[0])[1]:
         chroma = [_enlarged(plane, y) for plane in chroma]
-    total = _enlarged(offset, chroma[0])
-    for slope, plane in zip(slopes[1:], chroma, strict=True):
-        total.addcmul_(_enlarged(slope, plane), plane)
-    return _enlarged(total, y).addcmul_(_enlarged(slopes[0], y), y).clamp_(0, 1)
+    total, y_slope, *slopes = (_enlarged(part, chroma[0]) for part in model)
+    for slope, plane in zip(slopes, chroma, strict=True):
+        total.addcmul_(slope, plane)
+    return _enlarged(total, y).addcmul_(_enlarged(y_slope, y), y).clamp_(0, 1)
 
 
 def _enlarged(image: Tensor, like: Tensor) -> Tensor:
@@ -100,8 +100,9 @@ def _enlarged(image: Tensor, like: Tensor) -> Tensor:
 
 def _linear_model(guides: Sequence[Tensor], alpha: Tensor) -> list[Tensor]:
     """Fit alpha as offset + slopes * guides, all `(N, 1, h, w)`, as `guided_filter.linear_model` does."""
-    unsharp = alpha - _box(alpha, guided_filter.SHARPENING_WINDOW_PX)
-    sharp = (alpha + guided_filter.SHARPENING * unsharp).clamp_(0, 1)
+    change = alpha - _box(alpha, guided_filter.SHARPENING_WINDOW_PX)
+    edges = change - change.clamp(-guided_filter.LEAST_CHANGE, guided_filter.LEAST_CHANGE)
+    sharp = (alpha + guided_filter.SHARPENING * edges).clamp_(0, 1)
     mean, means = _guide_mean(sharp), [_guide_mean(guide) for guide in guides]
     covariances = [_guide_mean(guide * sharp) - each * mean for guide, each in zip(guides, means, strict=True)]
     matrix = [
