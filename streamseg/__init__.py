@@ -27,7 +27,7 @@ The packages, in the order that a frame passes them:
     decode/     1  file, animation, photo, folder of photos, camera, test pattern -> Frame
     infer/      2  Frames -> Batch with alpha: on every frame, on keyframes with optical flow between, or live;
                    engines/ run the network on OpenVINO, ONNX Runtime or PyTorch
-    smooth/     3  temporal filters, scene cuts: alpha in, alpha out
+    smooth/     3  filters, optical flow, gate, subject, scene cuts: alpha in, alpha out
     composite/  4  guided filter, foreground colour, background, blending, and the look: feather, light, shadow
     sink/       5  video files with or without alpha, animations, image sequences, preview window, snapshots and
                    recordings of a live run, virtual camera

@@ -41,7 +41,7 @@ def test_who_comes_in_is_whole_at_once() -> None:
 def test_hair_stays_as_it_is() -> None:
     """What is soft and touches a body, or is fainter than haze, is not changed."""
     soft = cv2.GaussianBlur(PERSON, (31, 31), 0).astype(np.float32)
-    assert soft.max() >= 0.99
+    assert 0 < np.mean((soft > 0) & (soft < 0.5)) < 0.5
     assert np.array_equal(gated([soft] * 3)[-1], soft)
 
 

@@ -25,7 +25,7 @@ from streamseg.infer.every_frame import infer
 from streamseg.infer.letterbox import Letterbox, small_images
 from streamseg.pipeline import run
 from streamseg.settings import Settings, load_settings
-from streamseg.smooth.stage import smooth
+from streamseg.smooth.stage import on_device, smooth
 from streamseg.yuv import YuvImage
 from tests.synthetic import Collector, ListSource, randomised, write_clip
 from tests.test_cuda import Recorder
@@ -71,7 +71,7 @@ def done(frames: list[Frame], chosen: Settings, batch_size: int = 1) -> list[Fra
 def meant(frames: list[Frame], chosen: Settings) -> list[Frame]:
     """By the stages of a CPU."""
     batches = infer(frames, Greenness(), chosen.infer.input_size)
-    return list(composite(smooth(batches, chosen.smooth), chosen.composite))
+    return list(composite(smooth(batches, on_device(chosen.smooth)), chosen.composite))
 
 
 def assert_alike(found: list[Frame], expected: list[Frame]) -> None:
@@ -217,7 +217,7 @@ def test_the_line_gives_its_engine_whole_frames(bg: str | None) -> None:
     with Collector() as sink:
         statistics = run(source, engine, sink, chosen)
     assert list(statistics.stages) == ["decode", "gpu", "sink"]
-    batches = smooth(infer(source, engine, 160), chosen.smooth)
+    batches = smooth(infer(source, engine, 160), on_device(chosen.smooth))
     assert_alike(sink.frames, list(composite(batches, chosen.composite)))
 
 
