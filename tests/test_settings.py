@@ -29,7 +29,7 @@ def toml(tmp_path: Path):  # type: ignore[no-untyped-def]
 def test_defaults() -> None:
     settings = load_settings()
     assert settings == Settings()
-    assert (settings.infer.input_size, settings.smooth.smooth, settings.composite.bg) == (320, "one-euro", None)
+    assert (settings.infer.input_size, settings.smooth.smooth, settings.composite.bg) == (320, "motion", None)
     assert settings.infer.model == "auto"
 
 

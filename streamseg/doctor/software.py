@@ -19,6 +19,7 @@ EXTRAS = {
     "serve": (("starlette", "uvicorn", "aiortc"), "the page and its feeds, --out http"),
     "heic": (("pillow-heif",), "HEIC photos"),
     "onnx": (("onnx", "onnxruntime"), "the engine for machines that OpenVINO does not install on"),
+    "quality": (("pymatting",), "--foreground ml"),
     "virtualcam": (("pyvirtualcam",), "a virtual camera on macOS and Windows"),
 }
 """Packages of streamseg's extras, and what needs them."""
