@@ -53,7 +53,7 @@ def stored(rgb: Pixels, matrix: Colorspace) -> YuvImage:
 
 
 @pytest.mark.parametrize("matrix", [Colorspace.ITU709, Colorspace.ITU601])
-def test_within_two_levels_of_the_reference_in_float_rgb(matrix: Colorspace) -> None:
+def test_within_three_levels_of_the_reference_in_float_rgb(matrix: Colorspace) -> None:
     front, back = stored(texture(1), matrix), YuvImage.of(texture(2))
     matte = np.rint(soft_alpha() * 255).astype(np.uint8)
     share = matte[..., None] / 255
@@ -61,7 +61,7 @@ def test_within_two_levels_of_the_reference_in_float_rgb(matrix: Colorspace) -> 
     reference = np.rint(share * own + (1 - share) * back.rgb).astype(np.uint8)
     for found, meant in zip(blend_planes(front, back, matte).planes, YuvImage.of(reference).planes, strict=True):
         difference = np.abs(found.astype(int) - meant)
-        assert difference.max() <= 2
+        assert difference.max() <= 3
         assert difference.mean() < 0.5
 
 

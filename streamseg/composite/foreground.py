@@ -35,7 +35,7 @@ EPSILON = 1e-6
 REDUCED_PX = 320
 """Greatest long side at which local mean colours, which are smooth, are found."""
 
-SOFT_LEVELS = (6, 249)
+SOFT_LEVELS = (4, 251)
 """Least and greatest alpha, in levels of 255, at which another foreground can be seen in a composite."""
 
 POINTS_PER_BLOCK = 16_384
@@ -65,8 +65,10 @@ def foreground_colour(rgb: Pixels, matte: Pixels) -> Pixels:
     everywhere = cv2.resize(_rounded(np.dstack(local.front)), matte.shape[::-1], interpolation=cv2.INTER_LINEAR)
     filled = cv2.copyTo(everywhere, cv2.inRange(matte, 0, 0), rgb.copy()).astype(np.uint8, copy=False)
     for points in _soft_points(matte, (1, 254)):
+        alpha = points.values(matte) * np.float32(1 / 255)
         for channel, front, back in zip(_channels(filled), *local, strict=True):
-            points.write(channel, points.fused(channel, front, back))
+            fused = _fused(points.values(channel), alpha, points.sampled(front), points.sampled(back))
+            points.write(channel, fused)
     return filled
 
 
@@ -107,7 +109,8 @@ def fuse_rgb(composite: Pixels, rgb: Pixels, back: Pixels, matte: Pixels) -> Non
     """
     if _is_soft(matte):
         local = _local_colours(_channels(_reduced(rgb)), _reduced(matte))
-        _fuse(_channels(composite), _channels(rgb), _channels(back), matte, local)
+        channels = zip(_channels(composite), _channels(rgb), _channels(back), strict=True)
+        _fuse([[_Layer(*each, matte)] for each in channels], matte, local)
 
 
 def fuse_yuv(composite: YuvImage, image: YuvImage, back: YuvImage, matte: Pixels) -> None:
@@ -119,15 +122,17 @@ def fuse_yuv(composite: YuvImage, image: YuvImage, back: YuvImage, matte: Pixels
         back: the new background.
         matte: weight of the frame, `(H, W)` uint8; Cb and Cr take the mean of its four pixels.
     """
-    if not _is_soft(matte):
-        return
     chroma_matte = _halved(matte)
-    local = _local_colours(
-        [_reduced(plane) for plane in (_halved(image.y), image.cb, image.cr)], _reduced(chroma_matte)
-    )
-    luma, chroma = (LocalColours(local.front[part], local.back[part]) for part in (slice(0, 1), slice(1, 3)))
-    _fuse([composite.y], [image.y], [back.y], matte, luma)
-    _fuse([composite.cb, composite.cr], [image.cb, image.cr], [back.cb, back.cr], chroma_matte, chroma)
+    if not _is_soft(chroma_matte):
+        return
+    small = [_reduced(plane) for plane in (_halved(image.y), image.cb, image.cr)]
+    local = _local_colours(small, _reduced(chroma_matte))
+    # Four layers of Y, each with every other pixel of every other line, lie on the grid of Cb and Cr.
+    quarters = [(slice(top, None, 2), slice(left, None, 2)) for top in (0, 1) for left in (0, 1)]
+    luma = [_Layer(composite.y[at], image.y[at], back.y[at], matte[at]) for at in quarters]
+    cb = _Layer(composite.cb, image.cb, back.cb, chroma_matte)
+    cr = _Layer(composite.cr, image.cr, back.cr, chroma_matte)
+    _fuse([luma, [cb], [cr]], chroma_matte, local)
 
 
 class LocalColours(NamedTuple):
@@ -189,58 +194,68 @@ def _box_mean(values: Floats, side_px: int) -> Floats:
     return cv2.blur(values, (side_px, side_px), borderType=cv2.BORDER_REPLICATE).astype(np.float32, copy=False)
 
 
-def _fuse(
-    composite: Sequence[Pixels],
-    observed: Sequence[Pixels],
-    back: Sequence[Pixels],
-    matte: Pixels,
-    local: LocalColours,
-) -> None:
-    """Write composites of the foreground's own colours into soft pixels of channels `(H, W)`."""
+class _Layer(NamedTuple):
+    """Planes `(H, W)` of one colour channel.
+
+    Attributes:
+        composite: what is written to.
+        observed: what the frame shows.
+        back: the new background.
+        matte: weight of the frame.
+    """
+
+    composite: Pixels
+    observed: Pixels
+    back: Pixels
+    matte: Pixels
+
+
+def _fuse(channels: Sequence[Sequence[_Layer]], matte: Pixels, local: LocalColours) -> None:
+    """Write composites of the foreground's own colours where a matte is soft.
+
+    Args:
+        channels: the layers of each colour channel, all of the matte's size.
+        matte: says where, `(H, W)` uint8.
+        local: reduced colours around each pixel, of each channel.
+    """
     for points in _soft_points(matte, SOFT_LEVELS):
-        for target, seen, new, *colours in zip(composite, observed, back, *local, strict=True):
-            behind = points.values(new).astype(np.float32)
-            points.write(target, behind + points.alpha * (points.fused(seen, *colours) - behind))
+        for layers, *colours in zip(channels, *local, strict=True):
+            own, other = map(points.sampled, colours)
+            for layer in layers:
+                alpha = points.values(layer.matte) * np.float32(1 / 255)
+                behind = points.values(layer.back).astype(np.float32)
+                fused = _fused(points.values(layer.observed), alpha, own, other)
+                points.write(layer.composite, behind + alpha * (fused - behind))
+
+
+def _fused(observed: Pixels, alpha: Floats, own: Floats, other: Floats) -> Floats:
+    """Return the foreground's colours `(N,)`: the local ones, `own`, plus the weighted compositing residual."""
+    fused = own + alpha * (observed - other - alpha * (own - other))
+    return np.clip(fused, 0, 255).astype(np.float32, copy=False)
 
 
 class _Points:
-    """Some soft pixels of an image.
+    """Some pixels of an image."""
 
-    Attributes:
-        alpha: in [0, 1], `(N,)`.
-    """
-
-    def __init__(self, places: Indices, matte: Pixels) -> None:
-        """Take row-major indices of the pixels."""
-        self._places, self._shape = places, matte.shape
-        self._rows = places // matte.shape[1]
-        self._columns = places - self._rows * matte.shape[1]
+    def __init__(self, places: Indices, shape: tuple[int, ...]) -> None:
+        """Take row-major indices of the pixels and the image's shape."""
+        self._shape = shape
+        self._places: dict[tuple[int, ...], Indices] = {}
+        self._rows = places // shape[1]
+        self._columns = places - self._rows * shape[1]
         self._centres = [places.astype(np.float32) + np.float32(0.5) for places in (self._rows, self._columns)]
-        self.alpha = self.values(matte) * np.float32(1 / 255)
 
     def values(self, channel: Pixels) -> Pixels:
         """Return the pixels' values in a channel `(H, W)`."""
-        lines, places = self._in_lines(channel)
-        return lines[places]
+        memory, places = self._in_bytes(channel)
+        return memory[places]
 
     def write(self, channel: Pixels, values: Floats) -> None:
         """Round values `(N,)` and write them to a channel."""
-        lines, places = self._in_lines(channel)
-        lines[places] = _rounded(values)
+        memory, places = self._in_bytes(channel)
+        memory[places] = _rounded(values)
 
-    def fused(self, channel: Pixels, front: Floats, back: Floats) -> Floats:
-        """Return the foreground's colours `(N,)`: the local ones plus the weighted compositing residual.
-
-        Args:
-            channel: what the frame shows, `(H, W)`.
-            front: local colours of the foreground, reduced.
-            back: those of the background.
-        """
-        own, other = self._sampled(front), self._sampled(back)
-        fused = own + self.alpha * (self.values(channel) - other - self.alpha * (own - other))
-        return np.clip(fused, 0, 255).astype(np.float32, copy=False)
-
-    def _sampled(self, colours: Floats) -> Floats:
+    def sampled(self, colours: Floats) -> Floats:
         """Interpolate reduced colours `(h, w)` at the pixels' centres -> `(N,)`."""
         y, x = (
             centres * np.float32(small / full) - np.float32(0.5)
@@ -249,14 +264,14 @@ class _Points:
         found = cv2.remap(colours, x[None], y[None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return found.astype(np.float32, copy=False).reshape(-1)
 
-    def _in_lines(self, channel: Pixels) -> tuple[Pixels, Indices]:
-        """Return a one-dimensional view of a channel and the pixels' places: one index is much faster than two."""
-        if channel.flags.c_contiguous:
-            return channel.reshape(-1), self._places
+    def _in_bytes(self, channel: Pixels) -> tuple[Pixels, Indices]:
+        """Return the memory of a channel and the pixels' places in it: one index into whole memory is the fastest."""
         (height, width), (line_bytes, pixel_bytes) = channel.shape, channel.strides
-        length = line_bytes // pixel_bytes
-        lines = np.lib.stride_tricks.as_strided(channel, ((height - 1) * length + width,), (pixel_bytes,))
-        return lines, self._rows * length + self._columns
+        length = (height - 1) * line_bytes + (width - 1) * pixel_bytes + 1
+        memory = np.lib.stride_tricks.as_strided(channel, (length,), (1,))
+        if channel.strides not in self._places:
+            self._places[channel.strides] = self._rows * line_bytes + self._columns * pixel_bytes
+        return memory, self._places[channel.strides]
 
 
 def _soft_points(matte: Pixels, levels: tuple[int, int]) -> Iterator[_Points]:
@@ -266,7 +281,7 @@ def _soft_points(matte: Pixels, levels: tuple[int, int]) -> Iterator[_Points]:
     is_soft = cv2.threshold(mask, 0, 1, cv2.THRESH_BINARY, mask)[1].view(np.bool_)
     places = np.flatnonzero(is_soft).astype(np.int32)
     for start in range(0, len(places), POINTS_PER_BLOCK):
-        yield _Points(places[start : start + POINTS_PER_BLOCK], matte)
+        yield _Points(places[start : start + POINTS_PER_BLOCK], matte.shape)
 
 
 def _channels(rgb: Pixels) -> list[Pixels]:
