@@ -1,4 +1,4 @@
-"""What was found on clips: tables by clip, the figures that issue 23 is done by, and JSON."""
+"""What was found on clips: tables by clip, the goals that they are measured against, and JSON."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ GOALS = (
     Goal("hand: alpha left after two", "trail_2", UNSMOOTHED, math.nan, "hand", True, found=True),
     Goal("enters: seconds until whole", "entrance_seconds", UNSMOOTHED, 0.2, "enters", True),
 )
-"""When issue 23 is done; relative ones compare with a yardstick of the same mattes. NaN: told, not asked for."""
+"""The goals; relative ones compare with a yardstick of the same mattes. NaN: told, not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def print_clips(clips: Sequence[ClipFigures], region: str, console: Console | No
 
 
 def print_goals(clips: Sequence[ClipFigures], console: Console | None = None) -> None:
-    """Print what issue 23 asks for beside what was found."""
+    """Print the goals beside what was found."""
     right = [Column(name, justify="right") for name in (STREAMSEG, "yardstick", "change", "wanted")]
     table = Table(Column("goal", no_wrap=True), *right, "reached")
     for outcome in outcomes(clips):

@@ -36,6 +36,10 @@ SAME_MOTION, SAME_MOTION_PX2 = 0.01, 0.5
 much more; equation 5 of Sundaram, Brox and Keutzer, "Dense Point Trajectories by GPU-accelerated Large Displacement
 Optical Flow", ECCV 2010."""
 
+SAME_GREY = 12
+"""Levels by which a pixel may differ from where it came from. A hand that is fast enough to be in a place for one frame
+alone leaves the same matte as a flash of the network, but it is seen in the frame."""
+
 AGREED_ALPHA, AGREED_WEIGHT = 0.2, 0.5
 """The mattes before and after a frame overrule its own where they differ by less than so much alpha and each weighs at
 least so much."""
@@ -95,7 +99,10 @@ class Step:
         """Estimate it from small grey frames, uint8, for mattes of `shape` (h, w)."""
         before, after = flow.motion(later, earlier), flow.motion(earlier, later)
         grid = flow.grid(later.shape)
-        trusts = _trust(before, after, grid), _trust(after, before, grid)
+        trusts = (
+            _trust(before, after, grid) * _is_seen(later, earlier, before + grid),
+            _trust(after, before, grid) * _is_seen(earlier, later, after + grid),
+        )
         full = flow.grid(shape)
         return cls(
             _places(before, full), _resized(trusts[0], shape), _places(after, full), _resized(trusts[1], shape), decay
@@ -203,6 +210,12 @@ def _trust(motion: Motion, back: Motion, grid: Places) -> Alpha:
     returned = fetched(back, motion + grid)
     limit = SAME_MOTION * (_square(motion) + _square(returned)) + SAME_MOTION_PX2
     return np.asarray(_square(motion + returned) < limit, np.float32)
+
+
+def _is_seen(grey: Pixels, other: Pixels, places: Places) -> Alpha:
+    """Return 1 where a frame looks like the other one at the places it came from, else 0: something passes there."""
+    moved = fetched(other.astype(np.float32), places)
+    return np.asarray(np.abs(grey - moved) < SAME_GREY, np.float32)
 
 
 def _halved(grey: Pixels) -> Pixels:
