@@ -35,7 +35,7 @@ EPSILON = 1e-6
 REDUCED_PX = 320
 """Greatest long side at which local mean colours, which are smooth, are found."""
 
-SOFT_LEVELS = (4, 251)
+SOFT_LEVELS = (10, 245)
 """Least and greatest alpha, in levels of 255, at which another foreground can be seen in a composite."""
 
 POINTS_PER_BLOCK = 16_384
