@@ -184,7 +184,9 @@ def test_leaving_early_leaves_no_thread_and_no_file_open(case: Case) -> None:
     gc.collect()
     threads, tasks, open_files = threading.active_count(), _count("task"), _count("fd")
     use()
-    assert (threading.active_count(), _count("fd")) == (threads, open_files)
+    # There may be fewer: what an earlier test abandoned ends now.
+    assert threading.active_count() <= threads
+    assert _count("fd") <= open_files
     assert _count("task") <= tasks
 
 
