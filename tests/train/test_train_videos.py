@@ -43,7 +43,7 @@ def test_a_right_network_leaves_the_errors_of_the_rest(made: list[SyntheticClip]
     assert set(rows) == {STREAMSEG, BILINEAR, OWN_PIXELS}
     ours = rows[STREAMSEG]
     assert ours["all.iou"] > 0.94  # Frames of 96 lines: hair is as wide as the refinement's pixels.
-    assert 0 < ours["all.mad"] < 8
+    assert 0 < ours["all.mad"] < 12
     assert ours["band.mad"] > ours["all.mad"]
     assert {"band.composite", "band.foreground", "all.messddt", "all.dtssd"} <= ours.keys()
     assert "band.composite" in rows[OWN_PIXELS] and "band.mad" not in rows[OWN_PIXELS]
