@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,17 @@ def test_the_last_of_several_quick_choices_is_shown(live: Live) -> None:
         live.controls.change(bg=choice)
         live.next()
     assert corner(live.settled()) == BLUE
+
+
+def test_a_choice_that_is_taken_back_is_not_shown_when_it_is_open(live: Live) -> None:
+    live.next()
+    may_open = threading.Event()
+    live.compositor._opener.submit(may_open.wait)
+    for choice in ("lime", "red"):
+        live.controls.change(bg=choice)
+        live.next()
+    may_open.set()
+    assert corner(live.settled()) == RED
 
 
 def test_the_matte_view_and_no_background(live: Live) -> None:

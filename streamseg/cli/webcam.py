@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,14 +107,10 @@ def webcam(
         for out in settings.live.outputs:
             refuse_overwriting(output_path(out), settings.live.camera, settings.composite.bg)
         raise_again()
-        try:
-            with RunProgress(frames) as progress:
-                statistics, summary = run_live(
-                    settings, config, lambda: settings_from_flags(context), frames, token, print, progress.update
-                )
-        except KeyboardInterrupt:
-            print("stopped by Ctrl-C", file=sys.stderr)
-            raise
+        with RunProgress(frames) as progress:
+            statistics, summary = run_live(
+                settings, config, lambda: settings_from_flags(context), frames, token, print, progress.update
+            )
         print(summary)
         print(_live_summary(statistics))
 

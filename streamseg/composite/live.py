@@ -97,10 +97,10 @@ class LiveCompositor:
         wanted, version = self._controls.current.composite, self._controls.background_version
         if wanted != self._wanted or version != self._version:
             is_saved_anew, self._wanted, self._version = version != self._version, wanted, version
+            self._forget_opening()
             if not is_saved_anew and _background_of(wanted) == _background_of(self._shown):
                 self._show(frame, self._background)
             else:
-                self._forget_opening()
                 self._opening = self._opener.submit(_opened, wanted)
         if self._opening and self._opening.done():
             opening, self._opening = self._opening, None

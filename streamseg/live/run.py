@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -89,18 +90,22 @@ def run_live(
         live = _Live(source.info, controls, statistics, network, token, say)
         sinks = [live.open(out) for out in outs]
         sink = TeeSink([*sinks, SnapshotSink(controls), RecordingSink(source.info, controls)], tell)
-        with sink, FileWatcher(controls, config, load or (lambda: settings)):
-            run(
-                source,
-                network.engine,
-                sink,
-                settings,
-                frame_limit,
-                on_frame,
-                statistics=statistics,
-                controls=controls,
-                network=network,
-            )
+        try:
+            with sink, FileWatcher(controls, config, load or (lambda: settings)):
+                run(
+                    source,
+                    network.engine,
+                    sink,
+                    settings,
+                    frame_limit,
+                    on_frame,
+                    statistics=statistics,
+                    controls=controls,
+                    network=network,
+                )
+        except KeyboardInterrupt:
+            print(f"stopped by Ctrl-C; {sink.summary}", file=sys.stderr)
+            raise
     return statistics, sink.summary
 
 
