@@ -228,15 +228,8 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
     for name, value in values.items():
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: {name} = {value!r} stands outside a table; {_place(name)}")
-    for name, value in (overrides or {}).items():
-        if name not in sections:
-            raise ConfigError(f"unknown setting {name!r}; known are {', '.join(sections)}")
-        if value is not None:
-            values.setdefault(sections[name], {})[name] = value
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_first_problem(error, path)) from error
+    given = {name: value for name, value in (overrides or {}).items() if value is not None or name not in sections}
+    return _with_values(values, given, path)
 
 
 def changed_settings(settings: Settings, values: Mapping[str, Any]) -> Settings:
@@ -245,16 +238,20 @@ def changed_settings(settings: Settings, values: Mapping[str, Any]) -> Settings:
     Raises:
         ConfigError: a name is unknown or a value not allowed.
     """
+    return _with_values(settings.model_dump(), values)
+
+
+def _with_values(tables: dict[str, dict[str, Any]], values: Mapping[str, Any], path: Path | None = None) -> Settings:
+    """Put values into their sections' tables and check all; errors of the tables name the file that they are from."""
     sections = _sections()
-    tables = settings.model_dump()
     for name, value in values.items():
         if name not in sections:
             raise ConfigError(f"unknown setting {name!r}; known are {', '.join(sections)}")
-        tables[sections[name]][name] = value
+        tables.setdefault(sections[name], {})[name] = value
     try:
         return Settings.model_validate(tables)
     except ValidationError as error:
-        raise ConfigError(_first_problem(error, None)) from error
+        raise ConfigError(_first_problem(error, path)) from error
 
 
 def setting_names() -> frozenset[str]:

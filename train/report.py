@@ -87,6 +87,18 @@ def print_prefix_table(sets: Mapping[str, Scores], console: Console | None = Non
     (console or Console()).print(table)
 
 
+def make_report_folder(folder: Path) -> None:
+    """Makes a folder for a report.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot use {folder} for the report: {error.strerror}; choose another with --out") from error
+
+
 def write_report(
     folder: Path,
     settings: Mapping[str, object],
@@ -101,10 +113,7 @@ def write_report(
     Raises:
         OutputError: the folder cannot be made or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot use {folder} for the report: {error.strerror}; choose another with --out") from error
+    make_report_folder(folder)
     sets = {prefix: with_nulls(asdict(each)) for prefix, each in by_prefix(records).items()}
     told = {**settings, **with_nulls(asdict(scores)), "by_prefix": sets}
     atomic_write(folder / "scores.json", (json.dumps(told, indent=2, allow_nan=False) + "\n").encode())

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from streamseg.errors import OutputError
 from streamseg.media.atomic import atomic_write
 from train.metrics import with_nulls
+from train.report import make_report_folder
 from train.videos import BILINEAR, OWN_PIXELS, STREAMSEG, UNSMOOTHED, ClipFigures
 
 NAMES = {
@@ -153,10 +153,7 @@ def write_video_report(folder: Path, settings: Mapping[str, object], clips: Sequ
     Raises:
         OutputError: the folder cannot be made or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot use {folder} for the report: {error.strerror}; choose another with --out") from error
+    make_report_folder(folder)
     told = {
         "settings": settings,
         "clips": [

@@ -49,5 +49,5 @@ def blend_planes(front: YuvImage, back: YuvImage, matte: Pixels) -> YuvImage:
         pair[0].planes, pair[1].planes, weights, blended.planes, strict=True
     ):
         blend(front_plane, back_plane, weight, target)
-    fuse_yuv(blended, *pair, matte)
+    fuse_yuv(blended, *pair, matte, chroma_matte)
     return blended.as_bt709()

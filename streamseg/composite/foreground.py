@@ -113,16 +113,16 @@ def fuse_rgb(composite: Pixels, rgb: Pixels, back: Pixels, matte: Pixels) -> Non
         _fuse([[_Layer(*each, matte)] for each in channels], matte, local)
 
 
-def fuse_yuv(composite: YuvImage, image: YuvImage, back: YuvImage, matte: Pixels) -> None:
+def fuse_yuv(composite: YuvImage, image: YuvImage, back: YuvImage, matte: Pixels, chroma_matte: Pixels) -> None:
     """Do what `fuse_rgb` does in Y, Cb and Cr of one matrix, in which it is the same, since it is linear.
 
     Args:
         composite: the blend of the frame over the new background; written to.
         image: the frame.
         back: the new background.
-        matte: weight of the frame, `(H, W)` uint8; Cb and Cr take the mean of its four pixels.
+        matte: weight of the frame, `(H, W)` uint8.
+        chroma_matte: mean of its four pixels, the weight in Cb and Cr, `(H / 2, W / 2)` uint8.
     """
-    chroma_matte = _halved(matte)
     if not _is_soft(chroma_matte):
         return
     small = [_reduced(plane) for plane in (_halved(image.y), image.cb, image.cr)]
