@@ -38,6 +38,9 @@ PART_BYTES = 16 << 20
 PARTS_AT_ONCE = 4
 OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": PARTS_AT_ONCE}}
 
+NO_BUCKET = "bucket does not exist"
+"""What S3 and Google Cloud Storage answer; without a file in a bucket, fsspec names only the file."""
+NO_RANGES = "its server sends no parts of a file, only the whole; download it first"
 NO_CREDENTIALS = (
     "there are no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or FSSPEC_S3_ANON=true "
     "for what is public"
@@ -189,7 +192,7 @@ class RemotePath:
             try:
                 return str(file_system.info(path)["type"])
             except FileNotFoundError as error:
-                if "bucket" in str(error):
+                if NO_BUCKET in str(error):
                     raise
                 return None
 
@@ -296,7 +299,7 @@ class _Blocks:
             name, "rb", block_size=BLOCK_BYTES, cache_type="blockcache", cache_options=options
         )
         if not self._file.seekable():
-            raise InputError(f"cannot read {path}: its server sends no parts of a file; download it first")
+            raise InputError(f"cannot read {path}: {NO_RANGES}")
         self._lock = threading.Lock()
         self.size_bytes = int(self._file.size)
 
@@ -381,6 +384,10 @@ def _reason(error: Exception) -> str:
             return NO_CREDENTIALS
         case "PermissionError":
             return f"access denied ({said}): the credentials must be right, and allowed to list, read and write there"
-        case "FileNotFoundError" if "bucket" not in said:
+        case "FileNotFoundError" if NO_BUCKET not in said:
             return "there is no such file or folder"
+        case "ValueError" if said.startswith("Protocol not known"):
+            return "this is no storage that fsspec knows, such as s3://"
+        case "ValueError" if "range requests" in said:
+            return NO_RANGES
     return said

@@ -38,12 +38,15 @@ class UploadedFile(BaseSink):
         self._target, self._here = target, _place_on_this_machine(target)
         self._sink = open_here(self._here)
         self.claim, self.resume_at = self._sink.claim, self._sink.resume_at
+        self._is_uploaded = False
         for left in self._files():  # Of an upload that failed.
             left.unlink(missing_ok=True)
 
     @property
     def summary(self) -> str:
-        """See `Sink`."""
+        """See `Sink`; names the file on this machine until it has been uploaded."""
+        if not self._is_uploaded:
+            return self._sink.summary
         own, shown = (path.parent / path.stem for path in (self._here, self._target))
         return self._sink.summary.replace(str(own), str(shown))
 
@@ -80,6 +83,7 @@ class UploadedFile(BaseSink):
         for path in written:
             with suppress(OSError):
                 path.unlink()
+        self._is_uploaded = True
 
     def _files(self) -> list[Path]:
         return [matte_path(self._here), self._here]
