@@ -311,6 +311,14 @@ class TestOutputs:
         assert sink.summary.endswith("luma matte in s3://clips/out/x.alpha.mp4")
         assert storage.left_here() == []
 
+    def test_a_sidecar_without_its_video(self, storage: Storage, tmp_path: Path) -> None:
+        storage.server.answer = lambda request: 403 if (request.method, request.path[-5:]) == ("PUT", "x.mp4") else None
+        clip = write_clip(tmp_path / "clip.mp4", 6).path
+        with pytest.raises(OutputError, match=r"what was to be uploaded is in .*-x\.alpha\.mp4 and .*-x\.mp4$"):
+            through(str(clip), storage.url("out/x.mp4"), alpha="sidecar")
+        assert storage.stored() == []
+        assert len(storage.left_here()) == 2
+
     @pytest.mark.parametrize("out", ["seq/x_%03d.png", "seq/", "x_%02d.exr"])
     def test_a_sequence(self, out: str, storage: Storage, tmp_path: Path) -> None:
         clip = write_clip(tmp_path / "clip.mp4", 3).path

@@ -73,12 +73,17 @@ class UploadedFile(BaseSink):
         self._sink.discard()
 
     def _upload(self) -> None:
-        """Upload the matte before the file that it belongs to."""
+        """Upload the matte and the file that it belongs to, or neither."""
         written = [path for path in self._files() if path.exists()]
+        uploaded: list[RemotePath] = []
         try:
             for path in written:
                 self._remote_of(path).upload(path)
+                uploaded.append(self._remote_of(path))
         except OutputError as error:
+            for remote in uploaded:
+                with suppress(OutputError):
+                    remote.unlink()
             raise OutputError(f"{error}; what was to be uploaded is in {' and '.join(map(str, written))}") from error
         for path in written:
             with suppress(OSError):
