@@ -7,14 +7,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from streamseg.errors import OutputError
+from streamseg.media.storage import AnyPath, RemotePath
 
 
-def atomic_write(path: Path, content: bytes) -> None:
+def atomic_write(path: AnyPath, content: bytes) -> None:
     """Write a file atomically; an existing file is replaced, or kept if writing fails.
 
     Raises:
         OutputError: the folder is missing, cannot be written to, or the disk is full.
     """
+    if isinstance(path, RemotePath):
+        path.write_bytes(content)
+        return
     try:
         replace_file(followed(path), content)
     except OSError as error:

@@ -16,6 +16,7 @@ from streamseg.errors import OutputError
 from streamseg.frames import Frame, counted
 from streamseg.image import Pixels
 from streamseg.media.atomic import atomic_write
+from streamseg.media.storage import AnyPath, RemotePath, path_of
 from streamseg.sink.base import BaseSink
 from streamseg.sink.exr import encode_exr
 from streamseg.sink.formats import OPAQUE as VIDEOS
@@ -42,9 +43,9 @@ SEQUENCES = {
 
 
 class ImageSequence(BaseSink):
-    """A numbered image sequence; each file is written atomically."""
+    """A numbered image sequence; each file is written, or uploaded, in one move."""
 
-    def __init__(self, pattern: Path, straight: bool = False) -> None:
+    def __init__(self, pattern: AnyPath, straight: bool = False) -> None:
         """Take a name with a number in it.
 
         Args:
@@ -66,7 +67,8 @@ class ImageSequence(BaseSink):
         self._format = SEQUENCES[suffix]
         if suffix == ".exr":
             self._format += f", {'straight' if straight else 'premultiplied'} alpha"
-        self.claim = Claim(pattern)
+        if not isinstance(pattern, RemotePath):  # Object storage has no locks.
+            self.claim = Claim(pattern)
 
     @property
     def summary(self) -> str:
@@ -79,13 +81,13 @@ class ImageSequence(BaseSink):
         self._count += 1
 
 
-def sequence_pattern(out: str) -> Path | None:
+def sequence_pattern(out: str) -> AnyPath | None:
     """Return the pattern of the image sequence that an output names, or None where it names one file.
 
     A video may have a percent sign in its name, as in 50%.mp4.
     """
-    path = Path(out)
-    if path.is_dir() or out.endswith(("/", os.sep)):
+    path = path_of(out)
+    if out.endswith(("/", os.sep)) or path.is_dir():
         return path / "%05d.png"
     suffix = path.suffix.lower()
     if "%" not in path.name:
@@ -97,7 +99,7 @@ def sequence_pattern(out: str) -> Path | None:
     return path
 
 
-def write_image(path: Path, pixels: Pixels, straight: bool = False) -> None:
+def write_image(path: AnyPath, pixels: Pixels, straight: bool = False) -> None:
     """Write RGB, RGBA (straight alpha) or grey as the format of the file's name, in one move.
 
     Args:
@@ -117,7 +119,7 @@ def write_image(path: Path, pixels: Pixels, straight: bool = False) -> None:
     atomic_write(path, own(pixels) if own else _encode(path, pixels))
 
 
-def _encode(path: Path, pixels: Pixels) -> bytes:
+def _encode(path: AnyPath, pixels: Pixels) -> bytes:
     try:
         is_encoded, data = cv2.imencode(".png" if path.suffix.lower() == ".apng" else path.suffix, to_bgr(pixels))
     except cv2.error as error:
@@ -128,12 +130,15 @@ def _encode(path: Path, pixels: Pixels) -> bytes:
     return data.tobytes()
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents.
+def make_folder(folder: AnyPath) -> None:
+    """Make a folder and its parents; object storage has none to be made.
 
     Raises:
         OutputError: the folder cannot be made or written to.
     """
+    if isinstance(folder, RemotePath):
+        folder.check_writable()
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
