@@ -35,6 +35,7 @@ from streamseg.live.uploads import MAX_KEPT, MAX_PHOTO_BYTES, MAX_VIDEO_BYTES
 from streamseg.statistics import Statistics
 from tests.live import TOKEN, LivePage, folder_of_backgrounds
 from tests.synthetic import DISC, picture, true_alpha, write_clip
+from tests.waiting import WAIT_SECONDS, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +52,21 @@ def live(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = folder_of_backgrounds(tmp_path_factory.mktemp("user") / "backgrounds")
     with LivePage(backgrounds=folder) as live:
         yield live
-    assert list(temporary.iterdir()) == []
+    wait_for(lambda: not list(temporary.iterdir()))
 
 
 @pytest.fixture
 def client(live: LivePage) -> Iterator[httpx.Client]:
     """Another program, which knows the token."""
     with httpx.Client(
-        base_url=live.base, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60, verify=False
+        base_url=live.base, headers={"authorization": f"Bearer {TOKEN}"}, timeout=WAIT_SECONDS, verify=False
     ) as client:
         yield client
 
 
 @pytest.fixture
 def stranger(live: LivePage) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=live.base, timeout=30, verify=False) as client:
+    with httpx.Client(base_url=live.base, timeout=WAIT_SECONDS, verify=False) as client:
         yield client
 
 
@@ -483,7 +484,7 @@ class TestUploads:
 
 def status_of(live: LivePage, path: str, length: int) -> int:
     """What a request is answered whose body is said to be of a length, and is not sent."""
-    with socket.create_connection(("127.0.0.1", live.page.port), 20) as connection:
+    with socket.create_connection(("127.0.0.1", live.page.port), WAIT_SECONDS) as connection:
         lines = (f"POST {path}?token={TOKEN} HTTP/1.1", "Host: localhost", f"Content-Length: {length}", "", "")
         connection.sendall("\r\n".join(lines).encode())
         return int(connection.recv(12)[9:])
@@ -498,8 +499,10 @@ class TestLimitedProcess:
     def test_it_is_limited(self) -> None:
         decoding = LimitedProcess()
         try:
-            assert decoding.run(limits_of_process) == {
-                "seconds": limited.CPU_SECONDS,
+            found = decoding.run(limits_of_process)
+            # Whole seconds, of which one may end between what is set and what is seen.
+            assert found.pop("seconds") in (limited.CPU_SECONDS - 1, limited.CPU_SECONDS)
+            assert found == {
                 "bytes of a file": limited.WRITTEN_BYTES,
                 "files": limited.OPEN_FILES,
                 "niceness": min(19, os.nice(0) + limited.NICENESS),
@@ -582,5 +585,5 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
             pass
     for thread in threading.enumerate():
         if thread.name.startswith("streamseg") and thread.name not in before:
-            thread.join(5)
+            thread.join(WAIT_SECONDS)
             assert not thread.is_alive(), thread.name

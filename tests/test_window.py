@@ -124,6 +124,7 @@ class TestPicture:
         assert np.array_equal(given.pixels, before)
         assert fake.shown[0].shape == (360, 640, 3)
 
+    @pytest.mark.usefixtures("clock")
     def test_figures_notice_and_mark_have_places_of_their_own(self, fake: FakeWindow) -> None:
         controls = Controls(Settings())
         black = np.full((360, 640, 3), 90, np.uint8)
