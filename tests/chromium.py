@@ -32,6 +32,8 @@ KEYS = {
     "Tab": ("Tab", 9, ""),
     "Enter": ("Enter", 13, "\r"),
     "Space": (" ", 32, " "),
+    "End": ("End", 35, ""),
+    "Home": ("Home", 36, ""),
     "ArrowLeft": ("ArrowLeft", 37, ""),
     "ArrowUp": ("ArrowUp", 38, ""),
     "ArrowRight": ("ArrowRight", 39, ""),
@@ -121,6 +123,11 @@ class Browser:
         common = {"key": key, "code": name, "windowsVirtualKeyCode": code}
         self.ask("Input.dispatchKeyEvent", type="keyDown", **common, **({"text": text} if text else {}))
         self.ask("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def click(self, x_px: float, y_px: float) -> None:
+        """Presses and releases the mouse at a place of the window."""
+        for kind in ("mousePressed", "mouseReleased"):
+            self.ask("Input.dispatchMouseEvent", type=kind, x=x_px, y=y_px, button="left", clickCount=1)
 
     def show_as(self, width_px: int, height_px: int, scheme: str) -> None:
         """Takes on the size of a screen, and light or dark."""
