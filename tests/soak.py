@@ -1,4 +1,4 @@
-"""A live run for an hour: `python -m tests.soak [MINUTES]`, or `make soak MINUTES=60`. It says what grew and what came late.
+"""A live run for an hour: `python -m tests.soak [MINUTES]`, or `make soak`. It says what grew and what came late.
 
 A clip on a local web server stands for the camera: each time that it ends, the camera counts as lost and is to be back
 within two seconds. The page has a viewer by MJPEG, the virtual camera's driver is a stand-in, another process loads the
