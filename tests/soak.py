@@ -138,7 +138,7 @@ def disturb(controls: Controls, images: list[Path], ends: threading.Event) -> No
             {"paused": False, "mirror": False},
             {"smooth": "ema"},
             {"recording": True},
-            {"recording": False, "smooth": "one-euro"},
+            {"recording": False, "smooth": "motion"},
             {"bg": None},
         ]
     )

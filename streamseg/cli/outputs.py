@@ -40,8 +40,8 @@ def run_into(
     from streamseg.statistics import Statistics
 
     chosen = engine_for(settings.infer, source.info)
-    if chosen.reason:
-        print(chosen.reason)
+    if chosen.pace:
+        print(chosen.pace)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
     raise_again()
     statistics = Statistics()

@@ -53,7 +53,7 @@ def check_live(machine: Machine) -> Iterator[Finding]:
     from streamseg.settings import InferSettings
 
     chosen = engine_for(InferSettings(), _webcam())
-    yield Finding("engine auto", "ok", f"{chosen.engine.name}; for a webcam at 1280x720, 30 fps: {chosen.reason}")
+    yield Finding("engine auto", "ok", f"{chosen.engine.name}; for a webcam at 1280x720, 30 fps: {chosen.pace}")
 
 
 def calls_per_second(engine: Engine, small: Pixels, clock: Callable[[], float] = time.perf_counter) -> float:
