@@ -169,12 +169,14 @@ class TestPicture:
         assert text(page, "connection-text") == "Live, MJPEG"
         self.moves(page)
 
-    def test_the_feed_for_obs(self, live: LivePage, page: Browser) -> None:
-        page.go(f"{live.base}/obs?alpha=green")
+    @pytest.mark.parametrize(("query", "behind"), [("", (0, 0, 255)), ("?alpha=green", (0, 255, 0))])
+    def test_the_feed_for_obs(self, live: LivePage, page: Browser, query: str, behind: tuple[int, int, int]) -> None:
+        page.go(f"{live.base}/obs{query}")
         page.wait_for("document.getElementById('mjpeg').naturalWidth === 320")
-        shot = page.until(lambda shot: np.abs(shot[200, 5].astype(int) - (0, 255, 0)).max() <= 6)
+        shot = page.until(lambda shot: np.abs(shot[200, 5].astype(int) - behind).max() <= 6)
         assert shot.shape == (900, 1440, 3)
-        assert tuple(shot[5, 5]) == (0, 255, 0)
+        assert tuple(shot[5, 5]) == ((0, 255, 0) if query else (0, 0, 0))  # above the picture
+        page.until(lambda later: not np.array_equal(later, shot))
 
     def test_the_locked_page(self, live: LivePage, page: Browser) -> None:
         page.ask("Network.enable")
