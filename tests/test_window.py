@@ -264,6 +264,16 @@ class TestKeys:
                 _, _, width, height = changed(fake.shown[-1], picture(0, 640, 360))
                 assert (height > 180 and width > 150) == (key == "h")
 
+    @pytest.mark.usefixtures("clock")
+    def test_the_list_of_keys_stands_alone(self, controls: Controls, fake: FakeWindow) -> None:
+        controls.notice = "saved x.png"
+        with PreviewWindow(INFO, controls, lambda: "25.0 fps") as window:
+            window.help_shown = True
+            window.write(frame())
+            window.figures_shown = False
+            window.write(frame())
+        assert np.array_equal(*fake.shown)
+
     @pytest.mark.parametrize("key", ["q", "\x1b", "Q", ord("q") + 0x100000])
     def test_quit(self, key: str | int, fake: FakeWindow) -> None:
         with PreviewWindow(INFO) as window:
