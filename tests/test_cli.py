@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from streamseg.cli import app as cli
@@ -344,3 +346,18 @@ def test_the_real_network_runs_end_to_end(tmp_path: Path) -> None:
     )
     assert process.returncode == 0, process.stderr
     assert video_facts(tmp_path / "out.mp4")[0] == 3
+
+
+DOCUMENTS = sorted(path for path in SAMPLES.parent.rglob("*.md") if not {".venv", "node_modules"} & set(path.parts))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(SAMPLES.parent)))
+def test_commands_in_documents_exist(document: Path) -> None:
+    """With these flags; whether they do what is said of them is for other tests."""
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    for name, arguments in re.findall(r"streamseg (\w+)((?: +[^ `#\n|;][^ `\n;]*)*)", text):
+        if name in commands:
+            flags = re.findall(r"(?<=[ '])--?[a-z][\w-]*", arguments)
+            known = {flag for option in commands[name].params for flag in (*option.opts, *option.secondary_opts)}
+            assert set(flags) <= known | {"--help"}, f"streamseg {name}{arguments}"

@@ -23,6 +23,7 @@ from streamseg.live.webrtc import MIN_KEYFRAME_INTERVAL, Vp8Encoder
 from streamseg.settings import load_settings
 from streamseg.yuv import YuvImage, to_rgb
 from tests.synthetic import DISC, WALL, frames, picture, true_alpha
+from tests.waiting import WAIT_SECONDS
 
 
 class Counted:
@@ -37,7 +38,7 @@ class Counted:
 
 
 def on_a_loop(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, 20))
+    asyncio.run(asyncio.wait_for(work, WAIT_SECONDS))
 
 
 def test_nothing_is_made_without_viewers() -> None:

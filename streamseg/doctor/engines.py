@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from streamseg.image import Pixels
     from streamseg.infer.engines.base import Engine
 
-TEST_SECONDS = 1.0
+TEST_SECONDS = 0.5
+"""Time for which each engine is called, after a first call: long enough for two figures."""
 
 PACKAGES = {"openvino": ("openvino",), "onnx": ("onnx", "onnxruntime"), "torch": ("torch",)}
 """Packages of engines."""

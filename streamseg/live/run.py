@@ -155,7 +155,7 @@ class _Live:
         )
 
     def _figures(self) -> str:
-        return f"{self._statistics.live_text()}  {self._network.rung.model}"
+        return f"{self._statistics.live_text()}   {self._network.rung.model}"
 
     def _matte_of(self, rgb: Pixels) -> Pixels:
         """Matte a photo with the running network, between two frames of the camera."""
