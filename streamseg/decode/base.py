@@ -76,12 +76,12 @@ class BaseSource(ABC):
     def close(self) -> None:
         """Release nothing; sources that hold files or devices override this."""
 
-    def damage_within(self, begin: Fraction, end: Fraction | None = None) -> str | None:
+    def damage_within(self, begin: Fraction | None = None, end: Fraction | None = None) -> str | None:
         """Describe in one line what could not be decoded of a stretch that has been read; None if nothing is missing.
 
         Args:
-            begin: pts of the first frame that counts, in seconds.
-            end: pts from which on frames do not count; None for all that were read.
+            begin: pts from which on frames count, in seconds; None for all that were read.
+            end: pts from which on they do not.
         """
         return self.decode_error
 

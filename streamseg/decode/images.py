@@ -114,15 +114,15 @@ class ImageFiles(BaseSource):
                 here = f"{self._paths[frame.index]} is {size_text(frame.image.shape)}"
                 raise InputError(f"{here} but {first}; all must be alike")
             yield frame
-        self.decode_error = self.damage_within(Fraction(0))
+        self.decode_error = self.damage_within()
 
     def skip_to(self, pts: Fraction) -> None:
         """Continue with the first image at or after `pts`, in seconds, if there is one."""
         self._ahead, self._frames = None, self._read(math.ceil(pts * FOLDER_RATE))
 
-    def damage_within(self, begin: Fraction, end: Fraction | None = None) -> str | None:
+    def damage_within(self, begin: Fraction | None = None, end: Fraction | None = None) -> str | None:
         """See `BaseSource`."""
-        stretch = TimeRange(begin, end)
+        stretch = TimeRange(begin or Fraction(0), end)
         errors = [error for index, error in self._errors.items() if stretch.holds(index / FOLDER_RATE)]
         if not errors:
             return None

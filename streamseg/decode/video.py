@@ -14,6 +14,7 @@ from typing import Any
 import av
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -109,23 +110,29 @@ class VideoFile(BaseSource):
         self._seek(pts + self._start_time)
         self._restart_decoding()
 
-    def damage_within(self, begin: Fraction, end: Fraction | None = None) -> str | None:
+    def damage_within(self, begin: Fraction | None = None, end: Fraction | None = None) -> str | None:
         """See `BaseSource`."""
-        return self._describe_damage(begin + self._start_time, None if end is None else end + self._start_time)
+        return self._describe_damage(*(None if pts is None else pts + self._start_time for pts in (begin, end)))
 
     def entry_before(self, pts: Fraction) -> Fraction | None:
         """Return the pts, in seconds, of the packet that decoding has to begin with to reach `pts`.
 
-        Frames cannot be read afterwards, unless `skip_to` is called. None if the file has to be read from its beginning.
+        Afterwards, frames are read again only after `skip_to`. None if the file cannot be entered there, as its packets
+        have no times.
         """
-        if is_broadcast(self._container):
+        if self._container.format.flags & Flags.no_timestamps.value:  # type: ignore[operator]
             return None
         with suppress(av.FFmpegError):
             self._container.seek(int((pts + self._start_time) / self._time_base), stream=self._stream)
             for packet in packets_of(self._container, [self._stream]):
-                ticks = packet.dts if packet.pts is None else packet.pts
+                ticks = packet.dts if self._stores_no_pts else packet.pts
                 return None if ticks is None else ticks * self._time_base - self._start_time
         return None
+
+    @property
+    def is_read_from_beginning(self) -> bool:
+        """Whether `skip_to` reads all packets before, as for broadcasts, whose clock is known only then."""
+        return is_broadcast(self._container)
 
     @property
     def end_pts(self) -> Fraction | None:

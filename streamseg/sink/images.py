@@ -20,7 +20,7 @@ from streamseg.sink.base import BaseSink
 from streamseg.sink.exr import encode_exr
 from streamseg.sink.formats import OPAQUE as VIDEOS
 from streamseg.sink.gif import encode_gif
-from streamseg.sink.lock import Claim
+from streamseg.sink.parts import Part
 from streamseg.sink.webp import encode_webp
 from streamseg.yuv import AnyImage, RgbImage
 
@@ -66,7 +66,6 @@ class ImageSequence(BaseSink):
         self._format = SEQUENCES[suffix]
         if suffix == ".exr":
             self._format += f", {'straight' if straight else 'premultiplied'} alpha"
-        self.claim = Claim(pattern)
 
     @property
     def summary(self) -> str:
@@ -77,6 +76,20 @@ class ImageSequence(BaseSink):
         """See `Sink`."""
         write_image(self._pattern.with_name(self._pattern.name % frame.index), frame.pixels, self._straight)
         self._count += 1
+
+    def take(self, part: Part) -> None:
+        """See `JoiningSink`; the images are moved to their places, and those that were moved before stay there.
+
+        Raises:
+            OutputError: an image cannot be moved.
+        """
+        try:
+            for image in sorted(part.path.iterdir()):
+                number = part.first_number + int(image.stem)
+                os.replace(image, self._pattern.with_name(self._pattern.name % number))
+        except OSError as error:
+            raise OutputError(f"cannot move the images of {part.path}: {error.strerror}") from error
+        self._count += part.frames
 
 
 def sequence_pattern(out: str) -> Path | None:

@@ -58,8 +58,13 @@ def is_playable(written: Path | BinaryIO) -> bool:
         return next(times, None) is not None
 
 
-def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[Packet[Any]]:
-    """Yield the video packets before `until` seconds of an interrupted file, assigned to `stream`.
+def copied_packets(left: Path, stream: VideoStream, until: Fraction | None = None) -> Iterator[Packet[Any]]:
+    """Yield the video packets of a file that was written with the same settings, assigned to `stream`.
+
+    Args:
+        left: what an interrupted run left, or a part that was written apart.
+        stream: of the output.
+        until: seconds from which on packets are left out; None for all of the file.
 
     Raises:
         OutputError: their codec or size is not that of `stream`, as the interrupted run had other settings.
@@ -70,7 +75,7 @@ def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[P
         # Files store H.264 with NAL lengths, encoders return it with start codes; one track cannot mix them.
         convert = BitStreamFilterContext("h264_mp4toannexb", source) if source.codec_context.name == "h264" else None
         for packet in _video_packets(file):
-            if _pts_seconds(packet) >= until - HALF_A_TICK:
+            if until is not None and _pts_seconds(packet) >= until - HALF_A_TICK:
                 return
             for kept in convert.filter(packet) if convert else [packet]:
                 kept.stream = stream

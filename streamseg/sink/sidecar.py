@@ -12,6 +12,7 @@ from streamseg.errors import StreamsegError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.sink.base import BaseSink
 from streamseg.sink.formats import Encoding
+from streamseg.sink.parts import Part
 from streamseg.sink.resume import BEGINNING, part_of
 from streamseg.sink.video import VideoSink
 from streamseg.yuv import RgbImage
@@ -47,6 +48,11 @@ class SidecarSink(BaseSink):
         """See `Sink`; takes foregrounds `(H, W, 4)`."""
         self._colour.write(replace(frame, image=RgbImage(frame.pixels[..., :3])))
         self._matte.write(replace(frame, image=RgbImage(frame.pixels[..., 3])))
+
+    def take(self, part: Part) -> None:
+        """See `JoiningSink`; the part's matte is in a file beside it, too."""
+        self._colour.take(part)
+        self._matte.take(replace(part, path=matte_path(part.path)))
 
     def complete(self) -> None:
         """See `BaseSink`; either both files get their final names or neither does."""

@@ -23,6 +23,12 @@ class FrameTimes:
 
     def note_packet(self, packet: Packet[Any]) -> None:
         """Record the next packet; raise its dts where a new encoder begins before the end of an interrupted run."""
+        self.note_copied(packet)
+        if packet.pts is not None:
+            self.end = max(self.end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+
+    def note_copied(self, packet: Packet[Any]) -> None:
+        """Record the next packet without its end, which MP4 does not store for each frame."""
         if packet.dts is None or packet.pts is None:
             return
         unit = packet.time_base
@@ -31,7 +37,6 @@ class FrameTimes:
         else:
             packet.dts = max(packet.dts, math.floor(self._last_dts / unit) + 1)
         self._last_dts = packet.dts * unit
-        self.end = max(self.end, (packet.pts + (packet.duration or 0)) * unit)
 
     def extend_last(self, last: Packet[Any]) -> None:
         """Extend the last packet so that the dts span the presented duration: players use the shorter of the two."""
