@@ -54,7 +54,7 @@ class VideoSink(BaseSink):
         self._path, self._part, self._file = path, part_of(path), PartFile(part_of(path))
         self._info, self._encoding, self.resume_at = info, encoding, resume_at
         self._last_pts, self._times = -1, FrameTimes()
-        self._last_copied: Packet[Any] | None = None  # It waits for the next one, as it may be the last of all.
+        self._waiting: Packet[Any] | None = None  # For the next one, in MP4 and MOV.
         self._frames, self._alpha = 0, AlphaCheck(info)
         check_folder(path)
         try:
@@ -203,13 +203,11 @@ class VideoSink(BaseSink):
         left.unlink()
 
     def _mux_copied(self, packet: Packet[Any], part: Part) -> None:
-        """Mux the packet before this one of a part."""
-        if abs((packet.pts or 0) * packet.time_base - part.last_pts) <= HALF_A_TICK and not self._is_mp4:
+        """Mux a packet of a part."""
+        if abs((packet.pts or 0) * packet.time_base - part.last_pts) <= HALF_A_TICK:
             packet.duration = round((part.end - part.last_pts) / packet.time_base)
-        if self._last_copied:
-            self._mux([self._last_copied])
-        self._last_copied = packet
         self._times.note_copied(packet)
+        self._mux([packet])
         self._note_copied(packet)
 
     def _note_copied(self, packet: Packet[Any]) -> None:
@@ -223,19 +221,27 @@ class VideoSink(BaseSink):
             self._times.note_packet(packet)
         self._mux(packets)
 
-    def _mux_last(self) -> None:
-        """Mux what the encoder still holds, or the last packet that was copied."""
-        packets = self._encoder.flush()
-        for packet in packets:
-            self._times.note_packet(packet)
-        packets = [*([self._last_copied] if self._last_copied else []), *packets]
-        if packets and self._is_mp4:
-            self._times.extend_last(packets[-1])
-        self._mux(packets)
-
     def _mux(self, packets: list[Packet[Any]]) -> None:
-        self._output.mux(packets)
+        """Mux packets; in MP4 and MOV, each one when the next is there.
+
+        A fragment of theirs lasts for the durations of its packets, which are those of frames in another order: the
+        next fragment would begin before that, and FFmpeg's muxer (8.1) would move its first frame.
+        """
+        for packet in packets:
+            ready, self._waiting = (self._waiting, packet) if self._is_mp4 else (packet, None)
+            if ready and self._waiting and ready.dts is not None and self._waiting.dts is not None:
+                ready.duration = self._waiting.dts - ready.dts
+            if ready:
+                self._output.mux(ready)
         self._file.synchronize()
+
+    def _mux_last(self) -> None:
+        """Mux what the encoder and the muxer's queue still hold."""
+        self._mux_video(self._encoder.flush())
+        if self._waiting:
+            self._times.extend_last(self._waiting)
+            self._output.mux(self._waiting)
+            self._waiting = None
 
     @property
     def _is_mp4(self) -> bool:
