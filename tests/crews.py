@@ -10,8 +10,10 @@ import av
 import numpy as np
 from torch import Tensor
 
-from streamseg.batch.schedule import FileResult, Result, work_off
-from streamseg.batch.tasks import SegmentTask, Task, Work, run_task
+from streamseg.batch.schedule import FileResult, work_off
+from streamseg.batch.tasks import Result, SegmentTask, Task, Work
+from streamseg.batch.work import run_task
+from streamseg.batch.worker import Lost
 from streamseg.decode import TimeRange, open_source
 from streamseg.decode.time_range import WHOLE
 from streamseg.frames import Frame
@@ -53,7 +55,7 @@ class OneByOne:
     size = 1
     frames = 0
 
-    def __init__(self, before: Callable[[Task], Result] = no_event) -> None:
+    def __init__(self, before: Callable[[Task], Result | Lost | None] = no_event) -> None:
         self._before, self._waiting = before, list[Task]()
         self.done: list[Task] = []
 
@@ -64,7 +66,7 @@ class OneByOne:
     def give(self, task: Task) -> None:
         self._waiting.append(task)
 
-    def results(self, timeout_seconds: float) -> Sequence[tuple[Task, Result]]:
+    def results(self, timeout_seconds: float) -> Sequence[tuple[Task, Result | Lost]]:
         if not self._waiting:
             return []
         task = self._waiting.pop()

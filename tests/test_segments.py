@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from streamseg.batch.cuts import WHOLE, segments_of
-from streamseg.batch.tasks import PlanTask, SegmentTask, Task, WholeTask
+from streamseg.batch.folder import Finished
+from streamseg.batch.tasks import Plan, PlanTask, SegmentTask, Task, WholeTask
+from streamseg.batch.work import run_task
 from streamseg.decode import TimeRange, open_source
 from streamseg.image import Pixels
 from streamseg.settings import SmoothSettings
@@ -185,11 +187,12 @@ def test_times_that_depend_on_where_decoding_begins(clip: Path, tmp_path: Path) 
     settings = settings_of("level", matte_only=True)
     moved = False
 
-    def move(task: Task) -> object:
+    def move(task: Task) -> Finished | None:
         nonlocal moved
         if isinstance(task, SegmentTask) and task.segment.number == 2:
             moved = True
-            found = task.run(lambda frames: None)
+            found = run_task(task, lambda frames: None)
+            assert isinstance(found, Finished)
             return found.model_copy(update={"first_pts": (found.first_pts or 0) + Fraction(1, 90_000)})
         return None
 
@@ -222,7 +225,8 @@ def test_a_folder_of_images_keeps_its_numbers(tmp_path: Path) -> None:
 def test_the_plan_is_a_task(clip: Path, tmp_path: Path) -> None:
     """It says the same on every machine: weights and engine are named in it."""
     work = work_on(clip, tmp_path / "x.mkv", settings_of("auto", model="auto"), 0.9)
-    plan = PlanTask(work).run(lambda frames: None)
+    plan = run_task(PlanTask(work), lambda frames: None)
+    assert isinstance(plan, Plan)
     assert plan.frame_count is None
     assert len(plan.segments) == 6
     assert plan.work.settings.infer.engine == "openvino"

@@ -11,8 +11,7 @@ from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Self
 
-from streamseg.batch.schedule import Result
-from streamseg.batch.tasks import Task, run_task
+from streamseg.batch.tasks import Result, Task
 from streamseg.batch.worker import Lost, Worker
 
 
@@ -51,10 +50,10 @@ class LocalCrew:
         one.worker.give(task)
         self._busy.append((one, task))
 
-    def results(self, timeout_seconds: float) -> Sequence[tuple[Task, Result]]:
+    def results(self, timeout_seconds: float) -> Sequence[tuple[Task, Result | Lost]]:
         """See `Crew`."""
         ready = wait([one.worker.pipe for one, _ in self._busy], timeout_seconds)
-        found: list[tuple[Task, Result]] = []
+        found: list[tuple[Task, Result | Lost]] = []
         for one, task in [pair for pair in self._busy if pair[0].worker.pipe in ready]:
             self._busy.remove((one, task))
             self._idle.append(one)
@@ -92,6 +91,8 @@ def _begin(cores: set[int], prepare: Callable[[], None]) -> None:
 
 
 def _do(frames: Any, task: Task) -> Result:
+    from streamseg.batch.work import run_task
+
     def tell(count: int) -> None:
         frames.value = count
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamseg.batch.cuts import Segment
+from streamseg.batch.engine import engine_of
 from streamseg.batch.folder import Finished
-from streamseg.batch.tasks import SegmentTask, Tell, Whole, Work, engine_of
+from streamseg.batch.tasks import SegmentTask, Tell, Whole, Work
 from streamseg.composite.background import chosen_background
 from streamseg.composite.colour_match import TIME_CONSTANT_SECONDS
 from streamseg.decode import BaseSource, SeekableSource, open_source

@@ -11,8 +11,9 @@ import av
 
 import streamseg
 from streamseg.batch.cuts import WHOLE, segments_of
+from streamseg.batch.engine import settled
 from streamseg.batch.folder import Manifest, SegmentFolder, segments_in
-from streamseg.batch.tasks import Plan, Work, settled
+from streamseg.batch.tasks import Plan, Work
 from streamseg.decode import open_source
 from streamseg.errors import OutputError
 from streamseg.model.weights import digest_of
@@ -28,18 +29,16 @@ def plan_segments(work: Work) -> Plan:
     with open_source(work.source, work.time_range) as source:
         frame_count = source.info.frame_count
         segments = segments_of(source, work.segment_seconds)
-    folder = work.folder
-    left = folder.manifest()
-    if segments == WHOLE and not left:
-        return Plan(work, WHOLE, {}, frame_count)
     work = replace(work, settings=work.settings.model_copy(update={"infer": settled(work.settings.infer)}))
-    made_from = _made_from(work)
+    folder, made_from = work.folder, _made_from(work)
+    left = folder.manifest()
     if left:
         _check_fits(left, made_from, folder)
         folder.clear()
         return Plan(work, segments_in(left), folder.finished(), frame_count)
-    cuts = tuple(segment.begin for segment in segments if segment.begin is not None)
-    folder.begin(Manifest(made_from=made_from, cuts=cuts))
+    if segments != WHOLE:
+        cuts = tuple(segment.begin for segment in segments if segment.begin is not None)
+        folder.begin(Manifest(made_from=made_from, cuts=cuts))
     return Plan(work, segments, {}, frame_count)
 
 

@@ -10,11 +10,23 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from streamseg.batch.cuts import WHOLE, Segment
 from streamseg.batch.folder import Finished, fits, is_joined_well
-from streamseg.batch.tasks import Failure, Joined, JoinTask, Plan, PlanTask, SegmentTask, Task, Whole, WholeTask, Work
+from streamseg.batch.tasks import (
+    Failure,
+    Joined,
+    JoinTask,
+    Plan,
+    PlanTask,
+    Result,
+    SegmentTask,
+    Task,
+    Whole,
+    WholeTask,
+    Work,
+)
 from streamseg.batch.worker import Lost
 from streamseg.errors import StreamsegError
 from streamseg.media.atomic import followed
@@ -30,9 +42,6 @@ which it begins earlier from the second time on."""
 
 POLL_SECONDS = 0.5
 """Longest time between two reports of progress."""
-
-Result: TypeAlias = object
-"""What a task returns, a `Failure`, or `Lost` if its worker is no more."""
 
 
 class Crew(Protocol):
@@ -57,7 +66,7 @@ class Crew(Protocol):
         """Begin a task."""
         ...
 
-    def results(self, timeout_seconds: float) -> Sequence[tuple[Task, Result]]:
+    def results(self, timeout_seconds: float) -> Sequence[tuple[Task, Result | Lost]]:
         """Wait for finished tasks, no longer than some time, and return them.
 
         Raises:
@@ -264,7 +273,7 @@ class _File:
         """Return a task that can be begun now, if there is one."""
         return self._todo.popleft() if self._todo and not self.result else None
 
-    def take(self, task: Task, result: Result) -> None:
+    def take(self, task: Task, result: Result | Lost) -> None:
         """Take what became of a task; those of a file that has failed meanwhile are ignored."""
         if self.result:
             return

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from streamseg.settings import Settings
 
 
-def parted(source: str, out: str, settings: Settings, time_range: TimeRange, workers: int) -> Work | None:
+def parted(source: str, out: str, settings: Settings, time_range: TimeRange, workers: int, resume: bool) -> Work | None:
     """Return the work on a source that is parted into segments, now or by an earlier run; None if it is not.
 
     Args:
@@ -27,6 +27,7 @@ def parted(source: str, out: str, settings: Settings, time_range: TimeRange, wor
         settings: of the pipeline.
         time_range: the part of the source to matte.
         workers: number of processes.
+        resume: go on with what a run in one piece has left, if there is any.
 
     Raises:
         StreamsegError: the source cannot be read, or nothing can be written to `out`.
@@ -37,6 +38,7 @@ def parted(source: str, out: str, settings: Settings, time_range: TimeRange, wor
     from streamseg.sink import check_format
     from streamseg.sink.animation import ANIMATIONS
     from streamseg.sink.images import sequence_pattern
+    from streamseg.sink.resume import unfinished
 
     pattern = sequence_pattern(out)
     target = pattern or Path(out)
@@ -52,6 +54,8 @@ def parted(source: str, out: str, settings: Settings, time_range: TimeRange, wor
         work = Work(source, target, settings, seconds, pattern is not None, time_range)
         if work.folder.path.exists():
             return work
+        if resume and any(path.exists() for path in unfinished(target)):
+            return None
         return work if workers > 1 and segments_of(opened, seconds) != WHOLE else None
 
 

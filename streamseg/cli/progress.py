@@ -83,9 +83,11 @@ class CrewProgress(RunProgress):
         self._files = files
 
     def show(self, progress: CrewState) -> None:
-        """Show how far all is."""
+        """Show how far all is, once there is something to show."""
         from streamseg.frames import counted
 
+        if not progress.new_frames:
+            return
         fps = progress.new_frames / progress.elapsed_seconds if progress.elapsed_seconds else 0.0
         of = f"/{self._files}" if self._files else ""
         files = "" if self._files == 1 else f"  file {progress.files}{of}"

@@ -96,7 +96,7 @@ def video(
         if jobs > 1 or resume:
             from streamseg.cli.crew import parted, run_parted
 
-            work = parted(source, out, settings, time_range, jobs)
+            work = parted(source, out, settings, time_range, jobs, resume)
             if work:
                 run_parted(work, jobs)
                 return

@@ -27,13 +27,17 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
+def unfinished(path: Path) -> tuple[Path, Path]:
+    """Return the paths of the unfinished file, NAME.part, and of one that is being copied to it, NAME.part.old."""
+    return part_of(path), path.with_name(path.name + ".part.old")
+
+
 def left_over(path: Path) -> Path:
     """Move the part file of an interrupted run to NAME.part.old, and return that path; the file may not exist.
 
     An existing NAME.part.old stays: a run interrupted while copying it left a NAME.part that is shorter.
     """
-    aside = path.with_name(path.name + ".part.old")
-    part = part_of(path)
+    part, aside = unfinished(path)
     if not aside.exists() and part.exists():
         part.rename(aside)
     return aside
