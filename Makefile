@@ -4,6 +4,7 @@
 #   Both set up too, unless RUN=python3 says whose packages to take. Results go to RUNS=runs.
 # make fuzz FILES=10000 SEED=1 JOBS=2: sets up, then tries damaged files.
 # make vmtest: sets up, then tests cameras and virtual cameras on Debian's kernel in QEMU, in some minutes.
+# make soak MINUTES=60: a live run under changing load; says what grew and what came late.
 # make sweep: writes and plays a file of every form, rate and length, which takes minutes; `make test` has a share of it.
 PYTHON ?= python3
 # Pinned, so that everyone tests the same build; `make TORCH=torch==X ...` tries another.
@@ -19,7 +20,7 @@ LITE_MINUTES ?= 4
 NANO_MINUTES ?= 3
 DUTS_MINUTES ?= 1
 
-.PHONY: demo test sweep fuzz vmtest format gpu-check gpu-train gpu-lite gpu-nano gpu-duts clean
+.PHONY: demo test sweep fuzz vmtest soak format gpu-check gpu-train gpu-lite gpu-nano gpu-duts clean
 
 demo: $(VENV)/installed
 	@mkdir -p demo
@@ -48,6 +49,11 @@ sweep: $(VENV)/installed-dev
 # Packages of Debian are downloaded and unpacked in .vmtest/, where they are kept; nothing is installed.
 vmtest: $(RUN_NEEDS)
 	$(RUN) -m tests.vm
+
+# The machine should have nothing else to do: latencies are measured.
+MINUTES ?= 60
+soak: $(RUN_NEEDS)
+	$(RUN) -m tests.soak $(MINUTES)
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

@@ -52,7 +52,7 @@ class Controls:
         """The settings that the next frame is made with."""
         return self._current
 
-    def change(self, **values: Any) -> Settings:
+    def change(self, /, **values: Any) -> Settings:
         """Change settings by name, all or none.
 
         Args:
@@ -63,7 +63,8 @@ class Controls:
         """
         fixed = sorted(values.keys() - CHANGEABLE)
         if fixed:
-            raise ConfigError(f"{fixed[0]} cannot be changed while the camera runs; these can: {_listed(CHANGEABLE)}")
+            listed = ", ".join(sorted(CHANGEABLE))
+            raise ConfigError(f"{fixed[0]!r:.42} cannot be changed while the camera runs; these can: {listed}")
         with self._lock:
             before, self._current = self._current, changed_settings(self._current, values)
             current, listeners = self._current, list(self._listeners)
@@ -134,7 +135,3 @@ class Controls:
                 self._listeners.remove(listener)
 
         return forget
-
-
-def _listed(names: frozenset[str]) -> str:
-    return ", ".join(sorted(names))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from streamseg.image import Pixels
+from streamseg.media.storage import AnyPath
 from streamseg.yuv import AnyImage, RgbImage
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class VideoInfo:
     rate: Fraction = Fraction(25)
     time_base: Fraction = Fraction(1, 90_000)
     frame_count: int | None = None
-    path: Path | None = None
+    path: AnyPath | None = None
     live: bool = False
     pixel_aspect: Fraction = Fraction(1)
     start_time: Fraction = Fraction(0)

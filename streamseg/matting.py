@@ -44,6 +44,7 @@ from streamseg.infer.crops import infer_with_crops
 from streamseg.infer.engines import load_engine
 from streamseg.infer.engines.base import Engine
 from streamseg.infer.select import engine_for
+from streamseg.media.storage import path_of
 from streamseg.pipeline import mattes, run
 from streamseg.settings import Foreground, load_settings
 from streamseg.sink import open_sink
@@ -303,7 +304,7 @@ def as_pixels(image: ImageLike) -> Pixels:
         InputError: it cannot be read, is too small, or is no image.
     """
     if isinstance(image, str | Path):
-        pixels = read_image(Path(image))
+        pixels = read_image(path_of(image))
     elif isinstance(image, np.ndarray):
         pixels = image
     elif isinstance(image, Tensor):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 from streamseg.composite.background import Background, chosen_background
 from streamseg.composite.look import Look
@@ -19,6 +18,7 @@ from streamseg.frames import Frame
 from streamseg.image import Pixels
 from streamseg.infer.crops import infer_with_crops
 from streamseg.infer.engines.base import Engine
+from streamseg.media.storage import AnyPath, is_same_file, path_of
 from streamseg.settings import Settings
 from streamseg.sink.animation import ANIMATIONS
 from streamseg.sink.images import HOLD_ALPHA, WITHOUT_ALPHA, make_folder, write_image
@@ -39,19 +39,19 @@ class PhotoResult:
         problem: error message if there is no result, else None.
     """
 
-    photo: Path
-    out: Path
+    photo: AnyPath
+    out: AnyPath
     size_px: tuple[int, int] = (0, 0)
     inference_ms: float = 0.0
     note: str = ""
     problem: str | None = None
 
 
-def plan_photos(inputs: list[str], out: str, transparent: bool) -> list[tuple[Path, Path]]:
+def plan_photos(inputs: list[str], out: str, transparent: bool) -> list[tuple[AnyPath, AnyPath]]:
     """Pair every photo with its output file.
 
     Args:
-        inputs: photos and folders of photos.
+        inputs: photos and folders of photos, by path or URL.
         out: an image file for one photo; a folder for several, which keep their stems and become PNGs. A new folder
             with a dot in its name needs a slash at its end, so that a file name is never taken for a folder.
         transparent: the results have alpha.
@@ -60,9 +60,9 @@ def plan_photos(inputs: list[str], out: str, transparent: bool) -> list[tuple[Pa
         InputError: a photo or folder is missing or empty.
         OutputError: `out` has no writable format, does not fit the inputs, or would overwrite one of them.
     """
-    photos = [photo for entry in inputs for photo in _expand(Path(entry))]
-    target = Path(out)
-    if target.suffix and not target.is_dir() and not out.endswith(("/", os.sep)):
+    photos = [photo for entry in inputs for photo in _expand(path_of(entry))]
+    target = path_of(out)
+    if target.suffix and not out.endswith(("/", os.sep)) and not target.is_dir():
         _check_format(target)
         pairs = [(photo, target) for photo in photos]
     else:
@@ -72,7 +72,7 @@ def plan_photos(inputs: list[str], out: str, transparent: bool) -> list[tuple[Pa
     return pairs
 
 
-def matte_photos(pairs: list[tuple[Path, Path]], engine: Engine, settings: Settings) -> Iterator[PhotoResult]:
+def matte_photos(pairs: list[tuple[AnyPath, AnyPath]], engine: Engine, settings: Settings) -> Iterator[PhotoResult]:
     """Matte one photo after the other; yield the outcome of each, also of photos that fail."""
     with chosen_background(settings.composite) as background:
         for photo, out in pairs:
@@ -84,7 +84,7 @@ def matte_photos(pairs: list[tuple[Path, Path]], engine: Engine, settings: Setti
 
 
 def _matte_photo(
-    photo: Path, out: Path, engine: Engine, settings: Settings, background: Background | None
+    photo: AnyPath, out: AnyPath, engine: Engine, settings: Settings, background: Background | None
 ) -> PhotoResult:
     """Matte one photo and write the result.
 
@@ -107,7 +107,7 @@ def _matte_photo(
     return PhotoResult(photo, out, (pixels.shape[1], pixels.shape[0]), inference_ms, "; ".join(notes))
 
 
-def _check_format(target: Path) -> None:
+def _check_format(target: AnyPath) -> None:
     """Raise OutputError if a photo cannot be written in the format of `target`."""
     if target.suffix.lower() not in HOLD_ALPHA + WITHOUT_ALPHA:
         known = ", ".join(HOLD_ALPHA + WITHOUT_ALPHA)
@@ -117,14 +117,14 @@ def _check_format(target: Path) -> None:
         )
 
 
-def _count_note(photo: Path) -> str:
+def _count_note(photo: AnyPath) -> str:
     """Note that a file holds more than one image, of which only the first is matted."""
     with open_image(photo) as opened:
         count = count_frames(opened)
     return f"the first of {count} frames, streamseg video does them all" if count > 1 else ""
 
 
-def _format_note(out: Path, pixels: Pixels) -> str:
+def _format_note(out: AnyPath, pixels: Pixels) -> str:
     """Note what a GIF does to colours and alpha."""
     if out.suffix.lower() != ".gif":
         return ""
@@ -132,7 +132,7 @@ def _format_note(out: Path, pixels: Pixels) -> str:
     return f"{form.label}, {form.alpha}" if pixels.shape[2:] == (4,) else form.label
 
 
-def _expand(entry: Path) -> list[Path]:
+def _expand(entry: AnyPath) -> list[AnyPath]:
     """List the photos of a folder, or the photo itself; raise InputError if it is missing."""
     check_seekable(entry)
     if not entry.exists():
@@ -140,11 +140,11 @@ def _expand(entry: Path) -> list[Path]:
     return images_in(entry) if entry.is_dir() else [entry]
 
 
-def _check_plan(pairs: list[tuple[Path, Path]], transparent: bool) -> None:
+def _check_plan(pairs: list[tuple[AnyPath, AnyPath]], transparent: bool) -> None:
     """Raise OutputError if an output overwrites its input or another output, or cannot hold the needed alpha."""
-    taken: dict[Path, Path] = {}
+    taken: dict[AnyPath, AnyPath] = {}
     for photo, out in pairs:
-        if out.exists() and out.samefile(photo):
+        if is_same_file(out, photo):
             raise OutputError(f"the output {out} is the input itself; give another name or folder")
         if out in taken:
             raise OutputError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice, pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
@@ -23,6 +22,7 @@ from streamseg.decode.video import VideoFile, holds_alpha, video_stream
 from streamseg.errors import InputError
 from streamseg.frames import VideoInfo
 from streamseg.infer.letterbox import Letterbox
+from streamseg.media.storage import path_of
 from streamseg.sink.channels import layout_of
 from streamseg.sink.formats import OPAQUE
 from streamseg.sink.metadata import HAVE_ATTACHMENTS
@@ -49,7 +49,7 @@ def describe(path: str, input_size_px: int) -> list[Fact]:
     """Describe a video, an animation, a photo or a folder of photos.
 
     Args:
-        path: the file or folder.
+        path: the file or folder, by path or URL.
         input_size_px: long side of the network's input in pixels.
 
     Raises:
@@ -67,9 +67,9 @@ def describe(path: str, input_size_px: int) -> list[Fact]:
 
 def _video_file_facts(path: str, info: VideoInfo) -> list[Fact]:
     try:
-        with open_source_file(Path(path)) as file:
+        with open_source_file(path_of(path)) as file:
             video = _video_facts(file, video_stream(file, path), info, _rate_text(path))
-            return [*video, *_track_facts(file, beginnings(Path(path)))]
+            return [*video, *_track_facts(file, beginnings(path_of(path)))]
     except av.FFmpegError as error:
         raise InputError(f"{path} is damaged: {error.strerror}") from error
 
@@ -114,7 +114,7 @@ def _colour_text(frame: av.VideoFrame) -> str:
 
 def _rate_text(path: str) -> str:
     """Describe the mean frame rate and whether it varies, reading from the start, since some files cannot seek."""
-    with open_source_file(Path(path)) as file:
+    with open_source_file(path_of(path)) as file:
         stream = video_stream(file, path)
         times = sorted(_packet_times(file, stream))
         mean = f"{float(stream.average_rate or stream.guessed_rate or 0):.2f} fps"

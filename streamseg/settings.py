@@ -71,8 +71,8 @@ class InferSettings(Section):
 
     model: str = AUTO
     """Packaged weights (`streamseg weights list`), a weights file, a third-party ONNX graph, which a TOML file
-    beside it may describe (see `foreign.py`), or `auto`: `lite` for files and photos; for live sources the best
-    network that computes a matte for every frame on this machine, measured at the start."""
+    beside it may describe (see `foreign.py`), or `auto`: `lite`, for any subject, in files and photos; `nano`, for
+    people, before a camera."""
     engine: str = "auto"
     """Runs the network: `openvino`, `onnx`, `torch`, `torch-compile` (PyTorch after a minute of compilation), or an
     engine of `register_engine`; auto takes PyTorch on a GPU, else OpenVINO, else ONNX Runtime, else PyTorch."""

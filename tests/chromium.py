@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shlex
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,22 @@ import cv2
 import numpy as np
 
 from streamseg.image import Pixels
+from tests.waiting import WAIT_SECONDS, wait_for
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+SILENCE_SECONDS = 120
+"""A browser that says nothing for so long, though it was asked something, hangs."""
+
+MAX_NAVIGATIONS = 10
+"""Pages that may follow one another while a condition is waited for."""
 
 KEYS = {
     "Tab": ("Tab", 9, ""),
     "Enter": ("Enter", 13, "\r"),
     "Space": (" ", 32, " "),
+    "End": ("End", 35, ""),
+    "Home": ("Home", 36, ""),
     "ArrowLeft": ("ArrowLeft", 37, ""),
     "ArrowUp": ("ArrowUp", 38, ""),
     "ArrowRight": ("ArrowRight", 39, ""),
@@ -57,9 +67,6 @@ class Browser:
         )
         os.close(theirs_in)
         os.close(theirs_out)
-        # A browser that hangs is ended, and with it the reading below.
-        self._end = threading.Timer(120, self._process.kill)
-        self._end.start()
         self._unread, self._count, self._session = b"", 0, {}
 
     def open(self, url: str) -> None:
@@ -68,12 +75,18 @@ class Browser:
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._session = {"sessionId": session}
         self.ask("Page.enable")
+        self.ask("Page.setLifecycleEventsEnabled", enabled=True)
         self.go(url)
 
     def go(self, url: str) -> None:
         """Shows another page in the same tab; returns when it has loaded."""
-        self.ask("Page.navigate", url=url)
-        self._until(lambda message: message.get("method") == "Page.loadEventFired")
+        loader = self.ask("Page.navigate", url=url)["loaderId"]
+
+        def is_end(message: dict[str, Any]) -> bool:
+            about = message.get("params", {})
+            return (about.get("name"), about.get("loaderId")) == ("load", loader)
+
+        self._until(is_end)
 
     def evaluate(self, expression: str) -> Any:
         """What a script answers; a promise is awaited."""
@@ -81,8 +94,8 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait_for(self, condition: str, seconds: float = 20) -> Any:
-        """Waits until a script's expression is true in the page, and returns its value."""
+    def wait_for(self, condition: str, seconds: float = WAIT_SECONDS) -> Any:
+        """Waits until a script's expression is true in the page, or in the one after it, and returns its value."""
         script = f"""new Promise((resolve, reject) => {{
           const end = performance.now() + {seconds * 1000};
           const look = () => {{
@@ -93,10 +106,16 @@ class Browser:
           }};
           look();
         }})"""
-        try:
-            return self.evaluate(script)
-        except NavigatedAway:
-            return self.evaluate(script)
+        for _ in range(MAX_NAVIGATIONS):
+            with suppress(NavigatedAway):
+                return self.evaluate(script)
+        raise AssertionError("the page is left again and again")
+
+    def until(self, shows: Callable[[Pixels], bool]) -> Pixels:
+        """Waits until a screenshot shows something, and returns it."""
+        shots: list[Pixels] = []
+        wait_for(lambda: shots.append(self.screenshot()) or shows(shots[-1]), "the page never shows it")
+        return shots[-1]
 
     def press(self, name: str) -> None:
         """Presses and releases a key of `KEYS`."""
@@ -104,6 +123,11 @@ class Browser:
         common = {"key": key, "code": name, "windowsVirtualKeyCode": code}
         self.ask("Input.dispatchKeyEvent", type="keyDown", **common, **({"text": text} if text else {}))
         self.ask("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def click(self, x_px: float, y_px: float) -> None:
+        """Presses and releases the mouse at a place of the window."""
+        for kind in ("mousePressed", "mouseReleased"):
+            self.ask("Input.dispatchMouseEvent", type=kind, x=x_px, y=y_px, button="left", clickCount=1)
 
     def show_as(self, width_px: int, height_px: int, scheme: str) -> None:
         """Takes on the size of a screen, and light or dark."""
@@ -132,7 +156,6 @@ class Browser:
         return message
 
     def close(self) -> None:
-        self._end.cancel()
         self._process.kill()
         self._process.wait()
         os.close(self._to)
@@ -140,7 +163,8 @@ class Browser:
 
     def _next(self) -> bytes:
         while b"\0" not in self._unread:
-            more = os.read(self._from, 1 << 16)
+            ready, _, _ = select.select([self._from], [], [], SILENCE_SECONDS)
+            more = os.read(self._from, 1 << 16) if ready else b""
             if not more:
                 raise BrowserEnded
             self._unread += more

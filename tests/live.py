@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +18,10 @@ from streamseg.decode.paced import Paced
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
 from streamseg.live.sink import HttpSink, open_page
-from streamseg.settings import load_settings
+from streamseg.settings import Settings, load_settings
 from streamseg.statistics import Statistics
 from tests.synthetic import DISC, WALL, DiscEngine, picture
+from tests.waiting import wait_for
 
 RATE = Fraction(25)
 SECONDS = 10
@@ -29,12 +30,16 @@ SECONDS = 10
 TOKEN = "a-token-for-tests-alone"
 
 
-class EndlessDisc(BaseSource):
-    """The disc of `synthetic`, for ever or until it is told to end."""
+Draw = Callable[[int, int, int], Pixels]
+"""From a frame's index, width and height to its RGB."""
 
-    def __init__(self, width_px: int, height_px: int) -> None:
+
+class EndlessDisc(BaseSource):
+    """The disc of `synthetic`, for ever or until it is told to end; or another picture that moves."""
+
+    def __init__(self, width_px: int, height_px: int, draw: Draw = picture) -> None:
         self.info = VideoInfo(width_px, height_px, RATE, 1 / RATE)
-        self._pictures = [picture(index, width_px, height_px) for index in range(width_px // 3)]
+        self._pictures = [draw(index, width_px, height_px) for index in range(width_px // 3)]
         self.ends = threading.Event()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -54,12 +59,12 @@ class LivePage:
         start_bg: the background of the start.
     """
 
-    def __init__(self, width_px: int = 320, height_px: int = 180, **settings: Any) -> None:
+    def __init__(self, width_px: int = 320, height_px: int = 180, draw: Draw = picture, **settings: Any) -> None:
         overrides = {"smooth": "none", "bg": "#0000ff", **settings}
         chosen = load_settings(overrides=overrides)
         self.start_bg = chosen.composite.bg
         self.controls, self.statistics = Controls(chosen), Statistics()
-        self._disc = EndlessDisc(width_px, height_px)
+        self._disc = EndlessDisc(width_px, height_px, draw)
         source = Paced(self._disc)
         engine = DiscEngine()
         self.page: HttpSink = open_page(
@@ -98,7 +103,9 @@ class LivePage:
         return f"http://127.0.0.1:{self.page.port}"
 
     def __enter__(self) -> Self:
+        """Begin; returns when the page has a picture."""
         self._thread.start()
+        wait_for(lambda: self.page_frames() or self._error)
         return self
 
     def __exit__(
@@ -114,6 +121,11 @@ def find_disc(rgb: Pixels) -> Pixels:
     return np.where(np.abs(rgb.astype(int) - DISC).sum(2) < np.abs(rgb.astype(int) - WALL).sum(2), 255, 0).astype(
         np.uint8
     )
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    """A setting by its name without its section."""
+    return next(section[name] for section in settings.model_dump().values() if name in section)
 
 
 def folder_of_backgrounds(folder: Path) -> Path:

@@ -48,10 +48,9 @@ class AtOnce(Executor):
 
 @dataclass
 class Machine:
-    """A machine on which each network takes a time, times the load."""
+    """A machine on which a network takes a time at 320 px, times the load."""
 
-    lite_ms: float
-    nano_ms: float
+    call_ms: float
     load: float = 1.0
     now: float = 0.0
     settings: InferSettings = field(default_factory=InferSettings)
@@ -66,7 +65,7 @@ class Machine:
             self.open,
             lambda: self.now,
             AtOnce(),
-            lambda engine, info, size: self.seconds(engine.rung.model, size),
+            lambda engine, info, size: self.seconds(size),
         )
 
     def open(self, settings: InferSettings, rung: Rung) -> Sized:
@@ -75,9 +74,8 @@ class Machine:
             raise EngineError("broken does not open")
         return Sized(rung)
 
-    def seconds(self, model: str, size_px: int) -> float:
-        base = self.lite_ms if model.startswith("lite") else self.nano_ms
-        return base * self.load * (size_px / 320) ** 2 / 1000
+    def seconds(self, size_px: int) -> float:
+        return self.call_ms * self.load * (size_px / 320) ** 2 / 1000
 
     def run(self, seconds: float) -> list[str]:
         """Run at the camera's rate; return the networks that ran, each once in a row."""
@@ -87,36 +85,32 @@ class Machine:
             rung = self.network.rung
             if not shown or shown[-1] != str(rung):
                 shown.append(str(rung))
-            self.network.observe(self.network.engine, self.seconds(rung.model, rung.input_size))
+            self.network.observe(self.network.engine, self.seconds(rung.input_size))
         return [words.partition(" px")[0] for words in shown]
 
 
-def test_the_ladder_goes_from_the_best_network_to_the_smallest_input() -> None:
+def test_the_ladder_goes_from_the_chosen_input_to_the_smallest() -> None:
     rungs = ladder(InferSettings(), cores=2)
-    assert [(rung.model, rung.input_size, rung.threads) for rung in rungs] == [
-        ("lite", 320, 1),
-        ("nano", 320, 1),
-        ("nano", 256, 1),
-    ]
+    assert [(rung.model, rung.input_size, rung.threads) for rung in rungs] == [("nano", 320, 1), ("nano", 256, 1)]
     assert ladder(InferSettings(model="x.onnx", input_size=512), cores=8)[-1] == Rung("x.onnx", 288, 3)
     assert ladder(InferSettings(input_size=128), 2)[-1].input_size == 128 < LEAST_SIZE_PX
 
 
-def test_the_best_network_that_keeps_pace_is_chosen() -> None:
-    assert Machine(lite_ms=20, nano_ms=3).network.rung.model == "lite"
-    machine = Machine(lite_ms=30, nano_ms=3)
-    assert machine.network.rung.model == "nano"
-    assert machine.told == [f"{machine.network.rung}: 3 ms of the camera's 40 ms a frame (chosen)"]
-    assert str(Machine(lite_ms=500, nano_ms=100).network.rung).startswith("nano at 256 px")
+def test_the_largest_input_that_keeps_pace_is_chosen() -> None:
+    machine = Machine(20)
+    assert machine.network.rung.input_size == 320
+    assert machine.told == [f"{machine.network.rung}: 20 ms of the camera's 40 ms a frame (chosen)"]
+    assert Machine(30).network.rung.input_size == 256
+    assert Machine(500).network.rung.input_size == 256
 
 
 def test_a_load_is_answered_by_a_cheaper_network_and_its_end_by_the_better_one() -> None:
-    machine = Machine(lite_ms=20, nano_ms=3)
-    assert machine.run(10) == ["lite at 320"]
-    machine.load = 3
-    assert machine.run(10) == ["lite at 320", "nano at 320"]
+    machine = Machine(20)
+    assert machine.run(10) == ["nano at 320"]
+    machine.load = 2
+    assert machine.run(10) == ["nano at 320", "nano at 256"]
     machine.load = 1
-    assert machine.run(10) == ["nano at 320", "lite at 320"]
+    assert machine.run(10) == ["nano at 256", "nano at 320"]
     assert [words.rpartition("(")[2] for words in machine.told] == [
         "chosen)",
         "the machine is busy)",
@@ -125,31 +119,30 @@ def test_a_load_is_answered_by_a_cheaper_network_and_its_end_by_the_better_one()
 
 
 def test_one_slow_call_changes_nothing() -> None:
-    machine = Machine(lite_ms=20, nano_ms=3)
+    machine = Machine(20)
     machine.run(2)
     for _ in range(5):
         machine.network.observe(machine.network.engine, 10.0)
-        assert machine.run(2) == ["lite at 320"]
+        assert machine.run(2) == ["nano at 320"]
 
 
-def test_a_network_that_never_fits_is_not_tried_again_and_again() -> None:
-    """Calls of nano take 3 ms, but lite would take 60: its measured cost says so without another try."""
-    machine = Machine(lite_ms=60, nano_ms=3)
-    opened = len(machine.opened)
-    assert machine.run(600) == ["nano at 320"]
-    assert len(machine.opened) == opened
+def test_an_input_that_never_fits_is_not_tried_again_and_again() -> None:
+    """Calls take 19 ms, but at the larger size they would take 30: its measured cost says so without another try."""
+    machine = Machine(30)
+    assert machine.run(600) == ["nano at 256"]
+    assert len(machine.told) == 1
 
 
 def test_each_relapse_doubles_the_wait_for_the_next_try() -> None:
-    machine = Machine(lite_ms=20, nano_ms=3)
+    machine = Machine(20)
     machine.run(2)
     changes = []
     for _ in range(4):
         machine.load = 2
         machine.run(RELAPSE_SECONDS / 2)
-        assert machine.network.rung.model == "nano"
+        assert machine.network.input_size == 256
         machine.load, began = 1, machine.now
-        while machine.network.rung.model == "nano":
+        while machine.network.input_size == 256:
             machine.run(0.04)
         changes.append(machine.now - began)
     calls_seconds = OBSERVED_CALLS * 0.04
@@ -159,20 +152,20 @@ def test_each_relapse_doubles_the_wait_for_the_next_try() -> None:
 
 
 def test_a_change_of_the_settings_is_followed() -> None:
-    machine = Machine(lite_ms=20, nano_ms=3)
-    machine.settings = InferSettings(model="nano", input_size=512)
-    assert machine.run(2)[-1] == "nano at 512"
+    machine = Machine(5)
+    machine.settings = InferSettings(model="lite", input_size=512)
+    assert machine.run(2)[-1] == "lite at 512"
     assert machine.network.input_size == 512
 
 
 def test_a_network_that_does_not_open_leaves_the_one_before() -> None:
-    machine = Machine(lite_ms=20, nano_ms=3)
+    machine = Machine(20)
     machine.settings = InferSettings(model="broken")
-    assert machine.run(2) == ["lite at 320"]
+    assert machine.run(2) == ["nano at 320"]
     assert machine.told[-1] == "broken does not open"
 
 
 def test_the_engine_of_one_network_serves_all_sizes() -> None:
-    machine = Machine(lite_ms=500, nano_ms=100)
+    machine = Machine(500)
     machine.run(20)
-    assert [rung.model for rung in machine.opened] == ["lite", "nano"]
+    assert [rung.model for rung in machine.opened] == ["nano"]

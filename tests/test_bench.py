@@ -18,7 +18,7 @@ from streamseg.bench.benchmark import BenchmarkResult, Speedup, Workload, in_tur
 from streamseg.bench.report import show
 from streamseg.cli.app import app
 from streamseg.errors import ConfigError
-from streamseg.model.precision import AUTO_MODELS
+from streamseg.model.precision import LIVE_MODEL
 from streamseg.settings import CompositeSettings, InferSettings, Settings
 from streamseg.statistics import StageTime
 from tests.synthetic import DiscEngine, ListSource, frames, randomised, write_clip
@@ -153,7 +153,7 @@ class TestCommand:
         done = CliRunner().invoke(app, ["bench", clip, "--live", "--frames", "10", *KNOBS, "--json", str(out)])
         assert done.exit_code == 0, done.output
         model = done.output.split(":")[0]
-        assert model in AUTO_MODELS
+        assert model == LIVE_MODEL
         assert f"{model}: " in done.output and " ms a frame, " in done.output
         figures = json.loads(out.read_text())
         assert figures["settings"]["infer"]["model"] == model

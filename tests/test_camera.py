@@ -22,6 +22,7 @@ from streamseg.settings import Settings
 from streamseg.yuv import RgbImage, YuvImage
 from tests.cameras import Clock, DirectReader, FakeCamera, unplugged
 from tests.synthetic import picture
+from tests.waiting import WAIT_SECONDS, wait_for
 
 
 class Stage:
@@ -235,7 +236,7 @@ class GatedCapture:
     def read(self) -> Shot:
         if not self.left:
             self.hangs.set()
-            assert self.let_go.wait(10)
+            assert self.let_go.wait(WAIT_SECONDS)
             if self.last:
                 raise self.last
         self.left = max(0, self.left - 1)
@@ -249,50 +250,49 @@ class TestThread:
     def test_the_newest_frame_alone_is_kept(self) -> None:
         capture = GatedCapture(5)
         reader = CaptureThread(lambda: capture)
-        assert capture.hangs.wait(10)
-        shot = reader.newest(10)
+        assert capture.hangs.wait(WAIT_SECONDS)
+        shot = reader.newest(WAIT_SECONDS)
         assert shot and shot.captured_seconds == 0
         assert reader.newest(0) is None
         assert reader.granted == capture.granted
         capture.let_go.set()
         reader.close()
-        assert capture.closed.wait(10)
+        assert capture.closed.wait(WAIT_SECONDS)
 
     def test_an_error_comes_after_the_last_frame(self) -> None:
         capture = GatedCapture(1, unplugged())
         reader = CaptureThread(lambda: capture)
-        assert capture.hangs.wait(10)
-        assert reader.newest(10)
+        assert capture.hangs.wait(WAIT_SECONDS)
+        assert reader.newest(WAIT_SECONDS)
         capture.let_go.set()
         with pytest.raises(CameraError, match="unplugged"):
-            reader.newest(10)
-        assert capture.closed.wait(10)
+            reader.newest(WAIT_SECONDS)
+        assert capture.closed.wait(WAIT_SECONDS)
 
     def test_an_opening_that_fails(self) -> None:
         def fail() -> GatedCapture:
             raise unplugged()
 
         with pytest.raises(CameraError, match="unplugged"):
-            CaptureThread(fail).newest(10)
+            CaptureThread(fail).newest(WAIT_SECONDS)
 
     def test_closing_does_not_wait_for_a_read_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("streamseg.decode.capture.CLOSE_SECONDS", 0)
         capture = GatedCapture(0)
         reader = CaptureThread(lambda: capture)
-        assert capture.hangs.wait(10)
+        assert capture.hangs.wait(WAIT_SECONDS)
         reader.close()
         assert not capture.closed.is_set()
         capture.let_go.set()
-        assert capture.closed.wait(10)
+        assert capture.closed.wait(WAIT_SECONDS)
 
     def test_no_thread_is_left_after_many_losses(self) -> None:
         camera = FakeCamera()
-        before = threading.active_count()
         for _ in range(50):
             reader = CaptureThread(camera)
-            assert reader.newest(10)
+            assert reader.newest(WAIT_SECONDS)
             reader.close()
-        assert threading.active_count() == before
+        wait_for(lambda: all(thread.name != "streamseg-camera" for thread in threading.enumerate()))
         assert camera.opened == camera.closed == 50
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import pytest
 from streamseg.decode import LiveCamera, open_camera
 from streamseg.decode.streams import StreamOpener, is_address, without_password
 from streamseg.errors import CameraError
+from streamseg.frames import Frame
 from tests.synthetic import picture
+from tests.waiting import WAIT_SECONDS
 
 JPEG = cv2.imencode(".jpg", picture(0)[..., ::-1])[1].tobytes()
 
@@ -30,7 +33,7 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/hang":
-            self.let_go.wait(10)
+            self.let_go.wait(WAIT_SECONDS)
         elif self.path == "/mjpeg":
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
@@ -67,10 +70,15 @@ def test_mjpeg_and_what_happens_when_the_server_ends_and_comes_back(server: str)
         frames = iter(live)
         assert abs(next(frames).pixels.astype(int) - picture(0)).mean() < 3
         Handler.over.set()
-        card = next(frame.card for frame in frames if frame.card)
-        assert card == "no picture from the network camera: waiting for it"
+        lost = "no picture from the network camera: waiting for it"
+        assert next(frame for frame in soon(frames) if frame.card == lost).image.shape == (96, 128, 3)
         Handler.over.clear()
-        assert next(frame for frame in frames if not frame.card).image.shape == (96, 128, 3)
+        assert next(frame for frame in soon(frames) if not frame.card).image.shape == (96, 128, 3)
+
+
+def soon(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The next frames: other cards may come first where the machine is busy, but not for ever."""
+    return islice(frames, 1000)
 
 
 def test_hls(server: str, tmp_path: Path) -> None:

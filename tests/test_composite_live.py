@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -17,8 +18,8 @@ from streamseg.controls import Controls
 from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
 from streamseg.settings import load_settings
-from streamseg.yuv import YuvImage
-from tests.synthetic import frames, true_alpha
+from streamseg.yuv import RgbImage, YuvImage
+from tests.synthetic import WALL, frames, picture, true_alpha
 
 RED, LIME, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -66,6 +67,40 @@ def test_another_background_fades_in_without_a_jump(live: Live) -> None:
     assert tuple(seen[-1]) == LIME
     assert np.diff(seen[:, 1].astype(int)).min() >= 0 and np.diff(seen[:, 1].astype(int)).max() < 60
     assert (seen.sum(axis=1) >= 253).all()  # neither dark nor bright on the way
+
+
+@pytest.mark.parametrize("values", [{"gate": False}, {"subject": "largest"}, {"keep": (0.2, 0.2)}, {"smooth": "ema"}])
+def test_who_is_shown_changes_without_a_jump(live: Live, values: dict[str, object]) -> None:
+    """The mattes jump from nothing to all with the change."""
+
+    def next_with(alpha: float) -> tuple[int, ...]:
+        return corner(live.compositor(next(live.given), np.full((96, 128), alpha, np.float32)))
+
+    assert next_with(0) == RED
+    live.controls.change(**values)
+    seen = np.array([next_with(1) for _ in range(12)])
+    assert tuple(seen[-1]) == WALL
+    assert np.abs(np.diff(seen.astype(int), axis=0)).max() < 60
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"feather": 20}, {"light_wrap": 1.0}, {"match_colors": True}, {"shadow": True}, {"bg": "gradient:red,lime"}],
+)
+def test_the_look_changes_without_a_jump(live: Live, values: dict[str, object]) -> None:
+    alpha = true_alpha(0).astype(np.float32) / 255
+
+    def next_still() -> np.ndarray:  # type: ignore[type-arg]
+        frame = next(live.given)
+        return live.compositor(replace(frame, image=RgbImage(picture(0))), alpha).pixels.astype(int)
+
+    before = next_still()
+    live.controls.change(**values)
+    seen = [next_still()]
+    live.compositor._opener.submit(lambda: None).result()
+    seen += [next_still() for _ in range(12)]
+    assert np.abs(seen[-1] - before).max() > 20
+    assert max(np.abs(after - one).max() for one, after in pairwise([before, *seen])) < 60
 
 
 def test_a_background_that_cannot_be_read_leaves_the_one_before_and_says_so(live: Live, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_change_replaces_the_settings_and_tells_the_listeners() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"engine": "torch"}, "engine cannot be changed while the camera runs; these can: bg, blur"),
+        ({"engine": "torch"}, "'engine' cannot be changed while the camera runs; these can: bg, blur"),
         ({"blur": 9}, "composite.blur: Input should be less than or equal to 4"),
         ({"smooth": "kalman"}, "smooth.smooth: Input should be 'motion', 'one-euro', 'ema' or 'none'"),
         ({"mirror": "perhaps"}, "live.mirror"),

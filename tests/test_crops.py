@@ -78,6 +78,22 @@ def test_where_all_is_sure_it_looks_once(level: float, calls: int) -> None:
     assert torch.allclose(batch.alpha, torch.tensor(level), atol=0.02)
 
 
+def test_crops_without_the_subject_are_not_listened_to() -> None:
+    class NeedsAllOfIt(ShortSighted):
+        """Finds its subject in whole frames alone, as networks do with a hand that fills the image."""
+
+        def alpha(self, frames: Tensor) -> Tensor:
+            found = super().alpha(frames)
+            return found if self.calls == 1 else torch.zeros_like(found)
+
+    engine = NeedsAllOfIt()
+    (whole,) = infer_with_crops(frames(), ShortSighted(), settings(refine=False))
+    (batch,) = infer_with_crops(frames(), engine, settings())
+    assert engine.calls == 5
+    enlarged = torch.nn.functional.interpolate(whole.alpha, batch.alpha.shape[-2:], mode="bilinear")
+    assert torch.allclose(batch.alpha, enlarged, atol=1e-4)
+
+
 def test_tall_and_tiny_frames() -> None:
     for height, width in ((360, 90), (16, 300), (17, 19)):
         rgb = cv2.resize(shown(truth()), (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)

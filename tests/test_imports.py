@@ -26,11 +26,11 @@ LAYERS = (
     "smooth",
     "decode statistics",
     "model",
-    "media",
     "controls",
     "settings",
     "frames",
     "yuv hardware workspace",
+    "media",
     "image interrupt fallback",
     "errors",
 )

@@ -263,7 +263,7 @@ class TestNewest:
         threads = threading.active_count()
         assert len(list(live(frames(20), engine, NEVER))) == 20
         assert 1 <= engine.calls <= 20
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads  # Fewer, if one of an earlier test has ended only now.
 
     def test_its_error_reaches_the_line(self) -> None:
         class Broken(DiscEngine):

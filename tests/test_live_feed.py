@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -23,6 +25,7 @@ from streamseg.live.webrtc import MIN_KEYFRAME_INTERVAL, Vp8Encoder
 from streamseg.settings import load_settings
 from streamseg.yuv import YuvImage, to_rgb
 from tests.synthetic import DISC, WALL, frames, picture, true_alpha
+from tests.waiting import WAIT_SECONDS
 
 
 class Counted:
@@ -37,7 +40,7 @@ class Counted:
 
 
 def on_a_loop(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, 20))
+    asyncio.run(asyncio.wait_for(work, WAIT_SECONDS))
 
 
 def test_nothing_is_made_without_viewers() -> None:
@@ -85,6 +88,36 @@ def test_a_slow_viewer_loses_frames_and_they_are_counted() -> None:
         assert feed.lost == 8
 
     on_a_loop(work())
+
+
+def test_a_viewer_that_comes_just_when_a_frame_has_been_made() -> None:
+    """The event loop goes on, which the other threads cannot see to while it stands."""
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        executor, may_end = ThreadPoolExecutor(1), threading.Event()
+        loop.set_default_executor(executor)
+        feed = Feed(loop)
+
+        def encode(frame: Frame) -> int:
+            may_end.wait()
+            return frame.index
+
+        encoded = Encoded(feed, encode)
+        feed.put(frames(1)[0])
+        first = asyncio.ensure_future(encoded.newer_than(0))
+        for _ in range(3):  # Until the executor has it.
+            await asyncio.sleep(0)
+        may_end.set()
+        executor.submit(int).result()  # The loop has been told of the result, and sees to it before it comes back here.
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(encoded.newer_than(0))
+        assert await first == await second
+
+    thread = threading.Thread(target=on_a_loop, args=(work(),), daemon=True)
+    thread.start()
+    thread.join(WAIT_SECONDS)
+    assert not thread.is_alive()
 
 
 def test_the_end_reaches_who_waits() -> None:

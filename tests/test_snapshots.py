@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -27,6 +25,7 @@ from streamseg.sink.resume import part_of
 from streamseg.sink.snapshots import QUEUE_FRAMES, RecordingSink, SnapshotSink
 from streamseg.yuv import YuvImage
 from tests.synthetic import picture
+from tests.waiting import wait_for
 
 INFO = VideoInfo(64, 48, Fraction(25), live=True)
 NOON = datetime(2026, 3, 1, 12, 0, 0)
@@ -38,14 +37,6 @@ def noon() -> datetime:
 
 def frame(index: int, image: Pixels | YuvImage | None = None) -> Frame:
     return Frame(index, 100 + Fraction(index, 25), picture(index, 64, 48) if image is None else image)
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Waits until something is so; fails if it does not become so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -82,8 +73,8 @@ class TestSnapshots:
             for index in range(3):
                 controls.notice = ""
                 controls.ask_snapshot()
-                sink.write(frame(index))
-                wait_for(lambda: controls.notice)
+                # The request stands while the thread ends its work on the last one.
+                wait_for(lambda index=index: sink.write(frame(index)) or controls.notice)  # type: ignore[misc]
         names = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
         assert names == [f"streamseg-2026-03-01-120000{number}.png" for number in ("-2", "-3", "")]
 
@@ -232,6 +223,7 @@ class TestRecording:
             with RecordingSink(INFO, controls, tmp_path, noon) as sink:
                 controls.change(recording=True)
                 wait_for(lambda: sink.write(frame(0)) or not controls.current.live.recording)
+                wait_for(lambda: controls.notice)
                 assert controls.notice == "recording stopped: cannot write x.mp4: No space left on device"
                 patch.undo()
                 controls.change(recording=True)

@@ -18,7 +18,7 @@ from streamseg.frames import Batch, Frame
 from streamseg.photos import matte_photos
 from streamseg.settings import SmoothSettings, load_settings
 from streamseg.smooth.motion import Alpha
-from streamseg.smooth.stage import smooth
+from streamseg.smooth.stage import MatteSmoother, smooth
 from streamseg.smooth.subject import LOST_SECONDS, SubjectTracker
 from tests.synthetic import picture
 
@@ -53,6 +53,40 @@ def test_one_stays_with_its_soft_edge(place: Any, stays: Alpha) -> None:
 def test_the_first_largest_stays_when_another_grows() -> None:
     mattes = [bodies((40, 16), (120, 8 + index)) for index in range(16)]
     assert np.array_equal(followed(SubjectTracker("largest"), mattes)[-1], bodies((40, 16)))
+
+
+class Changing:
+    """A live smoother with settings that change; its scene is one small and one large body."""
+
+    def __init__(self, **values: Any) -> None:
+        self.smoother = MatteSmoother(SmoothSettings(smooth="none", gate=False, **values))
+        self.frames = 0
+
+    def next(self, matte: Alpha, **values: Any) -> Alpha:
+        self.smoother.change(self.smoother._settings.model_copy(update=values))
+        frame = Frame(self.frames, Fraction(self.frames, 25), picture(0))
+        self.frames += 1
+        return self.smoother.step(frame, torch.from_numpy(matte)[None])[0].numpy()
+
+
+def test_it_is_chosen_anew_when_the_settings_change_and_not_before() -> None:
+    live = Changing()
+    assert np.array_equal(live.next(BOTH), BOTH)
+    assert np.array_equal(live.next(BOTH, subject="largest"), LARGE)
+    assert np.array_equal(live.next(BOTH, keep=(0.25, 0.5)), SMALL)
+    assert np.array_equal(live.next(BOTH, keep=None), LARGE)
+    assert np.array_equal(live.next(BOTH, subject="all"), BOTH)
+
+
+@pytest.mark.parametrize("values", [{"gate": True}, {"smooth": "ema"}, {"smooth": "motion"}])
+def test_it_stays_when_mattes_are_smoothed_in_another_way(values: dict[str, Any]) -> None:
+    """By now it is not the largest any more."""
+    live = Changing(subject="largest")
+    mattes = [bodies((40, 16), (120, 8 + index)) for index in range(16)]
+    for matte in mattes:
+        live.next(matte)
+    shown = live.next(mattes[-1], **values)
+    assert np.abs(shown - bodies((40, 16))).max() < 0.01
 
 
 def test_two_who_meet_are_parted_again() -> None:

@@ -124,6 +124,7 @@ class TestPicture:
         assert np.array_equal(given.pixels, before)
         assert fake.shown[0].shape == (360, 640, 3)
 
+    @pytest.mark.usefixtures("clock")
     def test_figures_notice_and_mark_have_places_of_their_own(self, fake: FakeWindow) -> None:
         controls = Controls(Settings())
         black = np.full((360, 640, 3), 90, np.uint8)
@@ -262,6 +263,16 @@ class TestKeys:
                 window.write(frame())
                 _, _, width, height = changed(fake.shown[-1], picture(0, 640, 360))
                 assert (height > 180 and width > 150) == (key == "h")
+
+    @pytest.mark.usefixtures("clock")
+    def test_the_list_of_keys_stands_alone(self, controls: Controls, fake: FakeWindow) -> None:
+        controls.notice = "saved x.png"
+        with PreviewWindow(INFO, controls, lambda: "25.0 fps") as window:
+            window.help_shown = True
+            window.write(frame())
+            window.figures_shown = False
+            window.write(frame())
+        assert np.array_equal(*fake.shown)
 
     @pytest.mark.parametrize("key", ["q", "\x1b", "Q", ord("q") + 0x100000])
     def test_quit(self, key: str | int, fake: FakeWindow) -> None:

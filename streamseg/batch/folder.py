@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
 from streamseg.batch.cuts import Segment, from_cuts
-from streamseg.errors import OutputError
-from streamseg.media.atomic import atomic_write, followed
+from streamseg.errors import InputError, OutputError
+from streamseg.media.atomic import atomic_write, followed, move
+from streamseg.media.storage import AnyPath, RemotePath, files_in
 from streamseg.sink.images import make_folder
 from streamseg.sink.parts import Part
 from streamseg.sink.sidecar import matte_path
@@ -29,6 +31,7 @@ Exact = Annotated[Fraction, BeforeValidator(Fraction), PlainSerializer(str)]
 
 MANIFEST = "manifest.json"
 IMAGE_NUMBER = "%09d"
+NUMBERED = re.compile(r"[0-9]+\.json")
 
 
 class Record(BaseModel):
@@ -92,21 +95,21 @@ class SavedSeams:
 class SegmentFolder:
     """The folder of one output.
 
-    A segment is made under a name of its own and renamed when it is complete, so that two processes of which one was
-    taken for lost do not disturb each other.
+    A segment is made under a name of its own and renamed, or uploaded, when it is complete, so that two processes of
+    which one was taken for lost do not disturb each other.
 
     Attributes:
         out: the output: a file, or the pattern of an image sequence.
         as_images: it is a pattern.
     """
 
-    out: Path
+    out: AnyPath
     as_images: bool = False
 
     @property
-    def path(self) -> Path:
+    def path(self) -> AnyPath:
         """The folder."""
-        out = followed(self.out)
+        out = self.out if isinstance(self.out, RemotePath) else followed(self.out)
         return out.with_name(f"{out.name}.segments")
 
     def manifest(self) -> Manifest | None:
@@ -115,11 +118,10 @@ class SegmentFolder:
         Raises:
             OutputError: it cannot be read.
         """
+        file = self.path / MANIFEST
         try:
-            return Manifest.model_validate_json((self.path / MANIFEST).read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValidationError) as error:
+            return Manifest.model_validate_json(file.read_bytes()) if file.exists() else None
+        except (OSError, InputError, ValidationError) as error:
             raise OutputError(f"cannot go on with {self.path}: its {MANIFEST} cannot be read; remove it") from error
 
     def begin(self, manifest: Manifest) -> None:
@@ -133,12 +135,15 @@ class SegmentFolder:
 
     def finished(self) -> dict[int, Finished]:
         """Return the finished segments by number."""
+        if not self.path.exists():
+            return {}
         found: dict[int, Finished] = {}
-        for file in self.path.glob("[0-9]*.json"):
-            with suppress(OSError, ValidationError):
-                one = Finished.model_validate_json(file.read_bytes())
-                if not one.frames or self._file(f"{one.number:04}").exists():
-                    found[one.number] = one
+        for file in files_in(self.path):
+            if NUMBERED.fullmatch(file.name):
+                with suppress(OSError, InputError, ValidationError):
+                    one = Finished.model_validate_json(file.read_bytes())
+                    if not one.frames or self._file(f"{one.number:04}").exists():
+                        found[one.number] = one
         return found
 
     @contextmanager
@@ -148,39 +153,48 @@ class SegmentFolder:
         Raises:
             OutputError: its folder cannot be made.
         """
-        made = self._file(f"{number:04}-{attempt}")
-        try:
+        with ExitStack() as stack:
+            folder = self.path
+            if isinstance(folder, RemotePath):
+                folder = Path(stack.enter_context(TemporaryDirectory(prefix="streamseg-", ignore_cleanup_errors=True)))
+            made = folder / self._name(f"{number:04}-{attempt}")
+            stack.callback(_remove, folder, f"{number:04}-{attempt}*")
             if self.as_images:
                 make_folder(made)
             yield made / f"{IMAGE_NUMBER}{self.out.suffix}" if self.as_images else made
-        finally:
-            self.clear(f"{number:04}-{attempt}*")
 
-    def accept(self, finished: Finished, attempt: str, seams: Seams) -> None:
+    def accept(self, finished: Finished, target: Path, seams: Seams) -> None:
         """Give a segment that is complete its final name.
 
+        Args:
+            finished: the segment.
+            target: what `attempt` yielded.
+            seams: its ends.
+
         Raises:
-            OutputError: it cannot be renamed.
+            OutputError: it cannot be renamed or uploaded.
         """
-        number = finished.number
-        made, final = self._file(f"{number:04}-{attempt}"), self._file(f"{number:04}")
-        try:
-            if made.is_dir():
+        final = self._file(f"{finished.number:04}")
+        made = target.parent if self.as_images else target
+        if isinstance(final, RemotePath):
+            for one in sorted(made.iterdir()) if self.as_images else [matte_path(made), made]:
+                if one.exists():
+                    (final / one.name if self.as_images else _beside(final, one, made)).upload(one)
+        else:
+            if self.as_images:
                 shutil.rmtree(final, ignore_errors=True)
             for one, two in ((matte_path(made), matte_path(final)), (made, final)):
                 if one.exists():
-                    os.replace(one, two)
-        except OSError as error:
-            raise OutputError(f"cannot write {final}: {error.strerror}") from error
-        atomic_write(self._seams_file(number), _packed(seams))
-        atomic_write(self.path / f"{number:04}.json", finished.model_dump_json().encode())
+                    move(one, two)
+        atomic_write(self._seams_file(finished.number), _packed(seams))
+        atomic_write(self.path / f"{finished.number:04}.json", finished.model_dump_json().encode())
 
     def seams(self, number: int) -> SavedSeams:
         """Read what was kept of the ends of a finished segment; nothing if it cannot be read."""
         try:
             with np.load(BytesIO(self._seams_file(number).read_bytes())) as saved:
                 known: Mapping[str, Any] = dict(saved)
-        except (OSError, ValueError, EOFError):
+        except (OSError, InputError, ValueError, EOFError):
             known = {}
         return SavedSeams(known.get("first"), known.get("following"), SceneMemory.of(known))
 
@@ -191,24 +205,41 @@ class SegmentFolder:
         path = self._file(f"{finished.number:04}")
         return Part(path, finished.frames, finished.last_pts, finished.end, first_number)
 
-    def clear(self, pattern: str = "[0-9]*-*") -> None:
+    def clear(self) -> None:
         """Remove what lost or failed attempts have left."""
-        for left in self.path.glob(pattern):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                with suppress(OSError):
-                    left.unlink()
+        if isinstance(self.path, Path):
+            _remove(self.path, "[0-9]*-*")
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove the folder with all that is in it; what cannot be removed stays."""
+        if isinstance(self.path, RemotePath):
+            with suppress(OutputError):
+                self.path.remove_folder()
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
 
-    def _file(self, stem: str) -> Path:
-        return self.path / (stem if self.as_images else f"{stem}{self.out.suffix}")
+    def _name(self, stem: str) -> str:
+        return stem if self.as_images else f"{stem}{self.out.suffix}"
 
-    def _seams_file(self, number: int) -> Path:
+    def _file(self, stem: str) -> AnyPath:
+        return self.path / self._name(stem)
+
+    def _seams_file(self, number: int) -> AnyPath:
         return self.path / f"{number:04}.npz"
+
+
+def _beside(final: RemotePath, one: Path, made: Path) -> RemotePath:
+    """Return the place of a segment's file, or of its matte."""
+    return final if one == made else matte_path(final)
+
+
+def _remove(folder: Path, pattern: str) -> None:
+    for left in folder.glob(pattern):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                left.unlink()
 
 
 def segments_in(manifest: Manifest) -> tuple[Segment, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from streamseg.batch.worker import Lost, Worker
 from streamseg.errors import OUT_OF_MEMORY, InputError, OutputError, StreamsegError
+from streamseg.media.storage import AnyPath, files_in, is_same_file, size_bytes
 from streamseg.settings import InferSettings, Settings
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ POLL_SECONDS = 2.0
 class Job:
     """A video and its output file."""
 
-    source: Path
-    out: Path
+    source: AnyPath
+    out: AnyPath
 
     def outcome(self, status: Status, frames: int = 0, seconds: float = 0.0, message: str = "") -> Outcome:
         """Make the job's outcome."""
@@ -87,20 +88,17 @@ class Outcome:
         return self.frames / self.seconds if self.seconds else 0.0
 
 
-def plan(folder: Path, out: Path, suffix: str) -> list[Job]:
+def plan(folder: AnyPath, out: AnyPath, suffix: str) -> list[Job]:
     """List a folder's videos in the order of their names, with their outputs.
 
     Raises:
         InputError: the folder cannot be read, or is the output folder too.
         OutputError: two files would be written to one output.
     """
-    try:
-        sources = sorted(path for path in folder.iterdir() if _is_video(path))
-    except OSError as error:
-        raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
-    if out.exists() and out.samefile(folder):
+    sources = sorted(path for path in files_in(folder) if _is_video(path))
+    if is_same_file(out, folder):
         raise InputError(f"{out} is the folder that is read; give another one with -o")
-    planned: dict[Path, Path] = {}
+    planned: dict[AnyPath, AnyPath] = {}
     for source in sources:
         target = out / f"{source.stem}{suffix}"
         if target in planned:
@@ -109,17 +107,19 @@ def plan(folder: Path, out: Path, suffix: str) -> list[Job]:
     return [Job(source, target) for target, source in planned.items()]
 
 
-def arrivals(folder: Path, out: Path, suffix: str, pause: Callable[[float], None] = time.sleep) -> Iterator[Job | None]:
+def arrivals(
+    folder: AnyPath, out: AnyPath, suffix: str, pause: Callable[[float], None] = time.sleep
+) -> Iterator[Job | None]:
     """Yield, without end, the videos of a folder and those that come into it, each once it has stopped growing.
 
     None is yielded after each look into the folder.
     """
-    yielded: set[Path] = set()
-    sizes: dict[Path, int] = {}
+    yielded: set[AnyPath] = set()
+    sizes: dict[AnyPath, int] = {}
     while True:
         for job in plan(folder, out, suffix):
             with suppress(OSError):
-                size = job.source.stat().st_size
+                size = size_bytes(job.source)
                 if job.source not in yielded and sizes.get(job.source) == size:
                     yielded.add(job.source)
                     yield job
@@ -172,10 +172,8 @@ def _finished_outcomes(
         yield outcome
 
 
-def _is_video(path: Path) -> bool:
-    return (
-        path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(RESOURCE_FORK_PREFIX) and not path.is_dir()
-    )
+def _is_video(path: AnyPath) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(RESOURCE_FORK_PREFIX)
 
 
 def _core_sets(workers: int) -> list[set[int]]:

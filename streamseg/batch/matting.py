@@ -59,7 +59,7 @@ def matte_segment(task: SegmentTask, tell: Tell) -> Finished:
         if _skip(source, task, engine):
             _write(stretch, target, task, engine, seams, tell)
         finished = stretch.finished(socket.gethostname(), time.monotonic() - started)
-        folder.accept(finished, task.attempt, seams)
+        folder.accept(finished, target, seams)
     return finished
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import av
@@ -16,6 +15,7 @@ from streamseg.batch.folder import Manifest, SegmentFolder, segments_in
 from streamseg.batch.tasks import Plan, Work
 from streamseg.decode import open_source
 from streamseg.errors import OutputError
+from streamseg.media.storage import RemotePath, path_of
 from streamseg.model.weights import digest_of
 
 
@@ -57,10 +57,14 @@ def _made_from(work: Work) -> dict[str, Any]:
     }
 
 
-def _identity(name: str) -> dict[str, int]:
-    """Return size and date of a file or of a folder's files; nothing if there is no such file."""
-    path = Path(name)
-    files = [path] if path.is_file() else sorted(path.iterdir()) if name and path.is_dir() else []
+def _identity(name: str) -> dict[str, int | str]:
+    """Return size and date of a file or of a folder's files, or a remote file's version; nothing if there is none."""
+    if not name:
+        return {}
+    path = path_of(name)
+    if isinstance(path, RemotePath):
+        return {"version": path.version()}
+    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
     facts = [file.stat() for file in files]
     if not facts:
         return {}

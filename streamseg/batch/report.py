@@ -14,6 +14,7 @@ from rich.text import Text
 
 from streamseg.batch.jobs import Outcome
 from streamseg.media.atomic import atomic_write
+from streamseg.media.storage import AnyPath
 
 
 class BatchProgress:
@@ -24,11 +25,11 @@ class BatchProgress:
         damaged: number of files that were done as far as they could be decoded.
     """
 
-    def __init__(self, report: Path, count: int | None, console: Console | None = None) -> None:
+    def __init__(self, report: AnyPath, count: int | None, console: Console | None = None) -> None:
         """Prepare a report; print and write it when the `with` block ends.
 
         Args:
-            report: path of report.json.
+            report: path or URL of report.json.
             count: number of files; None if files are watched for until Ctrl-C.
             console: standard output if None.
         """
@@ -67,7 +68,7 @@ class BatchProgress:
         return table
 
 
-def write_report(path: Path, outcomes: list[Outcome]) -> None:
+def write_report(path: AnyPath, outcomes: list[Outcome]) -> None:
     """Write `report.json`: a list of the outcomes, with fps.
 
     Raises:

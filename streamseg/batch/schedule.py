@@ -30,6 +30,7 @@ from streamseg.batch.tasks import (
 from streamseg.batch.worker import Lost
 from streamseg.errors import StreamsegError
 from streamseg.media.atomic import followed
+from streamseg.media.storage import RemotePath
 from streamseg.sink.images import make_folder
 from streamseg.sink.lock import Claim
 
@@ -381,10 +382,12 @@ class _File:
         self.result = FileResult(self._work, message, has_failed=True, seconds=time.monotonic() - self._started)
 
 
-def _claim(work: Work) -> Claim:
-    """Lock an output, whose folder is made if it is one of images."""
+def _claim(work: Work) -> Claim | None:
+    """Lock an output, whose folder is made if it is one of images; object storage has no locks."""
     if work.as_images:
         make_folder(work.out.parent)
+    if isinstance(work.out, RemotePath):
+        return None
     return Claim(work.out if work.as_images else followed(work.out))
 
 

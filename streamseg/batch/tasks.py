@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from streamseg.batch.cuts import Segment
 from streamseg.batch.folder import Finished, SegmentFolder
 from streamseg.decode import TimeRange
 from streamseg.decode.time_range import WHOLE
+from streamseg.media.storage import AnyPath
 from streamseg.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Work:
     """
 
     source: str
-    out: Path
+    out: AnyPath
     settings: Settings
     segment_seconds: float
     as_images: bool = False

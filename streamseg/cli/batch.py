@@ -46,8 +46,8 @@ SOME_FAILED = 1
 
 def batch(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of videos.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where they go, under the same names.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of videos, or s3://bucket/folder.")],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where they go, under the same names.")],
     to: Annotated[
         str | None,
         typer.Option(metavar="SUFFIX", help="mp4, mov, mkv, webm, webp, gif or apng (default: mov, with --bg mp4)."),
@@ -86,18 +86,20 @@ def batch(
     with errors_reported():
         from streamseg.batch.jobs import arrivals, plan, run_batch
         from streamseg.batch.report import BatchProgress
+        from streamseg.media.storage import path_of
         from streamseg.sink.images import make_folder
 
-        refuse_standard_output(str(out))
+        refuse_standard_output(out)
         settings = settings_from_flags(context)
         suffix = _batch_suffix(to, settings)
-        planned = plan(folder, out, suffix)
+        source, target = path_of(folder), path_of(out)
+        planned = plan(source, target, suffix)
         if not (planned or watch):
             raise InputError(f"the folder {folder} holds no videos; --watch waits for some")
-        make_folder(out)
-        work = arrivals(folder, out, suffix) if watch else planned
+        make_folder(target)
+        work = arrivals(source, target, suffix) if watch else planned
         raise_again()
-        with BatchProgress(out / "report.json", None if watch else len(planned)) as progress:
+        with BatchProgress(target / "report.json", None if watch else len(planned)) as progress:
             for outcome in run_batch(work, settings, jobs):
                 progress.add(outcome)
         if progress.failed or progress.damaged:

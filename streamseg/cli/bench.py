@@ -108,13 +108,13 @@ def _with_background(settings: Settings) -> Settings:
 
 
 def _with_engine(workload: Workload) -> tuple[Workload, Engine]:
-    """Open the engine, print why its network was chosen, and name the network in the workload."""
+    """Open the engine, print how its network keeps pace, and name the network in the workload."""
     from streamseg.infer.select import engine_for
 
     with workload.open() as source:
         chosen = engine_for(workload.settings.infer, source.info)
-    if chosen.reason:
-        print(chosen.reason)
+    if chosen.pace:
+        print(chosen.pace)
     return replace(workload, settings=workload.settings.model_copy(update={"infer": chosen.settings})), chosen.engine
 
 

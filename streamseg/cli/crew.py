@@ -35,13 +35,14 @@ def parted(source: str, out: str, settings: Settings, time_range: TimeRange, wor
     from streamseg.batch.cuts import WHOLE, length_of, segment_seconds, segments_of
     from streamseg.batch.tasks import Work
     from streamseg.decode import open_source
+    from streamseg.media.storage import path_of
     from streamseg.sink import check_format
     from streamseg.sink.animation import ANIMATIONS
     from streamseg.sink.images import sequence_pattern
     from streamseg.sink.resume import unfinished
 
     pattern = sequence_pattern(out)
-    target = pattern or Path(out)
+    target = pattern or path_of(out)
     if not pattern:
         check_format(target, settings.composite.kind, settings.output)
         if target.suffix.lower() in ANIMATIONS:
@@ -54,7 +55,7 @@ def parted(source: str, out: str, settings: Settings, time_range: TimeRange, wor
         work = Work(source, target, settings, seconds, pattern is not None, time_range)
         if work.folder.path.exists():
             return work
-        if resume and any(path.exists() for path in unfinished(target)):
+        if resume and isinstance(target, Path) and any(path.exists() for path in unfinished(target)):
             return None
         return work if workers > 1 and segments_of(opened, seconds) != WHOLE else None
 

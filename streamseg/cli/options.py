@@ -54,8 +54,8 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="auto|NAME|FILE",
-        help="Packaged weights, a weights file or any matting network as .onnx; auto: lite, live the best that keeps "
-        "the camera's pace (default: auto).",
+        help="Packaged weights, a weights file or any matting network as .onnx; auto: lite for files and photos, "
+        "nano for cameras (default: auto).",
     ),
 ]
 EngineName = Annotated[

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamseg.errors import OutputError
 from streamseg.interrupt import raise_again
 from streamseg.media.atomic import followed
+from streamseg.media.storage import AnyPath, RemotePath, is_same_file, path_of
 
 if TYPE_CHECKING:
     from streamseg.decode import Source
@@ -40,8 +40,8 @@ def run_into(
     from streamseg.statistics import Statistics
 
     chosen = engine_for(settings.infer, source.info)
-    if chosen.reason:
-        print(chosen.reason)
+    if chosen.pace:
+        print(chosen.pace)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
     raise_again()
     statistics = Statistics()
@@ -56,21 +56,21 @@ def run_into(
     return statistics
 
 
-def output_path(out: str) -> Path:
+def output_path(out: str) -> AnyPath:
     """Return the file that will be written, or the folder of an image sequence; raise OutputError for `-`."""
     from streamseg.sink.images import sequence_pattern
 
     refuse_standard_output(out)
     pattern = sequence_pattern(out)
-    return pattern.parent if pattern else Path(out)
+    return pattern.parent if pattern else path_of(out)
 
 
-def refuse_overwriting(target: Path, *inputs: str | None) -> None:
+def refuse_overwriting(target: AnyPath, *inputs: str | None) -> None:
     """Raise OutputError if the output is one of the inputs, before anything is written."""
-    written = followed(target)
+    written = target if isinstance(target, RemotePath) else followed(target)
     for name in filter(None, inputs):
         with suppress(OSError):  # A name that the system rejects is no file.
-            if written.exists() and Path(name).exists() and written.samefile(name):
+            if is_same_file(written, path_of(name)):
                 raise OutputError(f"the output {target} is an input too; give another name")
 
 

@@ -40,7 +40,10 @@ from streamseg.cli.outputs import output_path, refuse_overwriting, run_into, spe
 def video(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="Video, animation, photo, folder of images, testsrc=WxH.")
+        str,
+        typer.Argument(
+            metavar="IN", help="Video, animation, photo, folder of images, by path or s3:// address; testsrc=WxH."
+        ),
     ],
     out: Annotated[
         str,
@@ -48,7 +51,7 @@ def video(
             "--out",
             "-o",
             metavar="OUT",
-            help="x.mov, .webm, .mkv, .mp4; x.webp, .gif, .apng; x_%05d.png, .exr, .webp; a folder.",
+            help="x.mov, .webm, .mkv, .mp4; x.webp, .gif, .apng; x_%05d.png, .exr, .webp; a folder; or s3:// and any.",
         ),
     ],
     bg: Bg = None,

@@ -21,6 +21,7 @@ from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
 from streamseg.errors import InputError
 from streamseg.frames import Frame
 from streamseg.image import Pixels, reduced
+from streamseg.media.storage import AnyPath, path_of
 from streamseg.settings import CompositeSettings
 from streamseg.yuv import YuvImage
 
@@ -104,7 +105,7 @@ class GradientBackground(ImageBackground):
 class VideoBackground:
     """A video or an animation that plays at its own pace and loops."""
 
-    def __init__(self, path: Path, fit: Fit) -> None:
+    def __init__(self, path: AnyPath, fit: Fit) -> None:
         self._path, self._fit = path, fit
         self._origin: Fraction | None = None  # pts of the video at pts 0 of the frames.
         self._shown = self._next = self._open()
@@ -288,7 +289,7 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover", blur: float = 1) -> 
         return ImageBackground(_check_pixels(bg), fit)
     if callable(bg):
         return ComputedBackground(bg)
-    path, bg = Path(bg), str(bg)
+    path, bg = path_of(bg), str(bg)
     if bg == BLUR:
         return BlurBackground(blur)
     if is_gradient(bg):

@@ -56,6 +56,7 @@ class LiveCompositor:
         self._background = _opened(chosen)
         self._shown = self._wanted = chosen
         self._look = Look.of(chosen)
+        self._mattes = controls.current.smooth
         self._version = controls.background_version
         self._opening: Future[Background | None] | None = None
         self._fade_from: Pixels | None = None
@@ -94,7 +95,11 @@ class LiveCompositor:
 
     def _follow(self, frame: Frame) -> None:
         """Take over what the controls say now; a background is opened on a thread of its own before it is shown."""
-        wanted, version = self._controls.current.composite, self._controls.background_version
+        current, version = self._controls.current, self._controls.background_version
+        wanted, mattes = current.composite, current.smooth
+        if mattes != self._mattes:  # Who is shown may change with it.
+            self._mattes = mattes
+            self._begin_fade(frame)
         if wanted != self._wanted or version != self._version:
             is_saved_anew, self._wanted, self._version = version != self._version, wanted, version
             self._forget_opening()

@@ -19,6 +19,7 @@ from streamseg.decode.streams import StreamOpener, is_address
 from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.decode.video import VideoFile, is_test_pattern, open_test_pattern
 from streamseg.errors import InputError
+from streamseg.media.storage import path_of
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -38,7 +39,7 @@ def open_source(spec: str, time_range: TimeRange = WHOLE) -> BaseSource:
     """Open a video file, animation, photo, folder of photos, or the test pattern (`testsrc` or `testsrc=1280x720`).
 
     Args:
-        spec: a path, or the name of the test pattern.
+        spec: a path, a URL such as s3://bucket/talk.mp4, or the name of the test pattern.
         time_range: the part to read; ignored for the test pattern, which has no end.
 
     Raises:
@@ -47,7 +48,7 @@ def open_source(spec: str, time_range: TimeRange = WHOLE) -> BaseSource:
     """
     if is_test_pattern(spec):
         return open_test_pattern(spec)
-    path = Path(spec)
+    path = path_of(spec)
     check_seekable(path)
     if not path.exists():
         raise InputError(f"no such file or folder: {spec}")

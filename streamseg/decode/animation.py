@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from fractions import Fraction
 from itertools import accumulate, islice
-from pathlib import Path
 from statistics import median_low
 
 import av
@@ -27,6 +26,7 @@ from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo, counted
 from streamseg.image import Pixels
+from streamseg.media.storage import AnyPath, for_ffmpeg
 from streamseg.yuv import RgbImage, to_rgb
 
 MIN_DURATION_SECONDS, REPLACEMENT_SECONDS = Fraction(1, 100), Fraction(1, 10)
@@ -41,7 +41,7 @@ ZERO = Fraction(0)
 class Animation(BaseSource):
     """Frames of an animated WebP, PNG or AVIF file."""
 
-    def __init__(self, path: Path, time_range: TimeRange = WHOLE) -> None:
+    def __init__(self, path: AnyPath, time_range: TimeRange = WHOLE) -> None:
         """Decode the first frame and parse the durations of all.
 
         Args:
@@ -87,7 +87,7 @@ class Animation(BaseSource):
         """Close the file."""
         self._frames.close()
 
-    def _read(self, decode: Callable[[Path], Generator[Pixels]]) -> Generator[Frame]:
+    def _read(self, decode: Callable[[AnyPath], Generator[Pixels]]) -> Generator[Frame]:
         """Yield the frames of the time range up to the end or a decoding error, and set `decode_error`."""
         index, start = 0, self._start_times[self._indices[0]]
         try:
@@ -112,7 +112,7 @@ def _common_time_base(durations: list[Fraction]) -> Fraction:
     return Fraction(1, min(math.lcm(*(each.denominator for each in durations)), MAX_TICKS_PER_SECOND))
 
 
-def _decode_with_pillow(path: Path) -> Generator[Pixels]:
+def _decode_with_pillow(path: AnyPath) -> Generator[Pixels]:
     """Yield the frames as upright sRGB `(H, W, 3)` or `(H, W, 4)`."""
     with open_image(path) as image:
         for number in range(count_frames(image)):
@@ -120,11 +120,11 @@ def _decode_with_pillow(path: Path) -> Generator[Pixels]:
             yield pixels_of(image)
 
 
-def _decode_with_ffmpeg(path: Path) -> Generator[Pixels]:
+def _decode_with_ffmpeg(path: AnyPath) -> Generator[Pixels]:
     """Yield the frames as upright sRGB `(H, W, 3)` or `(H, W, 4)`; raise InputError at damage."""
     with open_image(path) as image:
         try:
-            with av.open(str(path.absolute()), format="apng") as file:
+            with av.open(for_ffmpeg(path), "r", format="apng") as file:
                 for frame in file.decode(video=0):
                     # A palette may hold alpha, though its pixel format has no alpha component.
                     layout = "rgba" if has_alpha(frame) or frame.format.name == "pal8" else "rgb24"

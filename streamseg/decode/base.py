@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
+from streamseg.media.storage import AnyPath, RemotePath
 
 STANDARD_INPUT = "-"
 MIN_SIDE_PX = 16
@@ -86,12 +86,14 @@ class BaseSource(ABC):
         return self.decode_error
 
 
-def check_seekable(path: Path) -> None:
+def check_seekable(path: AnyPath) -> None:
     """Check that a path can be read more than once: files are opened separately for video and for sound.
 
     Raises:
         InputError: it is standard input, a pipe or a device, or may not be accessed.
     """
+    if isinstance(path, RemotePath):
+        return
     try:
         exists = path.exists()
     except OSError as error:

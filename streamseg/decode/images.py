@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -32,6 +31,7 @@ from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo, counted
 from streamseg.image import Pixels
+from streamseg.media.storage import AnyPath, RemotePath, files_in
 from streamseg.yuv import RgbImage
 
 FORMATS = {
@@ -80,7 +80,7 @@ class ImageFiles(BaseSource):
     An unreadable image of a folder is left out and reported in `decode_error`; the image before it is shown longer.
     """
 
-    def __init__(self, path: Path, time_range: TimeRange = WHOLE) -> None:
+    def __init__(self, path: AnyPath, time_range: TimeRange = WHOLE) -> None:
         """Read the first image.
 
         Args:
@@ -137,7 +137,7 @@ class ImageFiles(BaseSource):
                 self._errors[index] = error
 
 
-def read_image(path: Path) -> Pixels:
+def read_image(path: AnyPath) -> Pixels:
     """Read an image as upright sRGB `(H, W, 3)`, or `(H, W, 4)` with straight alpha where the file has alpha.
 
     The first image of an animation or of a file with several images is read.
@@ -150,7 +150,7 @@ def read_image(path: Path) -> Pixels:
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
+def open_image(path: AnyPath) -> Iterator[Image.Image]:
     """Open an image, and turn any error raised within the `with` block into an InputError of one line.
 
     Raises:
@@ -192,7 +192,7 @@ def to_upright_srgb(decoded: Image.Image, image: Image.Image) -> Pixels:
     return np.array(converted if transpose is None else converted.transpose(transpose))
 
 
-def animation_format(path: Path) -> str | None:
+def animation_format(path: AnyPath) -> str | None:
     """Return Pillow's name of the format if the file is an animation, and None for any other image.
 
     Raises:
@@ -210,16 +210,14 @@ def count_frames(image: Image.Image) -> int:
     return getattr(image, "n_frames", 1) - bool(image.info.get("default_image"))
 
 
-def images_in(folder: Path) -> list[Path]:
+def images_in(folder: AnyPath) -> list[AnyPath]:
     """Return the image files of a folder in natural order of their names.
 
     Raises:
         InputError: the folder holds no images, or may not be read.
     """
-    try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
-    except OSError as error:
-        raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
+    named = (path for path in files_in(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = [path for path in named if isinstance(path, RemotePath) or path.is_file()]
     # macOS puts metadata in ._NAME beside files on foreign disks.
     paths = [path for path in paths if not path.name.startswith("._")]
     if not paths:
@@ -227,14 +225,14 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(paths, key=natural_order)
 
 
-def natural_order(path: Path) -> tuple[list[str | int], str]:
+def natural_order(path: AnyPath) -> tuple[list[str | int], str]:
     """Return the sort key by which frame2 comes before frame12."""
     parts = re.split("([0-9]+)", path.stem.casefold())
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name
 
 
 @contextmanager
-def _open_with_pillow(path: Path) -> Iterator[Image.Image]:
+def _open_with_pillow(path: AnyPath) -> Iterator[Image.Image]:
     """Open an image with Pillow, or decode with OpenCV a TIFF of a sample type that Pillow lacks."""
     with path.open("rb") as file:
         signature = file.read(12)
@@ -302,7 +300,7 @@ def _loses_depth(image: Image.Image) -> bool:
     return ";16" in str(image.tile[0].args)
 
 
-def _open_16_bit(path: Path, image: Image.Image) -> Image.Image:
+def _open_16_bit(path: AnyPath, image: Image.Image) -> Image.Image:
     """Decode a 16-bit image with OpenCV, which applies the orientation of a TIFF, but not of a PNG."""
     if image.format == "TIFF":
         return _open_16_bit_tiff(path)
@@ -312,7 +310,7 @@ def _open_16_bit(path: Path, image: Image.Image) -> Image.Image:
     return decoded
 
 
-def _open_16_bit_tiff(path: Path) -> Image.Image:
+def _open_16_bit_tiff(path: AnyPath) -> Image.Image:
     """Decode a TIFF of 16-bit or float samples with OpenCV."""
     with path.open("rb") as file:
         header = file.read(8)
@@ -324,14 +322,14 @@ def _open_16_bit_tiff(path: Path) -> Image.Image:
     return decoded
 
 
-def _decode_with_opencv(path: Path) -> npt.NDArray[Any]:
+def _decode_with_opencv(path: AnyPath) -> npt.NDArray[Any]:
     """Decode a file to samples of its own type: grey `(H, W)`, BGR `(H, W, 3)` or BGRA `(H, W, 4)`.
 
-    The file is read by NumPy, which opens paths of any characters on all systems.
+    The file is read by Python, which opens paths of any characters on all systems.
     """
     # OpenCV would print its own warnings above the one-line error.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    samples = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    samples = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None:
         raise UnidentifiedImageError(path)
     return samples

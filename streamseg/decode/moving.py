@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
 from itertools import islice
-from pathlib import Path
 from typing import BinaryIO
 
 import av
 
 from streamseg.errors import InputError
 from streamseg.media.boxes import Box
+from streamseg.media.storage import AnyPath, for_ffmpeg
 
 MAX_PADDED_BYTES = 2**28
 """Largest stated size to which a truncated file is padded: libraries hold it in memory more than once."""
 
 
-def png_durations(path: Path) -> Iterator[Fraction]:
+def png_durations(path: AnyPath) -> Iterator[Fraction]:
     """Yield the durations, in seconds, of the fcTL chunks; Portable Network Graphics, third edition, 11.3.6."""
     with path.open("rb") as file:
         file.seek(8)
@@ -33,7 +33,7 @@ def png_durations(path: Path) -> Iterator[Fraction]:
             file.seek(following)
 
 
-def webp_durations(path: Path) -> Iterator[Fraction]:
+def webp_durations(path: AnyPath) -> Iterator[Fraction]:
     """Yield the durations, in seconds, of the complete ANMF chunks; RFC 9649, 2.7.1.1."""
     with path.open("rb") as file:
         for kind, begin, _ in _webp_chunks(file):
@@ -42,7 +42,7 @@ def webp_durations(path: Path) -> Iterator[Fraction]:
                 yield Fraction(int.from_bytes(file.read(3), "little"), 1000)
 
 
-def avif_durations(path: Path) -> Iterator[Fraction]:
+def avif_durations(path: AnyPath) -> Iterator[Fraction]:
     """Yield the durations, in seconds, of the frames that are complete in both colour and alpha.
 
     FFmpeg presents the still image for viewers without animation as another, shorter track.
@@ -51,7 +51,7 @@ def avif_durations(path: Path) -> Iterator[Fraction]:
         InputError: the file is damaged.
     """
     try:
-        with av.open(str(path.absolute())) as file:
+        with av.open(for_ffmpeg(path), "r") as file:
             count = max(stream.frames for stream in file.streams.video)
             colour, *others = [stream for stream in file.streams.video if stream.frames == count]
             durations: list[Fraction] = []
@@ -66,13 +66,13 @@ def avif_durations(path: Path) -> Iterator[Fraction]:
         raise InputError(f"{path} is damaged: {error.strerror}") from error
 
 
-def is_cut_short(path: Path) -> bool:
+def is_cut_short(path: AnyPath) -> bool:
     """Whether a WebP or animated AVIF is shorter than its header states."""
     with path.open("rb") as file:
         return _stated_bytes(file) > _file_bytes(file)
 
 
-def gif_is_cut_short(path: Path) -> bool:
+def gif_is_cut_short(path: AnyPath) -> bool:
     """Whether a GIF ends within a block, which FFmpeg does not report; GIF89a, sections 15 to 24."""
     with path.open("rb") as file:
         file.seek(10)
@@ -90,7 +90,7 @@ def gif_is_cut_short(path: Path) -> bool:
         return False
 
 
-def repair_truncated(path: Path) -> BytesIO | None:
+def repair_truncated(path: AnyPath) -> BytesIO | None:
     """Return a truncated animated WebP or AVIF in a form that decoders accept, or None for any other file.
 
     A WebP is cut after its last complete frame. An AVIF lists its frames in its header: missing data becomes zeros.

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from fractions import Fraction
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import av
@@ -33,6 +32,7 @@ from streamseg.fallback import log_fallback
 from streamseg.frames import Frame, VideoInfo, counted
 from streamseg.hardware import nvidia
 from streamseg.media.stacked import is_stacked
+from streamseg.media.storage import for_ffmpeg, path_of
 
 TEST_PATTERN = "testsrc"
 DEFAULT_RATE = Fraction(25)
@@ -64,7 +64,7 @@ class VideoFile(BaseSource):
         """Open the file and decode its first frame.
 
         Args:
-            url: the file's path, or the argument of FFmpeg's input device `format_name`.
+            url: the file's path or URL, or the argument of FFmpeg's input device `format_name`.
             format_name: FFmpeg's name of the input format; None to detect it.
             time_range: the part to read; the pts of frames count from its start.
 
@@ -340,7 +340,7 @@ class VideoFile(BaseSource):
         """
         stream = self._stream
         if self._container.format.name == "gif":
-            return "it is cut short amid its last frame" if gif_is_cut_short(Path(self._url)) else None
+            return "it is cut short amid its last frame" if gif_is_cut_short(path_of(self._url)) else None
         if stream.frames:
             # AVI counts repeated frames without storing them, and MP4 counts frames that its edit list leaves out;
             # the stated duration is right, or ends amid the last frame.
@@ -360,7 +360,7 @@ class VideoFile(BaseSource):
             rate=self._rate,
             time_base=self._time_base,
             frame_count=self._estimate_frame_count(),
-            path=Path(self._url) if is_file else None,
+            path=path_of(self._url) if is_file else None,
             pixel_aspect=self._to_pixels.shape.pixel_aspect,
             start_time=self._start_time,
             end=self._range_end,
@@ -439,13 +439,12 @@ def open_test_pattern(spec: str) -> VideoFile:
 def _open_container(url: str, format_name: str | None) -> InputContainer:
     if not format_name and nvidia.has_gpu():
         try:
-            return av.open(str(Path(url).absolute()), hwaccel=HWAccel("cuda"), metadata_errors=METADATA_ERRORS)
+            return av.open(for_ffmpeg(path_of(url)), "r", hwaccel=HWAccel("cuda"), metadata_errors=METADATA_ERRORS)
         except av.FFmpegError as error:  # no driver for the GPU, or a codec that NVDEC does not decode
             log_fallback(__name__, f"the CPU decodes, not the GPU: {_reason(error)}")
     try:
-        # FFmpeg takes "12:30.mp4" for a protocol named 12; no absolute path looks like one.
-        opened = url if format_name else str(Path(url).absolute())
-        return av.open(opened, format=format_name, metadata_errors=METADATA_ERRORS)
+        opened = url if format_name else for_ffmpeg(path_of(url))
+        return av.open(opened, "r", format=format_name, metadata_errors=METADATA_ERRORS)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"cannot read {url} as video: {_reason(error)}") from error
 

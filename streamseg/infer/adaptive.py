@@ -18,7 +18,7 @@ from streamseg.infer.engines.base import Engine, call_seconds
 from streamseg.infer.letterbox import black_images
 from streamseg.infer.live import LIVE_BUDGET
 from streamseg.infer.select import PACE_BUDGET
-from streamseg.model.precision import live_models, named
+from streamseg.model.precision import LIVE_MODEL, named
 from streamseg.settings import AUTO, InferSettings
 
 DOWN_SECONDS = 2.0
@@ -57,19 +57,18 @@ class Rung:
 def ladder(settings: InferSettings, cores: int) -> tuple[Rung, ...]:
     """Return the ways of running the network that the settings allow, the best first.
 
-    `model = auto` goes from the best network to the smallest; the last one takes smaller inputs, and on a processor of
-    many cores fewer threads, which other programs disturb less.
+    The network takes smaller and smaller inputs, and in the end, on a processor of many cores, fewer threads, which
+    other programs disturb less.
     """
-    models = live_models(settings.precision) if settings.model == AUTO else (settings.model,)
+    model = LIVE_MODEL if settings.model == AUTO else settings.model
     threads = max(1, cores - 1)
-    rungs = [Rung(model, settings.input_size, threads) for model in models]
+    rungs = [Rung(model, settings.input_size, threads)]
     size = _smaller(settings.input_size)
     while size >= LEAST_SIZE_PX:
-        rungs.append(Rung(models[-1], size, threads))
+        rungs.append(Rung(model, size, threads))
         size = _smaller(size)
     if threads >= LEAST_THREADS_TO_HALVE:
-        last = rungs[-1]
-        rungs.append(Rung(last.model, last.input_size, threads // 2))
+        rungs.append(Rung(model, rungs[-1].input_size, threads // 2))
     return tuple(rungs)
 
 
@@ -109,7 +108,7 @@ class AdaptiveNetwork:
         executor: Executor | None = None,
         measure: Callable[[Engine, VideoInfo, int], float] | None = None,
     ) -> None:
-        """Open the best network that keeps the camera's pace now.
+        """Open the network at the largest input at which it keeps the camera's pace now.
 
         Args:
             settings_now: returns the settings of inference, which may change.

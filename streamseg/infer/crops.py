@@ -32,6 +32,10 @@ UNSURE_REACH_PX = 6
 FADE_PX = 9
 """Width over which their weight falls to 0."""
 
+DISAGREEMENT = 0.1
+"""Mean difference from the whole frame's matte, where that is sure, at which a crop is not listened to at all: it shows
+too little of the subject for the network to find it."""
+
 Alpha = npt.NDArray[np.float32]
 
 
@@ -82,9 +86,10 @@ def _refined(image: AnyImage, alpha: Alpha, engine: Engine, input_size: int) -> 
         if not weight[place].any():
             continue
         crop = image.rgb[rows.start : rows.start + rows.length, columns.start : columns.start + columns.length]
-        found = _crop_matte(RgbImage(np.ascontiguousarray(crop)), engine, input_size)
         trust = _trust(rows.matte_length, columns.matte_length)
-        total[place] += trust * cv2.resize(found, trust.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        found = _crop_matte(RgbImage(np.ascontiguousarray(crop)), engine, input_size)
+        found = cv2.resize(found, trust.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
+        total[place] += trust * (first[place] + _agreement(found, first[place]) * (found - first[place]))
         weights[place] += trust
     seen = weights > 0
     first[seen] += weight[seen] * (total[seen] / weights[seen] - first[seen])
@@ -97,6 +102,14 @@ def _weight(alpha: Alpha) -> Alpha:
     reach = 2 * UNSURE_REACH_PX + 1
     near = cv2.dilate(unsure, np.ones((reach, reach), np.uint8)).astype(np.float32)
     return (cv2.blur(near, (FADE_PX, FADE_PX)) * np.float32(CROP_WEIGHT / 255)).astype(np.float32, copy=False)
+
+
+def _agreement(found: Alpha, first: Alpha) -> float:
+    """Return how far a crop is trusted, in [0, 1], by how it agrees with the whole frame where that is sure."""
+    sure = cv2.bitwise_not(cv2.inRange(first, *UNSURE)).view(np.bool_)
+    if not sure.any():
+        return 1.0
+    return max(0.0, 1 - float(np.abs(found - first)[sure].mean()) / DISAGREEMENT)
 
 
 def _spans(length: int, matte_length: int) -> list[_Span]:

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from streamseg.composite.background import open_background
 from streamseg.composite.stage import apply_matte
-from streamseg.controls import Controls
+from streamseg.controls import CHANGEABLE, Controls
 from streamseg.errors import ConfigError, StreamsegError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
@@ -58,10 +58,6 @@ MAX_MATTES = 4
 MAX_STATE_BYTES = 16 * 2**10
 MAX_OFFER_BYTES = 64 * 2**10
 MAX_THUMBNAILS = 256
-
-SETTABLE = ("bg", "blur", "fit", "smooth", "model", "mirror", "matte_only", "paused", "recording")
-"""Settings that the page may change."""
-SMOOTH_CHOICES = ("motion", "one-euro", "ema", "none")
 
 FIGURES_SECONDS = 1.0
 BOUNDARY = "frame"
@@ -142,10 +138,12 @@ class Api:
         self._forget()
         self._wake()
         self._feed.end()
-        await self._webrtc.close()
-        await self._loop.run_in_executor(None, self._decoding.close)
-        self._matting.shutdown(wait=False)
-        self._uploads.close()
+        try:
+            await self._webrtc.close()
+            await self._loop.run_in_executor(None, self._decoding.close)
+            self._matting.shutdown(wait=False)
+        finally:
+            self._uploads.close()
 
     async def state(self, request: Request) -> Response:
         """GET: settings, choices and figures."""
@@ -246,11 +244,8 @@ class Api:
         """Return changes as `Controls.change` takes them.
 
         Raises:
-            ConfigError: a name is not `SETTABLE`, or a background or network is not among those offered.
+            ConfigError: a background or network is not among those offered.
         """
-        for name in values:
-            if name not in SETTABLE:
-                raise ConfigError(f"{name[:40]!r} cannot be set here; these can: {', '.join(SETTABLE)}")
         checked = dict(values)
         if "bg" in checked:
             checked["bg"] = self._backgrounds.value_of(checked["bg"])
@@ -261,21 +256,15 @@ class Api:
     def _settings(self) -> dict[str, Any]:
         current = self._run.controls.current
         files = self._backgrounds.files()
+        sections = current.model_dump().values()
+        settings = {name: value for section in sections for name, value in section.items() if name in CHANGEABLE}
+        # Paths of files are nobody's business.
+        settings["bg"] = self._backgrounds.id_of(current.composite.bg)
+        settings["model"] = Path(current.infer.model).name
         return {
-            "settings": {
-                "bg": self._backgrounds.id_of(current.composite.bg),
-                "blur": current.composite.blur,
-                "fit": current.composite.fit,
-                "matte_only": current.composite.matte_only,
-                "smooth": current.smooth.smooth,
-                "model": Path(current.infer.model).name,
-                "mirror": current.live.mirror,
-                "paused": current.live.paused,
-                "recording": current.live.recording,
-            },
+            "settings": settings,
             "choices": {
                 "models": list(self._run.models),
-                "smooth": list(SMOOTH_CHOICES),
                 "backgrounds": [{"id": one.id, "name": one.name, "is_video": one.is_video} for one in files],
             },
             "notice": self._run.controls.notice,

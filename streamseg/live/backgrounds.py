@@ -9,6 +9,7 @@ from pathlib import Path
 
 import webcolors
 
+from streamseg.composite.gradient import PREFIX, is_gradient
 from streamseg.controls import Controls
 from streamseg.errors import ConfigError
 from streamseg.live.uploads import Uploads
@@ -45,7 +46,7 @@ class Backgrounds:
     def __init__(self, controls: Controls, uploads: Uploads) -> None:
         self._controls, self._uploads = controls, uploads
         bg = controls.current.composite.bg
-        self._start = bg if bg and bg != BLUR and not _hex_of(bg) else None
+        self._start = bg if bg and bg != BLUR and not _colour_of(bg) else None
 
     def files(self) -> list[Choice]:
         """Return the files that can be chosen: the one of the start, those of the folder, and what was uploaded."""
@@ -70,7 +71,7 @@ class Backgrounds:
         return next((choice for choice in self.files() if choice.id == identity), None)
 
     def value_of(self, identity: object) -> str | None:
-        """Return the setting `bg` for an id or a colour.
+        """Return the setting `bg` for an id, a colour or a gradient.
 
         Raises:
             ConfigError: it is neither.
@@ -80,20 +81,29 @@ class Backgrounds:
         if isinstance(identity, str):
             if identity == BLUR:
                 return BLUR
-            if found := self.choice(identity) or _hex_of(identity):
+            if found := self.choice(identity) or _colour_of(identity):
                 return found if isinstance(found, str) else str(found.path)
         raise ConfigError(
-            f"bg is a colour such as #00b140, blur, none, or the id of a background in the list; got {identity!r:.80}"
+            "bg is a colour such as #00b140, a gradient such as gradient:#102030,#405060, blur, none, or the id of a "
+            f"background in the list; got {identity!r:.80}"
         )
 
     def id_of(self, bg: str | None) -> str:
-        """Return the id of the setting `bg`: that of a file, `none`, `blur` or #rrggbb."""
+        """Return the id of the setting `bg`: that of a file, `none`, `blur`, #rrggbb or a gradient of such colours."""
         if bg is None:
             return NONE
         if bg == BLUR:
             return BLUR
         by_path = {str(choice.path): choice.id for choice in self.files()}
-        return by_path.get(bg) or _hex_of(bg) or "other"
+        return by_path.get(bg) or _colour_of(bg) or "other"
+
+
+def _colour_of(bg: str) -> str | None:
+    """Return #rrggbb of a colour, or a gradient with its colours as #rrggbb; None for other text."""
+    if not is_gradient(bg):
+        return _hex_of(bg)
+    colours = [_hex_of(name.strip()) for name in bg.removeprefix(PREFIX).split(",")]
+    return PREFIX + ",".join(map(str, colours)) if len(colours) > 1 and None not in colours else None
 
 
 def _hex_of(colour: str) -> str | None:

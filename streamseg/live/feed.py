@@ -106,7 +106,7 @@ class Encoded(Generic[T]):
         """Take the function that makes the form of a frame, on a thread of the event loop's executor."""
         self._feed, self._encode = feed, encode
         self._newest: Numbered[T] | None = None
-        self._making: asyncio.Task[Numbered[T]] | None = None
+        self._making: asyncio.Task[None] | None = None
         self.viewers = 0
 
     @contextmanager
@@ -127,18 +127,25 @@ class Encoded(Generic[T]):
         while not self._newest or self._newest.number <= number:
             if not self._making:
                 self._making = asyncio.create_task(self._make(number))
-                self._making.add_done_callback(self._made)
+                self._making.add_done_callback(_take_note)
             await asyncio.shield(self._making)
         return self._newest
 
-    async def _make(self, number: int) -> Numbered[T]:
-        frame = await self._feed.newer_than(number)
-        return Numbered(frame.number, await self._feed.loop.run_in_executor(None, self._encode, frame.item))
+    async def _make(self, number: int) -> None:
+        """Make the form of a frame; when this is done, there is nothing more to wait for."""
+        try:
+            frame = await self._feed.newer_than(number)
+            item = await self._feed.loop.run_in_executor(None, self._encode, frame.item)
+            self._newest = Numbered(frame.number, item)
+        finally:
+            # Not in a callback of the task: whoever came between would wait for it for ever, and never let it run.
+            self._making = None
 
-    def _made(self, making: asyncio.Task[Numbered[T]]) -> None:
-        self._making = None
-        if not making.cancelled() and not making.exception():
-            self._newest = making.result()
+
+def _take_note(making: asyncio.Task[None]) -> None:
+    """Take note of a failure, which asyncio would complain about if every viewer who waits for it has left."""
+    if not making.cancelled():
+        making.exception()
 
 
 class Viewer(Generic[T]):

@@ -21,7 +21,7 @@ from streamseg.infer.adaptive import AdaptiveNetwork, Rung, open_rung
 from streamseg.infer.engines.base import Engine, SizedEngine, StreamedEngine
 from streamseg.live.watch import FileWatcher
 from streamseg.matting import MattingSession
-from streamseg.model.precision import live_models
+from streamseg.model.precision import packaged_models
 from streamseg.pipeline import run
 from streamseg.settings import InferSettings, Settings
 from streamseg.sink import WINDOW, BaseSink, open_sink
@@ -147,7 +147,7 @@ class _Live:
             self._controls,
             self._statistics,
             self._matte_of,
-            models=("auto", *live_models(settings.infer.precision)),
+            models=("auto", *packaged_models(settings.infer.precision)),
             engine=lambda: f"{self._network.rung}, {self._network.engine.name}",
             host=settings.live.host,
             port=settings.live.port,
@@ -155,7 +155,7 @@ class _Live:
         )
 
     def _figures(self) -> str:
-        return f"{self._statistics.live_text()}  {self._network.rung.model}"
+        return f"{self._statistics.live_text()}   {self._network.rung.model}"
 
     def _matte_of(self, rgb: Pixels) -> Pixels:
         """Matte a photo with the running network, between two frames of the camera."""

@@ -7,14 +7,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from streamseg.errors import OutputError
+from streamseg.media.storage import AnyPath, RemotePath
 
 
-def atomic_write(path: Path, content: bytes) -> None:
+def atomic_write(path: AnyPath, content: bytes) -> None:
     """Write a file atomically; an existing file is replaced, or kept if writing fails.
 
     Raises:
         OutputError: the folder is missing, cannot be written to, or the disk is full.
     """
+    if isinstance(path, RemotePath):
+        path.write_bytes(content)
+        return
     try:
         replace_file(followed(path), content)
     except OSError as error:
@@ -37,6 +41,21 @@ def followed(path: Path) -> Path:
     if is_special:
         raise OutputError(f"cannot write {path}: it is a pipe or a device; give the name of a file")
     return target
+
+
+def move(path: AnyPath, target: AnyPath) -> None:
+    """Give a file another name on the same disk or storage; an existing file of that name is replaced.
+
+    Raises:
+        OutputError: it cannot be moved.
+    """
+    if isinstance(path, RemotePath) and isinstance(target, RemotePath):
+        path.move_to(target)
+        return
+    try:
+        os.replace(str(path), str(target))
+    except OSError as error:
+        raise OutputError(f"cannot move {path} to {target}: {error.strerror}") from error
 
 
 def replace_file(path: Path, content: bytes) -> None:

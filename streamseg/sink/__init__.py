@@ -10,6 +10,7 @@ from streamseg.controls import Controls
 from streamseg.errors import OutputError
 from streamseg.frames import Kind, VideoInfo
 from streamseg.media.atomic import followed
+from streamseg.media.storage import AnyPath, RemotePath, path_of
 from streamseg.settings import OutputSettings
 from streamseg.sink.animation import ANIMATIONS, AnimationSink
 from streamseg.sink.base import BaseSink, Sink, SinkClosed
@@ -20,6 +21,7 @@ from streamseg.sink.images import ImageSequence, sequence_pattern
 from streamseg.sink.lock import Claim
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
 from streamseg.sink.sidecar import SidecarSink, matte_path
+from streamseg.sink.upload import UploadedFile
 from streamseg.sink.video import VideoSink, check_folder
 from streamseg.sink.virtual import VIRTUAL_CAMERA, is_virtual_camera, open_virtual_camera
 from streamseg.sink.window import PreviewWindow
@@ -52,7 +54,7 @@ def open_sink(
     """Open an output: a video, an animation, an image sequence (`x_%05d.png` or a folder), `window` or `virtual`.
 
     Args:
-        out: a path, `window`, `virtual`, `virtual:/dev/video10` or `virtual:NAME`.
+        out: a path or URL, `window`, `virtual`, `virtual:/dev/video10` or `virtual:NAME`.
         info: size, rate and clock of the frames to write.
         kind: what a video file holds: composites, foregrounds with alpha, or mattes; None takes the kind of the first
             frame. Frames of another kind are refused.
@@ -75,13 +77,14 @@ def open_sink(
                 f"{out} is a sequence of images and cannot be resumed; name a video file, or give --start"
             )
         images = ImageSequence(pattern, output.straight)
-        images.claim = Claim(pattern)
+        if not isinstance(pattern, RemotePath):  # Object storage has no locks.
+            images.claim = Claim(pattern)
         return images
-    return open_file(Path(out), info, kind, output, resume)
+    return open_file(path_of(out), info, kind, output, resume)
 
 
 def open_file(
-    path: Path, info: VideoInfo, kind: Kind | None = None, output: OutputSettings = STANDARD, resume: bool = False
+    path: AnyPath, info: VideoInfo, kind: Kind | None = None, output: OutputSettings = STANDARD, resume: bool = False
 ) -> BaseSink:
     """Open one video or animation file as `open_sink` does, even where its name looks like a pattern.
 
@@ -89,6 +92,8 @@ def open_file(
         OutputError: the format cannot hold the frames; the message says which can.
     """
     check_format(path, kind, output)
+    if isinstance(path, RemotePath):
+        return UploadedFile(path, lambda here: open_file(here, info, kind, output, resume))
     claim = Claim(followed(path))
     try:
         opened = _open_animation if path.suffix.lower() in ANIMATIONS else _open_video
@@ -101,8 +106,8 @@ def open_file(
 
 
 def open_apart(
-    path: Path, info: VideoInfo, kind: Kind, output: OutputSettings, as_images: bool = False
-) -> VideoSink | SidecarSink | ImageSequence:
+    path: AnyPath, info: VideoInfo, kind: Kind, output: OutputSettings, as_images: bool = False
+) -> VideoSink | SidecarSink | ImageSequence | UploadedFile:
     """Open a part of an output, or the output that parts are joined to; the caller locks it.
 
     The CPU encodes even where a GPU could, so that the parts of different machines go into one stream.
@@ -120,10 +125,12 @@ def open_apart(
     if as_images:
         return ImageSequence(path, output.straight)
     check_size(path, info)
+    if isinstance(path, RemotePath):
+        return UploadedFile(path, lambda here: _open_for(here, info, kind, output, BEGINNING))
     return _open_for(path, info, kind, output, BEGINNING)
 
 
-def check_format(path: Path, kind: Kind | None, output: OutputSettings) -> None:
+def check_format(path: AnyPath, kind: Kind | None, output: OutputSettings) -> None:
     """Check that the format named by a file's suffix can hold frames of a kind.
 
     Raises:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from streamseg.decode.base import MIN_SIDE_PX
 from streamseg.errors import OutputError
 from streamseg.frames import Kind, VideoInfo
+from streamseg.media.storage import AnyPath
 from streamseg.settings import OutputSettings
 
 
@@ -83,7 +83,7 @@ WITH_ALPHA = {
 """Encodings of foregrounds with alpha, by suffix; the programs named read their alpha."""
 
 
-def choose_encoding(path: Path, kind: Kind, output: OutputSettings) -> Encoding:
+def choose_encoding(path: AnyPath, kind: Kind, output: OutputSettings) -> Encoding:
     """Choose the encoding of a video file.
 
     Args:
@@ -113,7 +113,7 @@ def at_width(chosen: Encoding, width_px: int) -> Encoding:
     return _at_quality(chosen, "high") if width_px % 2 and chosen.codec == EVEN_WIDTHS_ONLY else chosen
 
 
-def check_size(path: Path, info: VideoInfo) -> None:
+def check_size(path: AnyPath, info: VideoInfo) -> None:
     """Check that frames are large enough for every encoder and for streamseg's own reader.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from streamseg.composite.blend import blend
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, counted
 from streamseg.image import Pixels
-from streamseg.media.atomic import atomic_write
+from streamseg.media.atomic import atomic_write, move
+from streamseg.media.storage import AnyPath, RemotePath, files_in, path_of
 from streamseg.sink.base import BaseSink
 from streamseg.sink.exr import encode_exr
 from streamseg.sink.formats import OPAQUE as VIDEOS
@@ -33,6 +35,9 @@ HOLD_ALPHA = (".png", ".webp", ".tif", ".tiff", ".exr", ".gif", ".apng")
 WITHOUT_ALPHA = (".jpg", ".jpeg", ".bmp")
 """Suffixes of the single images that can be written."""
 
+MOVES_AT_ONCE = 16
+"""Images that object storage is asked to move at the same time, each of which takes it two answers."""
+
 SEQUENCES = {
     ".png": "PNG",
     ".webp": "lossless WebP",
@@ -42,9 +47,9 @@ SEQUENCES = {
 
 
 class ImageSequence(BaseSink):
-    """A numbered image sequence; each file is written atomically."""
+    """A numbered image sequence; each file is written, or uploaded, in one move."""
 
-    def __init__(self, pattern: Path, straight: bool = False) -> None:
+    def __init__(self, pattern: AnyPath, straight: bool = False) -> None:
         """Take a name with a number in it.
 
         Args:
@@ -83,22 +88,23 @@ class ImageSequence(BaseSink):
         Raises:
             OutputError: an image cannot be moved.
         """
-        try:
-            for image in sorted(part.path.iterdir()):
-                number = part.first_number + int(image.stem)
-                os.replace(image, self._pattern.with_name(self._pattern.name % number))
-        except OSError as error:
-            raise OutputError(f"cannot move the images of {part.path}: {error.strerror}") from error
+
+        def place(image: AnyPath) -> None:
+            number = part.first_number + int(image.stem)
+            move(image, self._pattern.with_name(self._pattern.name % number))
+
+        with ThreadPoolExecutor(MOVES_AT_ONCE if isinstance(part.path, RemotePath) else 1) as pool:
+            list(pool.map(place, sorted(files_in(part.path))))
         self._count += part.frames
 
 
-def sequence_pattern(out: str) -> Path | None:
+def sequence_pattern(out: str) -> AnyPath | None:
     """Return the pattern of the image sequence that an output names, or None where it names one file.
 
     A video may have a percent sign in its name, as in 50%.mp4.
     """
-    path = Path(out)
-    if path.is_dir() or out.endswith(("/", os.sep)):
+    path = path_of(out)
+    if out.endswith(("/", os.sep)) or path.is_dir():
         return path / "%05d.png"
     suffix = path.suffix.lower()
     if "%" not in path.name:
@@ -110,7 +116,7 @@ def sequence_pattern(out: str) -> Path | None:
     return path
 
 
-def write_image(path: Path, pixels: Pixels, straight: bool = False) -> None:
+def write_image(path: AnyPath, pixels: Pixels, straight: bool = False) -> None:
     """Write RGB, RGBA (straight alpha) or grey as the format of the file's name, in one move.
 
     Args:
@@ -130,7 +136,7 @@ def write_image(path: Path, pixels: Pixels, straight: bool = False) -> None:
     atomic_write(path, own(pixels) if own else _encode(path, pixels))
 
 
-def _encode(path: Path, pixels: Pixels) -> bytes:
+def _encode(path: AnyPath, pixels: Pixels) -> bytes:
     try:
         is_encoded, data = cv2.imencode(".png" if path.suffix.lower() == ".apng" else path.suffix, to_bgr(pixels))
     except cv2.error as error:
@@ -141,12 +147,15 @@ def _encode(path: Path, pixels: Pixels) -> bytes:
     return data.tobytes()
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents.
+def make_folder(folder: AnyPath) -> None:
+    """Make a folder and its parents; object storage has none to be made.
 
     Raises:
         OutputError: the folder cannot be made or written to.
     """
+    if isinstance(folder, RemotePath):
+        folder.check_writable()
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from streamseg.media.storage import AnyPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,14 @@ class Part:
         first_number: number of the first image in the whole sequence.
     """
 
-    path: Path
+    path: AnyPath
     frames: int
     last_pts: Fraction
     end: Fraction
     first_number: int = 0
 
 
+@runtime_checkable
 class JoiningSink(Protocol):
     """A sink that takes parts in place of frames; they must be written in the same format."""
 

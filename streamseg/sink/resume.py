@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from streamseg.errors import OutputError
+from streamseg.media.storage import AnyPath, for_ffmpeg
 from streamseg.sink.check import TICK
 
 BEGINNING = Fraction(0)
@@ -62,7 +63,7 @@ def is_playable(written: Path | BinaryIO) -> bool:
         return next(times, None) is not None
 
 
-def copied_packets(left: Path, stream: VideoStream, until: Fraction | None = None) -> Iterator[Packet[Any]]:
+def copied_packets(left: AnyPath, stream: VideoStream, until: Fraction | None = None) -> Iterator[Packet[Any]]:
     """Yield the video packets of a file that was written with the same settings, assigned to `stream`.
 
     Args:
@@ -73,7 +74,7 @@ def copied_packets(left: Path, stream: VideoStream, until: Fraction | None = Non
     Raises:
         OutputError: their codec or size is not that of `stream`, as the interrupted run had other settings.
     """
-    with av.open(str(left.absolute())) as file:
+    with av.open(for_ffmpeg(left), "r") as file:
         source = file.streams.video[0]
         _check_same_format(left, source, stream)
         # Files store H.264 with NAL lengths, encoders return it with start codes; one track cannot mix them.
@@ -107,7 +108,7 @@ def _pts_seconds(packet: Packet[Any]) -> Fraction:
     return packet.pts * packet.time_base
 
 
-def _check_same_format(left: Path, found: VideoStream, wanted: VideoStream) -> None:
+def _check_same_format(left: AnyPath, found: VideoStream, wanted: VideoStream) -> None:
     existing, expected = (
         f"{context.codec.canonical_name} of {context.width}x{context.height} px"
         for context in (found.codec_context, wanted.codec_context)

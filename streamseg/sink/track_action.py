@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import av
@@ -19,6 +18,7 @@ from av.stream import Discard, Stream
 from streamseg.decode.reading import is_broadcast, read_from
 from streamseg.decode.video import video_stream
 from streamseg.media.packets import copied
+from streamseg.media.storage import AnyPath, for_ffmpeg
 from streamseg.sink.channels import Reordered, layout_of, own_order
 from streamseg.sink.monotonic import MonotonicTimes
 from streamseg.sink.sound import Copied, Transcoded, setup_of, states_its_setup
@@ -96,7 +96,7 @@ def plan(source: Any, beginning: Sequence[Packet[Any]], muxer: str) -> Plan:
     return next(accepted, Plan("left out", codec_of(source)))
 
 
-def beginnings(path: Path, start_time: Fraction = ZERO, end: Fraction | None = None) -> dict[int, list[Packet[Any]]]:
+def beginnings(path: AnyPath, start_time: Fraction = ZERO, end: Fraction | None = None) -> dict[int, list[Packet[Any]]]:
     """Read the first packets of each audio track between `start_time` and `end` seconds, by stream index.
 
     For AAC in ADTS, the first packet of each later header is read too.
@@ -124,13 +124,13 @@ def beginnings(path: Path, start_time: Fraction = ZERO, end: Fraction | None = N
     return first
 
 
-def open_source_file(path: Path) -> InputContainer:
+def open_source_file(path: AnyPath) -> InputContainer:
     """Open a source for its other tracks; metadata that is not UTF-8 is replaced.
 
     Raises:
         av.FFmpegError: the file cannot be read.
     """
-    return av.open(str(path.absolute()), metadata_errors="replace")
+    return av.open(for_ffmpeg(path), "r", metadata_errors="replace")
 
 
 def is_whole(packet: Packet[Any]) -> bool:

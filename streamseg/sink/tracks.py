@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import av
@@ -16,6 +15,7 @@ from av.stream import Stream
 
 from streamseg.decode.reading import read_from
 from streamseg.decode.video import video_stream
+from streamseg.media.storage import AnyPath
 from streamseg.sink.metadata import choose_default, inherit_attachments, inherit_chapters, inherit_file
 from streamseg.sink.monotonic import MonotonicTimes
 from streamseg.sink.track_action import (
@@ -37,7 +37,7 @@ class SourceTracks:
     """The audio and subtitle tracks of a source file, with its metadata, chapters and attachments."""
 
     def __init__(
-        self, output: OutputContainer, path: Path, start_time: Fraction = ZERO, end: Fraction | None = None
+        self, output: OutputContainer, path: AnyPath, start_time: Fraction = ZERO, end: Fraction | None = None
     ) -> None:
         """Open the source a second time, for these tracks alone.
 

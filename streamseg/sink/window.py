@@ -140,7 +140,7 @@ class PreviewWindow(BaseSink):
             mark = recording_mark(size_px)
             mark.lay_over(bgr, width - margin_px - mark.width_px, margin_px)
             room -= mark.width_px + margin_px
-        if self.figures_shown:
+        if self.figures_shown and not self.help_shown:  # The list of keys may reach over them.
             figures, notice = self._current_figures(), self._current_notice()
             if figures:
                 text_band(figures, size_px, room).lay_over(bgr, margin_px, margin_px)

@@ -36,21 +36,40 @@ class MatteSmoother:
             seams: the ends of the stretch that the stream is of, if it is not the whole video.
         """
         self._look_ahead, self._seams, self._cuts = look_ahead, seams, CutDetector()
-        self._begin(settings)
-
-    def _begin(self, settings: SmoothSettings) -> None:
-        self._settings, self._temporal = settings, open_filter(settings)
-        in_motion = settings.smooth == "motion"
-        self._motion = MotionFilter(settings.motion_seconds, self._look_ahead) if in_motion else None
-        self._gate = PresenceGate() if settings.gate else None
-        self._subject = subject_tracker(settings)
         self._last: Frame | None = None
         self._times: deque[tuple[Fraction, float]] = deque()  # pts, and seconds since the frame before
+        self._settings = settings
+        self._open_filters()
+        self._open_gate()
+        self._open_subject()
+
+    def _open_filters(self) -> None:
+        settings = self._settings
+        self._temporal = open_filter(settings)
+        in_motion = settings.smooth == "motion"
+        self._motion = MotionFilter(settings.motion_seconds, self._look_ahead) if in_motion else None
+
+    def _open_gate(self) -> None:
+        self._gate = PresenceGate() if self._settings.gate else None
+
+    def _open_subject(self) -> None:
+        self._subject = subject_tracker(self._settings)
 
     def change(self, settings: SmoothSettings) -> None:
-        """Use other settings from the next matte on, which starts the stream anew; not while mattes wait."""
-        if settings != self._settings:
-            self._begin(settings)
+        """Use other settings from the next matte on; not while mattes wait.
+
+        What they do not concern goes on: whoever was chosen stays, though mattes are smoothed in another way.
+        """
+        if settings is self._settings:
+            return
+        changed = {name for name, value in settings if getattr(self._settings, name) != value}
+        self._settings = settings
+        if changed & {"subject", "keep"}:
+            self._open_subject()
+        if "gate" in changed:
+            self._open_gate()
+        if changed - {"subject", "keep", "gate"}:
+            self._open_filters()
 
     def step(self, frame: Frame, alpha: Tensor) -> Tensor:
         """Smooth the next frame's matte at once; for a smoother that does not look ahead. See `push`."""

@@ -5,15 +5,13 @@ const FIRST_FRAME_MS = 5000;
 const RETRY_MS = 2000;
 const SETTLE_MS = 120;
 const NOTICE_MS = 8000;
-const SMOOTHING = { motion: "Along the motion", "one-euro": "Adaptive (one-euro)", ema: "Even (ema)", none: "None" };
 const COLOUR = /^#[0-9a-f]{6}$/;
+const GRADIENT = "gradient:";
 
 const byId = (id) => document.getElementById(id);
 const form = byId("controls");
 
 // --- Requests -------------------------------------------------------------------------------------------------------
-
-let pending = 0;
 
 async function request(path, options) {
   const response = await fetch(path, options).catch(() => {
@@ -26,20 +24,47 @@ async function request(path, options) {
   return response;
 }
 
-async function change(values) {
+// Changes go one after another, so that the last one wins. What the server says meanwhile is older than what the user
+// sees on the controls; so it is asked for when all have gone.
+let pending = 0;
+let lastChange = Promise.resolve();
+let settleTimer = 0;
+let settling = {};
+
+function change(values) {
+  const all = { ...settling, ...values };
+  clearTimeout(settleTimer);
+  [settleTimer, settling] = [0, {}];
   pending += 1;
+  lastChange = lastChange.then(() => send(all)).then(settle);
+  return lastChange;
+}
+
+// Sliders and colours: the last value, once they rest for a moment.
+function changeSoon(values) {
+  Object.assign(settling, values);
+  clearTimeout(settleTimer);
+  settleTimer = setTimeout(change, SETTLE_MS);
+}
+
+async function send(values) {
   try {
-    const response = await request("/api/state", { method: "POST", body: JSON.stringify(values) });
-    const state = await response.json();
+    await request("/api/state", { method: "POST", body: JSON.stringify(values) });
     if (byId("notice").classList.contains("error")) tell("");
-    if (pending === 1) show(state);
   } catch (error) {
     tell(error.message, true);
-    if (pending === 1 && shown) show(shown);
-  } finally {
-    pending -= 1;
   }
 }
+
+async function settle() {
+  pending -= 1;
+  if (isChanging()) return;
+  const response = await request("/api/state").catch(() => null); // What is wrong has been told.
+  if (response) showUnlessChanging(await response.json());
+}
+
+const isChanging = () => pending > 0 || settleTimer !== 0;
+const showUnlessChanging = (state) => isChanging() || show(state);
 
 // --- Notices --------------------------------------------------------------------------------------------------------
 
@@ -55,6 +80,19 @@ function tell(text, isError = false) {
 
 // --- State to controls ----------------------------------------------------------------------------------------------
 
+// id -> the slider's value by the settings, that value in words, and the change of the settings that it asks for.
+const SLIDERS = {
+  blur: [({ blur }) => Math.log2(blur), (value) => `${Number((2 ** value).toPrecision(2))}×`, (value) => ({ bg: "blur", blur: 2 ** value })],
+  feather: [({ feather }) => feather, (value) => `${value} px`, (value) => ({ feather: value })],
+  light_wrap: [({ light_wrap }) => light_wrap, percent, (value) => ({ light_wrap: value })],
+  across: [({ keep }) => 100 * (keep?.[0] ?? 0.5), (value) => percent(value / 100), keptPlace],
+  down: [({ keep }) => 100 * (keep?.[1] ?? 0.5), (value) => percent(value / 100), keptPlace],
+};
+
+function percent(share) {
+  return `${Math.round(100 * share)} %`;
+}
+
 let shown = null;
 let listed = "";
 let noticed = "";
@@ -63,44 +101,68 @@ function show(state) {
   shown = state;
   const { settings, choices, notice } = state;
   listBackgrounds(choices.backgrounds);
-  listOptions(byId("smooth"), choices.smooth, SMOOTHING);
-  listOptions(byId("model"), [...new Set([...choices.models, settings.model])], {});
+  listOptions(byId("model"), [...new Set([...choices.models, settings.model])]);
   byId("model-row").hidden = choices.models.length === 0;
   for (const control of form.querySelectorAll("[data-setting]")) {
     const value = settings[control.dataset.setting];
     if (control.type === "checkbox") control.checked = value;
     else control.value = value;
   }
+  for (const [id, [valueOf]] of Object.entries(SLIDERS)) {
+    byId(id).value = valueOf(settings);
+    showSlider(id);
+  }
   for (const button of document.querySelectorAll("[data-toggle]")) {
     button.setAttribute("aria-pressed", settings[button.dataset.toggle]);
   }
   byId("recording-badge").hidden = !settings.recording;
   showBackground(settings);
+  showWho(settings);
   if (notice !== noticed) tell((noticed = notice), true);
 }
 
 function showBackground(settings) {
-  const isColour = COLOUR.test(settings.bg);
-  const tile = form.querySelector(`input[name=bg][value="${CSS.escape(isColour ? "colour" : settings.bg)}"]`);
+  const { bg } = settings;
+  const choice = COLOUR.test(bg) ? "colour" : bg.startsWith(GRADIENT) ? "gradient" : bg;
+  const tile = form.querySelector(`input[name=bg][value="${CSS.escape(choice)}"]`);
   for (const radio of form.querySelectorAll("input[name=bg]")) radio.checked = radio === tile;
-  if (isColour) byId("colour").value = settings.bg;
+  if (choice === "colour") byId("colour").value = bg;
+  if (choice === "gradient") {
+    const colours = bg.slice(GRADIENT.length).split(",");
+    byId("gradient-top").value = colours[0];
+    byId("gradient-bottom").value = colours.at(-1);
+  }
+  showSwatches();
+  byId("colour-row").hidden = choice !== "colour";
+  byId("gradient-row").hidden = choice !== "gradient";
+  byId("blur-row").hidden = choice !== "blur";
+  byId("fit-row").hidden = ["colour", "gradient", "none", "blur"].includes(choice);
+  byId("look-hint").hidden = choice !== "none";
+}
+
+function showSwatches() {
   byId("swatch").style.backgroundColor = byId("colour").value;
-  byId("colour-row").hidden = !isColour;
-  byId("blur-row").hidden = settings.bg !== "blur";
-  byId("fit-row").hidden = isColour || ["none", "blur"].includes(settings.bg);
-  byId("blur").value = Math.log2(settings.blur);
-  showBlur();
+  const [top, bottom] = gradientColours();
+  byId("gradient-swatch").style.backgroundImage = `linear-gradient(${top}, ${bottom})`;
 }
 
-function showBlur() {
-  const text = `${Number((2 ** byId("blur").value).toPrecision(2))}×`;
-  byId("blur-value").textContent = text;
-  byId("blur").setAttribute("aria-valuetext", text);
+const gradientColours = () => [byId("gradient-top").value, byId("gradient-bottom").value];
+
+function showSlider(id) {
+  const text = SLIDERS[id][1](byId(id).valueAsNumber);
+  byId(`${id}-value`).textContent = text;
+  byId(id).setAttribute("aria-valuetext", text);
 }
 
-function listOptions(select, values, labels) {
+function showWho({ subject, keep }) {
+  byId("subject").value = keep ? "place" : subject;
+  for (const row of document.querySelectorAll(".place-row")) row.hidden = !keep;
+  showMark();
+}
+
+function listOptions(select, values) {
   if ([...select.options].map((option) => option.value).join() === values.join()) return;
-  select.replaceChildren(...values.map((value) => new Option(labels[value] ?? value, value)));
+  select.replaceChildren(...values.map((value) => new Option(value, value)));
 }
 
 function listBackgrounds(backgrounds) {
@@ -130,18 +192,14 @@ function fileTile({ id, name, is_video }) {
 
 // --- Controls to state ----------------------------------------------------------------------------------------------
 
-let settleTimer = 0;
-
-function settled(values) {
-  clearTimeout(settleTimer);
-  settleTimer = setTimeout(() => change(values()), SETTLE_MS);
-}
-
 form.addEventListener("submit", (event) => event.preventDefault());
 
 form.addEventListener("change", ({ target }) => {
   if (target.name === "bg") {
-    change({ bg: target.value === "colour" ? byId("colour").value : target.value });
+    const drawn = { colour: byId("colour").value, gradient: GRADIENT + gradientColours() };
+    change({ bg: drawn[target.value] ?? target.value });
+  } else if (target === byId("subject")) {
+    change(target.value === "place" ? keptPlace() : { subject: target.value, keep: null });
   } else if (target.dataset.setting) {
     change({ [target.dataset.setting]: target.type === "checkbox" ? target.checked : target.value });
   } else if (target === byId("file") && target.files.length) {
@@ -150,15 +208,23 @@ form.addEventListener("change", ({ target }) => {
   }
 });
 
-byId("blur").addEventListener("input", () => {
-  showBlur();
-  settled(() => ({ bg: "blur", blur: 2 ** byId("blur").value }));
-});
+for (const [id, [, , changeOf]] of Object.entries(SLIDERS)) {
+  byId(id).addEventListener("input", ({ target }) => {
+    showSlider(id);
+    changeSoon(changeOf(target.valueAsNumber));
+  });
+}
 
-byId("colour").addEventListener("input", () => {
-  byId("swatch").style.backgroundColor = byId("colour").value;
-  settled(() => ({ bg: byId("colour").value }));
-});
+for (const [id, background] of [
+  ["colour", () => byId("colour").value],
+  ["gradient-top", () => GRADIENT + gradientColours()],
+  ["gradient-bottom", () => GRADIENT + gradientColours()],
+]) {
+  byId(id).addEventListener("input", () => {
+    showSwatches();
+    changeSoon({ bg: background() });
+  });
+}
 
 for (const button of document.querySelectorAll("[data-toggle]")) {
   button.addEventListener("click", () => {
@@ -233,7 +299,47 @@ function connected(state, text) {
 
 function reveal(element) {
   for (const other of [video, mjpeg, byId("placeholder")]) other.hidden = other !== element;
+  showMark();
 }
+
+// Who stays, as a place in the picture, which lies between bars where the frame has other proportions.
+function keptPlace() {
+  showMark();
+  return { keep: [byId("across").value / 100, byId("down").value / 100] };
+}
+
+function pictureBox() {
+  const picture = [video, mjpeg].find((one) => !one.hidden);
+  const [width, height] = picture ? [picture.videoWidth ?? picture.naturalWidth, picture.videoHeight ?? picture.naturalHeight] : [0, 0];
+  if (!width || !height) return null;
+  const frame = byId("frame").getBoundingClientRect();
+  const scale = Math.min(frame.width / width, frame.height / height);
+  const box = { width: width * scale, height: height * scale };
+  return { ...box, left: (frame.width - box.width) / 2, top: (frame.height - box.height) / 2, frame };
+}
+
+function showMark() {
+  const box = byId("who").open && byId("subject").value === "place" ? pictureBox() : null;
+  byId("frame").classList.toggle("pointing", box !== null);
+  byId("keep-mark").hidden = !box;
+  if (!box) return;
+  byId("keep-mark").style.left = `${box.left + (box.width * byId("across").value) / 100}px`;
+  byId("keep-mark").style.top = `${box.top + (box.height * byId("down").value) / 100}px`;
+}
+
+byId("who").addEventListener("toggle", showMark);
+new ResizeObserver(showMark).observe(byId("frame"));
+video.addEventListener("resize", showMark);
+mjpeg.addEventListener("load", showMark);
+
+byId("frame").addEventListener("click", ({ clientX, clientY }) => {
+  const box = byId("keep-mark").hidden ? null : pictureBox();
+  if (!box) return;
+  byId("across").value = (100 * (clientX - box.frame.left - box.left)) / box.width;
+  byId("down").value = (100 * (clientY - box.frame.top - box.top)) / box.height;
+  for (const id of ["across", "down"]) showSlider(id);
+  change(keptPlace());
+});
 
 async function play() {
   stop();
@@ -304,7 +410,7 @@ mjpeg.addEventListener("error", () => {
 function listen() {
   const events = new EventSource("/api/events");
   events.addEventListener("open", play);
-  events.addEventListener("settings", ({ data }) => pending || show(JSON.parse(data)));
+  events.addEventListener("settings", ({ data }) => showUnlessChanging(JSON.parse(data)));
   events.addEventListener("figures", ({ data }) => showFigures(JSON.parse(data)));
   events.addEventListener("error", () => {
     connected("lost", "Connection lost");
