@@ -69,6 +69,9 @@ def video(
     start: Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: 90, 90.5 or 1:30.5.")] = None,
     end: Annotated[str | None, typer.Option(metavar="TIME", help="End before this.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run left OUT.part.")] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Segments of a long video at a time, each in its own process.")
+    ] = 1,
     model: Model = None,
     engine: EngineName = None,
     precision: Precision = None,
@@ -92,7 +95,15 @@ def video(
 
         settings = settings_from_flags(context)
         refuse_overwriting(output_path(out), source, settings.composite.bg)
-        with open_source(source, TimeRange.of(start, end)) as opened:
+        time_range = TimeRange.of(start, end)
+        if jobs > 1 or resume:
+            from streamseg.cli.crew import parted, run_parted
+
+            work = parted(source, out, settings, time_range, jobs, resume)
+            if work:
+                run_parted(work, jobs)
+                return
+        with open_source(source, time_range) as opened:
             statistics = run_into(opened, out, settings, resume=resume)
             print(speed_line(statistics))
             if opened.decode_error:
