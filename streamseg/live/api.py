@@ -268,6 +268,7 @@ class Api:
                 "backgrounds": [{"id": one.id, "name": one.name, "is_video": one.is_video} for one in files],
             },
             "notice": self._run.controls.notice,
+            "is_problem": self._run.controls.is_problem,
         }
 
     def _figures(self) -> dict[str, Any]:
