@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import av
 
 import streamseg
-from streamseg.batch.cuts import WHOLE, segments_of
+from streamseg.batch.cuts import WHOLE, length_of, segment_seconds, segments_of
 from streamseg.batch.engine import settled
 from streamseg.batch.folder import Manifest, SegmentFolder, segments_in
 from streamseg.batch.tasks import Plan, Work
-from streamseg.decode import open_source
-from streamseg.errors import OutputError
-from streamseg.media.storage import RemotePath, path_of
+from streamseg.decode import TimeRange, open_source
+from streamseg.decode.time_range import WHOLE as ALL_TIME
+from streamseg.errors import InputError, OutputError
+from streamseg.media.storage import AnyPath, RemotePath, path_of
 from streamseg.model.weights import digest_of
+from streamseg.settings import Settings
+from streamseg.sink.animation import ANIMATIONS
+
+
+def work_on(
+    source: str,
+    out: AnyPath,
+    settings: Settings,
+    workers: int,
+    as_images: bool = False,
+    time_range: TimeRange = ALL_TIME,
+) -> Work:
+    """Return the work on a file, in segments of a length that gives each worker some; see `Work`.
+
+    A source that cannot be read is left to its plan to tell of.
+    """
+    seconds = settings.batch.segment_seconds
+    if seconds is None:
+        length = None
+        with suppress(InputError), open_source(source, time_range) as opened:
+            length = length_of(opened)
+        seconds = segment_seconds(float(length or 0), workers)
+    return Work(source, out, settings, seconds, as_images, time_range)
 
 
 def plan_segments(work: Work) -> Plan:
@@ -28,7 +53,8 @@ def plan_segments(work: Work) -> Plan:
     """
     with open_source(work.source, work.time_range) as source:
         frame_count = source.info.frame_count
-        segments = segments_of(source, work.segment_seconds)
+        is_parted = work.out.suffix.lower() not in ANIMATIONS  # These cannot be joined.
+        segments = segments_of(source, work.segment_seconds) if is_parted else WHOLE
     work = replace(work, settings=work.settings.model_copy(update={"infer": settled(work.settings.infer)}))
     folder, made_from = work.folder, _made_from(work)
     left = folder.manifest()

@@ -1,4 +1,4 @@
-"""Run a video in segments by several processes, with progress and a summary as of one run."""
+"""Run a video in segments by several processes, or on a cluster, with progress and a summary as of one run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from streamseg.errors import StreamsegError
 from streamseg.interrupt import raise_again
 
 if TYPE_CHECKING:
+    from streamseg.batch.schedule import Crew
     from streamseg.batch.tasks import Work
     from streamseg.decode import TimeRange
     from streamseg.settings import Settings
@@ -68,14 +69,54 @@ def run_parted(work: Work, workers: int) -> None:
         KeyboardInterrupt: Ctrl-C; the segments that are finished are kept.
     """
     from streamseg.batch.local import LocalCrew
+
+    raise_again()
+    _run(work, LocalCrew(workers), "process" if workers == 1 else "processes")
+
+
+def run_on_cluster(
+    source: str, out: str, settings: Settings, time_range: TimeRange, address: str, gpus_per_task: float
+) -> None:
+    """Matte a video on a Ray cluster and print a summary; arguments as of `parted` and `RayCrew`.
+
+    Raises:
+        StreamsegError: it cannot be done.
+        KeyboardInterrupt: Ctrl-C; the segments that are finished are kept.
+    """
+    from streamseg.batch.plan import work_on
+    from streamseg.batch.ray_crew import RayCrew
+    from streamseg.batch.visible import everywhere
+    from streamseg.decode import open_source
+    from streamseg.media.storage import path_of
+    from streamseg.sink import check_format
+    from streamseg.sink.images import make_folder, sequence_pattern
+
+    pattern = sequence_pattern(out)
+    if not pattern:
+        check_format(path_of(out), settings.composite.kind, settings.output)
+    with open_source(source, time_range):
+        pass  # It can be read: that is known before a cluster is begun.
+    raise_again()
+    with RayCrew(address, gpus_per_task) as crew:
+        work = everywhere(
+            work_on(source, pattern or path_of(out), settings, crew.size, pattern is not None, time_range)
+        )
+        if pattern:
+            make_folder(work.out.parent)
+        crew.check([work])
+        _run(work, crew, "worker" if crew.size == 1 else "workers")
+
+
+def _run(work: Work, crew: Crew, workers: str) -> None:
+    """Work a file off and print a summary, which calls the crew's members so."""
     from streamseg.batch.schedule import work_off
     from streamseg.cli.progress import CrewProgress
     from streamseg.frames import counted
 
-    raise_again()
+    size = crew.size
     try:
         with CrewProgress() as progress:
-            (result,) = work_off([work], LocalCrew(workers), progress.show)
+            (result,) = work_off([work], crew, progress.show)
     except KeyboardInterrupt:
         print(f"stopped by Ctrl-C; {_kept(work)}", file=sys.stderr)
         raise
@@ -83,7 +124,7 @@ def run_parted(work: Work, workers: int) -> None:
         raise StreamsegError(result.message)
     print(result.message)
     fps = result.frames / result.seconds
-    by = f"{counted(len(result.segments), 'segment')} by {workers} {'process' if workers == 1 else 'processes'}"
+    by = f"{counted(len(result.segments), 'segment')} by {size} {workers}"
     print(f"{counted(result.frames, 'frame')} in {result.seconds:.1f} s, {fps:.1f} fps, {by}")
     if result.damage:
         print(f"warning: {result.damage}; {work.out} holds what could be decoded", file=sys.stderr)
