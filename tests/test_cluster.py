@@ -74,6 +74,7 @@ def unused_port() -> int:
         return int(one.getsockname()[1])
 
 
+@pytest.mark.cluster
 class TestCluster:
     def test_a_batch_of_mixed_files(self, cluster: Any, clip: Path, tmp_path: Path) -> None:
         """By the command: two of several segments, a short one, and one that is no video."""
