@@ -96,7 +96,8 @@ def check_same(single: Path, joined: Path, is_lossless: bool) -> None:
     assert len(one) == len(other) == COUNT
     assert [frame.duration for frame in one] == [frame.duration for frame in other]
     assert largest_difference(one, other) <= (1 if is_lossless else 80)
-    assert mean_difference(one, other) <= (0.01 if is_lossless else 1)
+    # Lossy encoders begin a group of pictures at each segment, and colours under alpha 0 are anything.
+    assert mean_difference(one, other) <= (0.01 if is_lossless else 2)
     assert packets(single) == packets(joined) != []
     with av.open(str(single)) as first, av.open(str(joined)) as second:
         assert facts(first) == facts(second)
