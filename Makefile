@@ -4,6 +4,7 @@
 #   Both set up too, unless RUN=python3 says whose packages to take. Results go to RUNS=runs.
 # make fuzz FILES=10000 SEED=1 JOBS=2: sets up, then tries damaged files.
 # make vmtest: sets up, then tests cameras and virtual cameras on Debian's kernel in QEMU, in some minutes.
+# make clustertest: sets up, then tests `--cluster` on a Ray cluster of three nodes on this machine.
 # make soak MINUTES=60: a live run under changing load; says what grew and what came late.
 # make sweep: writes and plays a file of every form, rate and length, which takes minutes; `make test` has a share of it.
 PYTHON ?= python3
@@ -20,7 +21,7 @@ LITE_MINUTES ?= 4
 NANO_MINUTES ?= 3
 DUTS_MINUTES ?= 1
 
-.PHONY: demo test sweep fuzz vmtest soak format gpu-check gpu-train gpu-lite gpu-nano gpu-duts clean
+.PHONY: demo test sweep fuzz vmtest clustertest soak format gpu-check gpu-train gpu-lite gpu-nano gpu-duts clean
 
 demo: $(VENV)/installed
 	@mkdir -p demo
@@ -49,6 +50,10 @@ sweep: $(VENV)/installed-dev
 # Packages of Debian are downloaded and unpacked in .vmtest/, where they are kept; nothing is installed.
 vmtest: $(RUN_NEEDS)
 	$(RUN) -m tests.vm
+
+# Starts three nodes of Ray on this machine.
+clustertest: $(RUN_NEEDS)
+	$(RUN) -m pytest -m cluster tests/test_cluster.py
 
 # The machine should have nothing else to do: latencies are measured.
 MINUTES ?= 60

@@ -34,7 +34,6 @@ class Controls:
     """The settings of a live run; stages read `current` before each frame, any thread may change it.
 
     Attributes:
-        notice: the last thing worth telling the user, such as a background that cannot be read.
         background_version: grows when the background's file has been saved anew.
     """
 
@@ -44,13 +43,31 @@ class Controls:
         self._listeners: list[Listener] = []
         self._snapshots_asked = 0
         self._first_background = settings.composite.bg
-        self.notice = ""
+        self._notice, self._is_problem = "", False
         self.background_version = 0
 
     @property
     def current(self) -> Settings:
         """The settings that the next frame is made with."""
         return self._current
+
+    @property
+    def notice(self) -> str:
+        """The last thing worth telling the user, such as the file of a snapshot; see `report` for problems."""
+        return self._notice
+
+    @notice.setter
+    def notice(self, words: str) -> None:
+        self._notice, self._is_problem = words, False
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether the notice tells of something that went wrong."""
+        return self._is_problem
+
+    def report(self, problem: object) -> None:
+        """Tell the user of something that went wrong, such as a background that cannot be read."""
+        self._notice, self._is_problem = str(problem), True
 
     def change(self, /, **values: Any) -> Settings:
         """Change settings by name, all or none.

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from fractions import Fraction
 from itertools import islice
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Any, Generic, Self, TypeVar
 import cv2
 import torch
 
-from streamseg.composite.background import Background
+from streamseg.composite.background import Background, chosen_background
 from streamseg.composite.live import composite_live
 from streamseg.composite.stage import composite
 from streamseg.controls import Controls
@@ -29,9 +29,10 @@ from streamseg.infer.engines.torch_engine import StreamedEngine, TorchEngine
 from streamseg.infer.every_frame import warm_up
 from streamseg.infer.keyframes import KeyframeInterval, infer_keyframes
 from streamseg.infer.live import LIVE_BUDGET, FixedNetwork, LiveNetwork, infer_live
-from streamseg.settings import InferSettings, Settings
+from streamseg.settings import InferSettings, Settings, SmoothSettings
 from streamseg.sink import BaseSink, Sink, SinkClosed
-from streamseg.smooth.filters import FILTER_WARMUP_SECONDS
+from streamseg.smooth.filters import FILTER_WARMUP_SECONDS, settling_seconds
+from streamseg.smooth.seams import Seams
 from streamseg.smooth.stage import smooth
 from streamseg.statistics import StageTime, Statistics
 
@@ -150,6 +151,7 @@ def run(
     background: Background | None = None,
     controls: Controls | None = None,
     network: LiveNetwork | None = None,
+    seams: Seams | None = None,
 ) -> Statistics:
     """Run the pipeline from `source` to `sink`; the sink runs in the calling thread.
 
@@ -165,6 +167,8 @@ def run(
         background: replaces the background that the settings name, and is not closed.
         controls: settings of a live run that change while it goes on, in place of `settings`.
         network: live, which network runs on the next frame, in place of `engine`.
+        seams: the ends of the stretch that the source is of, if it is not a whole video; with all work on a GPU, whose
+            filter forgets, they are not looked at.
 
     Returns:
         Statistics of the run, with the stages' times.
@@ -177,31 +181,48 @@ def run(
     statistics = statistics or Statistics()
     if live:
         warm_up(engine, source.info, settings.infer.input_size)
-    # Who stays was chosen at the beginning, and has to be followed from there.
-    warm_up_at = sink.resume_at - FILTER_WARMUP_SECONDS if isinstance(sink, BaseSink) else Fraction(0)
-    if warm_up_at > 0 and isinstance(source, SeekableSource) and not settings.smooth.picks:
-        source.skip_to(warm_up_at)
+    opened: AbstractContextManager[Background | None] = nullcontext(background)
+    begin = _skip_to_resume_point(source, sink, settings.smooth)
+    if begin is not None:  # A background video does not begin anew where the run goes on.
+        opened = chosen_background(settings.composite, background, begin)
     frames = _decode_ahead(islice(source, frame_limit), settings.infer, depth, live)
-    if controls:
-        stages = (
-            frames,
-            *_controlled_stages(
-                frames, network or FixedNetwork(engine, settings.infer.input_size), controls, source.info
-            ),
-        )
-    else:
-        stages = (frames, *_stages(frames, engine, settings, source.info, depth, background))
-    finished, sink_seconds = stages[-1], 0.0
-    with _running(stages, engine), suppress(SinkClosed):
-        for frame in finished:
-            started = time.perf_counter()
-            sink.write(frame)
-            sink_seconds += time.perf_counter() - started
-            statistics.count(frame, frames.dropped)
-            on_frame(statistics)
+    with opened as behind:
+        if controls:
+            stages = (
+                frames,
+                *_controlled_stages(
+                    frames, network or FixedNetwork(engine, settings.infer.input_size), controls, source.info
+                ),
+            )
+        else:
+            stages = (frames, *_stages(frames, engine, settings, source.info, depth, behind, seams))
+        finished, sink_seconds = stages[-1], 0.0
+        with _running(stages, engine), suppress(SinkClosed):
+            for frame in finished:
+                started = time.perf_counter()
+                sink.write(frame)
+                sink_seconds += time.perf_counter() - started
+                statistics.count(frame, frames.dropped)
+                on_frame(statistics)
     statistics.dropped = frames.dropped
     statistics.stages = _stage_times(stages) | {"sink": StageTime(sink_seconds, finished.starving_seconds)}
     return statistics
+
+
+def _skip_to_resume_point(source: Source, sink: Sink, settings: SmoothSettings) -> Fraction | None:
+    """Skip what an interrupted run has written, up to where the filter has to begin.
+
+    Who stays was chosen at the beginning, and has to be followed from there.
+
+    Returns:
+        The pts of the source's first frame; None if nothing was skipped.
+    """
+    resume_at = sink.resume_at if isinstance(sink, BaseSink) else Fraction(0)
+    warm_up_at = resume_at - Fraction(max(FILTER_WARMUP_SECONDS, settling_seconds(settings)))
+    if warm_up_at <= 0 or not isinstance(source, SeekableSource) or settings.picks:
+        return None
+    source.skip_to(warm_up_at)
+    return source.first_pts
 
 
 def _decode_ahead(frames: Iterable[Frame], settings: InferSettings, depth: int, live: bool) -> Prefetch[Frame]:
@@ -217,6 +238,7 @@ def _stages(
     info: VideoInfo,
     depth: int,
     background: Background | None,
+    seams: Seams | None,
 ) -> tuple[Prefetch[Any], ...]:
     """Return the stages from decoder to sink; on a GPU, one stage infers, smooths and composites on every frame."""
     on_gpu = not settings.smooth.picks  # Who stays is found on the CPU.
@@ -224,7 +246,7 @@ def _stages(
         batch_size, ahead = (1, 0) if info.live else (settings.infer.batch_size, SLOTS - 1)
         return (Prefetch(composite_on_gpu(frames, engine, settings, batch_size, ahead, background), depth, name="gpu"),)
     batches = Prefetch(_infer(frames, engine, settings.infer, info), depth, name="infer")
-    smoothed = smooth(batches, settings.smooth, looks_ahead=not info.live)
+    smoothed = smooth(batches, settings.smooth, looks_ahead=not info.live, seams=seams)
     composites = composite(smoothed, settings.composite, background)
     return batches, Prefetch(composites, depth, name="composite")
 

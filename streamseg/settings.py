@@ -174,6 +174,14 @@ class OutputSettings(Section):
     """Straight alpha in OpenEXR, whose standard says premultiplied; every other format's alpha is straight anyway."""
 
 
+class BatchSettings(Section):
+    """Settings of work that several processes share."""
+
+    segment_seconds: float | None = Field(None, ge=0.1, le=3600)
+    """Length of the segments that a video is parted into. None takes 20 to 60 s, so that each process has some; a
+    second or two about each cut is matted twice."""
+
+
 class LiveSettings(Section):
     """Settings of `streamseg webcam` alone."""
 
@@ -211,6 +219,7 @@ class Settings(Section):
     composite: CompositeSettings = CompositeSettings()
     output: OutputSettings = OutputSettings()
     live: LiveSettings = LiveSettings()
+    batch: BatchSettings = BatchSettings()
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -71,7 +72,9 @@ class Watch(BaseSink):
 
     controls: Controls
     ends_seconds: float
-    latencies_ms: list[float] = field(default_factory=list)
+    latencies_ms: array[float] = field(
+        default_factory=lambda: array("f")
+    )  # A list of floats would grow by 3 MB an hour.
     away_seconds: list[float] = field(default_factory=list)
     lost_since: float | None = None
     cards: int = 0

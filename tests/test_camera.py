@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from itertools import islice, pairwise
 
 import av
@@ -294,6 +298,33 @@ class TestThread:
             reader.close()
         wait_for(lambda: all(thread.name != "streamseg-camera" for thread in threading.enumerate()))
         assert camera.opened == camera.closed == 50
+
+    def test_a_lost_camera_is_let_go_at_once(self) -> None:
+        """Decoder and last frames of a camera that was lost do not wait for Python's next search for circles."""
+
+        class Failing(GatedCapture):
+            def read(self) -> Shot:
+                if self.left:
+                    return super().read()
+                try:
+                    raise av.EOFError(5, "the stream has ended")
+                except av.FFmpegError as error:
+                    raise unplugged() from error
+
+        gc.collect()
+        gc.disable()
+        try:
+            capture = Failing(1)
+            camera = weakref.ref(capture)
+            reader = CaptureThread(partial(lambda opened: opened.pop(), [capture]))
+            del capture
+            with suppress(CameraError):
+                while True:
+                    reader.newest(WAIT_SECONDS)
+            reader.close()
+            wait_for(lambda: camera() is None, "the lost camera is still held")
+        finally:
+            gc.enable()
 
 
 class TestPace:

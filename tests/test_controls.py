@@ -92,3 +92,11 @@ def test_a_snapshot_is_taken_once() -> None:
     assert not state.take_snapshot_request()
     state.ask_snapshot()
     assert state.take_snapshot_request() and not state.take_snapshot_request()
+
+
+def test_a_problem_is_told_from_a_notice() -> None:
+    controls = Controls(Settings())
+    controls.report(ConfigError("cannot read x.png"))
+    assert (controls.notice, controls.is_problem) == ("cannot read x.png", True)
+    controls.notice = "saved y.png"
+    assert (controls.notice, controls.is_problem) == ("saved y.png", False)

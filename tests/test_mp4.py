@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -87,3 +88,15 @@ def test_boxes_of_a_file_that_is_cut() -> None:
     whole = [(b"free", 8, 12), (b"mdat", 28, 32)]
     assert listed(short + long) == listed((short + long)[:-3]) == whole
     assert listed((short + long)[:-5]) == listed(short + b"\0\0\0") == listed(short + bytes(8)) == whole[:1]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_frames_of_uneven_length_keep_their_times(suffix: str, tmp_path: Path) -> None:
+    """29.97 and 30 frames a second in turns: frames last as long as they are shown, and are stored in another order."""
+    sound = write_source(tmp_path / "sound.mp4", 4.0, ("aac",))
+    times = [(n * 3000 + 3 * (n // 2)) * TIME_BASE for n in range(120)]
+    info = VideoInfo(48, 32, Fraction(30), TIME_BASE, len(times), sound)
+    with open_sink(str(tmp_path / f"x{suffix}"), info) as sink:
+        for index, (time, following) in enumerate(pairwise([*times, times[-1] + Fraction(1, 30)])):
+            sink.write(Frame(index, time, picture(index // 2, 48, 32), duration=following - time))
+    assert played(tmp_path / f"x{suffix}") == times

@@ -25,6 +25,8 @@ from s3fs import S3FileSystem
 from typer.testing import CliRunner
 
 from streamseg.batch.jobs import arrivals
+from streamseg.batch.schedule import work_off
+from streamseg.batch.tasks import SegmentTask, Task, Work
 from streamseg.cli.app import app
 from streamseg.composite.background import open_background
 from streamseg.decode import open_source
@@ -38,9 +40,10 @@ from streamseg.probe import describe
 from streamseg.settings import InferSettings, OutputSettings, Settings
 from streamseg.sink import BaseSink, open_sink
 from tests import writer
+from tests.crews import OneByOne, done, largest_difference, register_engines, settings_of, single_run
 from tests.s3_server import Request, S3Server
 from tests.synthetic import DiscEngine, picture, write_clip
-from tests.test_fidelity import packets
+from tests.test_fidelity import packets, record, yuv
 
 BUCKET = "clips"
 SMALL = Settings(infer=InferSettings(input_size=64))
@@ -591,3 +594,46 @@ def sparse(path: Path, parts: int) -> Path:
 
 def parts_sent(storage: Storage) -> int:
     return len([request for request in storage.server.requests if "partNumber" in request.query])
+
+
+class TestSegments:
+    """Of a video that is parted: each is uploaded, and all are joined from where they are."""
+
+    def clip(self, storage: Storage, folder: Path) -> tuple[Path, str]:
+        pictures = [yuv(picture(n // 2, 96, 64)) for n in range(60)]
+        path = record(folder / "in.mp4", pictures, [n * 3000 for n in range(60)], sound_seconds=2, gop_size=10)
+        return path, storage.put(path)
+
+    @pytest.mark.parametrize("flags", [{}, {"alpha": "sidecar"}], ids=str)
+    def test_a_video(self, flags: dict[str, str], storage: Storage, tmp_path: Path) -> None:
+        register_engines()
+        path, url = self.clip(storage, tmp_path)
+        name, settings = "x.mp4" if flags else "x.mkv", settings_of(**flags)
+        work = Work(url, RemotePath(storage.url(f"out/{name}")), settings, 0.6)
+
+        def interrupted(task: Task) -> None:
+            if isinstance(task, SegmentTask) and task.segment.number == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            list(work_off([work], OneByOne(interrupted)))
+        assert {"out/" + name + ".segments/" + part for part in ("0000.json", "0001.npz", "manifest.json")} <= set(
+            storage.stored()
+        )
+        crew = OneByOne()
+        result = done(work, crew)
+        assert crew.segments == [2]
+        assert result.message.startswith(f"{work.out}: 60 frames")
+        assert storage.stored() == ["in.mp4", *(["out/x.alpha.mp4"] if flags else []), f"out/{name}"]
+        assert storage.left_here() == []
+        found = storage.get(f"out/{name}", tmp_path / name)
+        single = single_run(path, tmp_path / f"single_{name}", settings)
+        assert packets(found) == packets(single) != []
+        if not flags:
+            assert largest_difference(frames_of(str(single)), frames_of(str(found))) <= 1
+
+    def test_images(self, storage: Storage, tmp_path: Path) -> None:
+        register_engines()
+        _, url = self.clip(storage, tmp_path)
+        done(Work(url, RemotePath(storage.url("out/x_%02d.png")), settings_of(), 0.6, as_images=True), OneByOne())
+        assert storage.stored() == ["in.mp4", *(f"out/x_{number:02}.png" for number in range(60))]

@@ -61,6 +61,15 @@ class Job:
 Task: TypeAlias = tuple[Job, Settings]
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    """A segment of a file that was done on a cluster: where, how many frames, and how long it took."""
+
+    machine: str
+    frames: int
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Outcome of one job.
@@ -73,6 +82,7 @@ class Outcome:
         frames: number of frames written.
         seconds: duration of the run.
         message: summary of the output, or the error.
+        segments: those of a file that was done on a cluster, in order.
     """
 
     source: str
@@ -81,6 +91,7 @@ class Outcome:
     frames: int = 0
     seconds: float = 0.0
     message: str = ""
+    segments: tuple[SegmentRecord, ...] = ()
 
     @property
     def fps(self) -> float:

@@ -12,12 +12,14 @@ from streamseg.cli.options import (
     AlphaPlace,
     BatchSize,
     Bg,
+    Cluster,
     ConfigFile,
     EngineName,
     Feather,
     Fit,
     Foreground,
     Gate,
+    GpusPerTask,
     InputSize,
     Keep,
     LightWrap,
@@ -31,13 +33,16 @@ from streamseg.cli.options import (
     Smooth,
     Stride,
     Subject,
+    check_cluster_flags,
     settings_from_flags,
 )
 from streamseg.cli.outputs import refuse_standard_output
-from streamseg.errors import InputError
+from streamseg.errors import ConfigError, InputError
 from streamseg.interrupt import raise_again
 
 if TYPE_CHECKING:
+    from streamseg.batch.jobs import Job
+    from streamseg.media.storage import AnyPath
     from streamseg.settings import Settings
 
 SOME_FAILED = 1
@@ -53,6 +58,8 @@ def batch(
         typer.Option(metavar="SUFFIX", help="mp4, mov, mkv, webm, webp, gif or apng (default: mov, with --bg mp4)."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Files at a time, each in its own process.")] = 1,
+    cluster: Cluster = None,
+    gpus_per_task: GpusPerTask = None,
     watch: Annotated[bool, typer.Option("--watch", help="Wait for more files, until Ctrl-C.")] = False,
     bg: Bg = None,
     fit: Fit = None,
@@ -90,6 +97,9 @@ def batch(
         from streamseg.sink.images import make_folder
 
         refuse_standard_output(out)
+        check_cluster_flags(cluster, gpus_per_task, jobs)
+        if cluster and watch:
+            raise ConfigError("--watch is for this machine alone, and --cluster for what is there: choose one")
         settings = settings_from_flags(context)
         suffix = _batch_suffix(to, settings)
         source, target = path_of(folder), path_of(out)
@@ -97,13 +107,37 @@ def batch(
         if not (planned or watch):
             raise InputError(f"the folder {folder} holds no videos; --watch waits for some")
         make_folder(target)
-        work = arrivals(source, target, suffix) if watch else planned
         raise_again()
+        if cluster:
+            failed, damaged = _on_cluster(planned, settings, target / "report.json", cluster, gpus_per_task or 0)
+            if failed or damaged:
+                raise typer.Exit(SOME_FAILED if failed else DAMAGED)
+            return
+        work = arrivals(source, target, suffix) if watch else planned
         with BatchProgress(target / "report.json", None if watch else len(planned)) as progress:
             for outcome in run_batch(work, settings, jobs):
                 progress.add(outcome)
         if progress.failed or progress.damaged:
             raise typer.Exit(SOME_FAILED if progress.failed else DAMAGED)
+
+
+def _on_cluster(
+    planned: list[Job], settings: Settings, report: AnyPath, address: str, gpus_per_task: float
+) -> tuple[int, int]:
+    """Run the jobs on a cluster; return the numbers of failed and damaged files."""
+    from streamseg.batch.files import run_on_cluster
+    from streamseg.batch.ray_crew import RayCrew
+    from streamseg.batch.report import BatchProgress
+    from streamseg.cli.progress import CrewProgress
+
+    with (
+        RayCrew(address, gpus_per_task) as crew,
+        BatchProgress(report, len(planned)) as progress,
+        CrewProgress(len(planned)) as bar,
+    ):
+        for outcome in run_on_cluster(planned, settings, crew, bar.show):
+            progress.add(outcome)
+    return progress.failed, progress.damaged
 
 
 def _batch_suffix(to: str | None, settings: Settings) -> str:

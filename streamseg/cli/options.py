@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamseg.errors import ConfigError
+
 if TYPE_CHECKING:
     from streamseg.settings import Settings
 
@@ -117,6 +119,20 @@ Refine = Annotated[
     bool | None,
     typer.Option("--refine", help="Run the network again on crops along the boundary: finer, up to 5 times as slow."),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="auto|HOST:PORT",
+        help="Segments of long videos on a Ray cluster; auto: this machine's cluster or its cores (extra cluster).",
+    ),
+]
+GpusPerTask = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01, max=1, metavar="0.01-1", help="Share of a GPU for each worker of --cluster (default: none)."
+    ),
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the same names; flags win over it.")
 ]
@@ -128,3 +144,13 @@ def settings_from_flags(context: typer.Context) -> Settings:
 
     given = {name: value for name, value in context.params.items() if name in setting_names() and value not in ([], ())}
     return load_settings(context.params["config"], given)
+
+
+def check_cluster_flags(cluster: str | None, gpus_per_task: float | None, jobs: int) -> None:
+    """Raise ConfigError if flags of a cluster do not go with the others."""
+    if cluster and jobs > 1:
+        raise ConfigError(
+            "--jobs is for this machine alone, and --cluster has as many workers as its nodes: choose one"
+        )
+    if gpus_per_task and not cluster:
+        raise ConfigError("--gpus-per-task is for the workers of --cluster; give both, or neither")

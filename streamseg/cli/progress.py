@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
+    from streamseg.batch.schedule import Progress as CrewState
     from streamseg.statistics import Statistics
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -57,17 +58,47 @@ class RunProgress:
 
     def update(self, statistics: Statistics) -> None:
         """Show the state after a frame."""
-        if self._bar:
-            self._bar.update(self._task, completed=statistics.frames, rate=f"{statistics.fps:.1f} fps")
-        elif statistics.elapsed_seconds >= self._next_line_seconds:
-            self._next_line_seconds = statistics.elapsed_seconds + SECONDS_BETWEEN_LINES
-            print(self._line(statistics), file=self._console.file, flush=True)
+        self._show(statistics.frames, self._total, statistics.fps, statistics.elapsed_seconds)
 
-    def _line(self, statistics: Statistics) -> str:
-        if not self._total:
-            return f"frame {statistics.frames}  {statistics.fps:.1f} fps"
-        left_seconds = max(0, self._total - statistics.frames) / statistics.fps
-        return f"frame {statistics.frames}/{self._total}  {statistics.fps:.1f} fps  {left_seconds:.0f} s left"
+    def _show(self, frames: int, total: int | None, fps: float, elapsed_seconds: float, more: str = "") -> None:
+        """Show frames finished, and what else is to be said, which begins with two spaces."""
+        if self._bar:
+            self._bar.update(self._task, completed=frames, total=total, rate=f"{fps:.1f} fps{more}")
+        elif elapsed_seconds >= self._next_line_seconds:
+            self._next_line_seconds = elapsed_seconds + SECONDS_BETWEEN_LINES
+            print(_line(frames, total, fps) + more, file=self._console.file, flush=True)
+
+
+class CrewProgress(RunProgress):
+    """Shows frames, rate and remaining time of all workers together, their number, and files if there are several."""
+
+    def __init__(self, files: int | None = 1, console: Console | None = None) -> None:
+        """Prepare the display.
+
+        Args:
+            files: number of files; None if it is not known.
+            console: standard error if None.
+        """
+        super().__init__(None, console)
+        self._files = files
+
+    def show(self, progress: CrewState) -> None:
+        """Show how far all is, once there is something to show."""
+        from streamseg.frames import counted
+
+        if not progress.new_frames:
+            return
+        fps = progress.new_frames / progress.elapsed_seconds if progress.elapsed_seconds else 0.0
+        of = f"/{self._files}" if self._files else ""
+        files = "" if self._files == 1 else f"  file {progress.files}{of}"
+        more = f"{files}  {counted(progress.workers, 'worker')}"
+        self._show(progress.frames, progress.frame_count, fps, progress.elapsed_seconds, more)
+
+
+def _line(frames: int, total: int | None, fps: float) -> str:
+    if not total or not fps:
+        return f"frame {frames}  {fps:.1f} fps"
+    return f"frame {frames}/{total}  {fps:.1f} fps  {max(0, total - frames) / fps:.0f} s left"
 
 
 @contextmanager

@@ -12,12 +12,14 @@ from streamseg.cli.options import (
     AlphaPlace,
     BatchSize,
     Bg,
+    Cluster,
     ConfigFile,
     EngineName,
     Feather,
     Fit,
     Foreground,
     Gate,
+    GpusPerTask,
     InputSize,
     Keep,
     LightWrap,
@@ -32,6 +34,7 @@ from streamseg.cli.options import (
     Straight,
     Stride,
     Subject,
+    check_cluster_flags,
     settings_from_flags,
 )
 from streamseg.cli.outputs import output_path, refuse_overwriting, run_into, speed_line
@@ -69,6 +72,11 @@ def video(
     start: Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: 90, 90.5 or 1:30.5.")] = None,
     end: Annotated[str | None, typer.Option(metavar="TIME", help="End before this.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run left OUT.part.")] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Segments of a long video at a time, each in its own process.")
+    ] = 1,
+    cluster: Cluster = None,
+    gpus_per_task: GpusPerTask = None,
     model: Model = None,
     engine: EngineName = None,
     precision: Precision = None,
@@ -90,9 +98,23 @@ def video(
     with errors_reported():
         from streamseg.decode import TimeRange, open_source
 
+        check_cluster_flags(cluster, gpus_per_task, jobs)
         settings = settings_from_flags(context)
         refuse_overwriting(output_path(out), source, settings.composite.bg)
-        with open_source(source, TimeRange.of(start, end)) as opened:
+        time_range = TimeRange.of(start, end)
+        if cluster:
+            from streamseg.cli.crew import run_on_cluster
+
+            run_on_cluster(source, out, settings, time_range, cluster, gpus_per_task or 0)
+            return
+        if jobs > 1 or resume:
+            from streamseg.cli.crew import parted, run_parted
+
+            work = parted(source, out, settings, time_range, jobs, resume)
+            if work:
+                run_parted(work, jobs)
+                return
+        with open_source(source, time_range) as opened:
             statistics = run_into(opened, out, settings, resume=resume)
             print(speed_line(statistics))
             if opened.decode_error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,7 @@ import webcolors
 
 from streamseg.composite.gradient import draw_gradient, gradient_colours, is_gradient
 from streamseg.composite.weighted_blur import background_weights, weighted_blur
-from streamseg.decode import open_source
+from streamseg.decode import SeekableSource, open_source
 from streamseg.decode.base import check_seekable
 from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
 from streamseg.errors import InputError
@@ -34,6 +34,9 @@ BLUR_SCALE = 1 / 40
 
 BLUR_REDUCTION = (4, 16)
 """Least and greatest factor by which a frame is reduced to be blurred; between them, the standard deviation is 2 px."""
+
+FAR_SECONDS = Fraction(10)
+"""Time by which a frame has to be ahead of a background video for the video to be skipped through, not decoded."""
 
 PLANE_SCALES = (1, 0.5, 0.5)
 """Sides of the planes of Y, Cb and Cr as fractions of the image's."""
@@ -103,13 +106,14 @@ class VideoBackground:
     """A video or an animation that plays at its own pace and loops."""
 
     def __init__(self, path: AnyPath, fit: Fit) -> None:
-        self._source = open_source(str(path))
         self._path, self._fit = path, fit
-        self._frames = iter(self._source)
-        self._shown = next(self._frames)
-        self._next = self._shown
         self._origin: Fraction | None = None  # pts of the video at pts 0 of the frames.
+        self._shown = self._next = self._open()
         self._fitted = ImageBackground(self._shown.pixels, fit)
+
+    def begin_at(self, pts: Fraction) -> None:
+        """Let the video begin at `pts` of the frames, which may be long before the first frame that comes."""
+        self._origin = self._shown.pts - pts
 
     def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
@@ -124,9 +128,11 @@ class VideoBackground:
         shown = self._shown
         if self._origin is None:  # The video starts at the first frame, whatever its pts.
             self._origin = shown.pts - frame.pts
+        if self._origin + frame.pts > self._next.pts + FAR_SECONDS:
+            self._skip_near(self._origin + frame.pts)
         while self._next.pts - self._origin <= frame.pts:
             self._shown = self._next
-            self._next = next(self._frames, None) or self._restart(self._shown.pts - self._origin)
+            self._next = next(self._frames, None) or self._restart(self._shown, frame.pts)
         if self._shown is not shown:
             self._fitted = ImageBackground(self._shown.pixels, self._fit)
         return self._fitted
@@ -135,17 +141,39 @@ class VideoBackground:
         """See `Background`."""
         self._source.__exit__(None, None, None)
 
-    def _restart(self, last_seconds: Fraction) -> Frame:
-        """Reopen the video, with its first frame after the last one has ended; return the first frame.
-
-        Args:
-            last_seconds: pts of the last frame on the clock of the frames that are composited.
-        """
-        self.close()
+    def _open(self) -> Frame:
+        """Open the video and return its first frame."""
         self._source = open_source(str(self._path))
         self._frames = iter(self._source)
         first = next(self._frames)
-        self._origin = first.pts - (last_seconds + (self._shown.duration or 1 / self._source.info.rate))
+        self._first_pts = first.pts
+        return first
+
+    def _skip_near(self, pts: Fraction) -> None:
+        """Skip to just before `pts` of the video; stay where it ends before that, and loops."""
+        if not isinstance(self._source, SeekableSource):
+            return
+        with suppress(InputError):
+            self._source.skip_to(pts - FAR_SECONDS / 2)
+            self._frames = iter(self._source)
+            self._shown = self._next = next(self._frames)
+        if not pts - FAR_SECONDS < self._next.pts <= pts:
+            self.close()
+            self._shown = self._next = self._open()
+
+    def _restart(self, last: Frame, pts: Fraction) -> Frame:
+        """Reopen the video, with its first frame after the last one has ended; return the first frame.
+
+        Args:
+            last: the video's last frame.
+            pts: of the frame that is composited; what would be played in full before it, is skipped.
+        """
+        end = last.pts + (last.duration or 1 / self._source.info.rate)
+        self.close()
+        first = self._open()
+        assert self._origin is not None
+        length_seconds = end - first.pts
+        self._origin -= length_seconds * max(1, (self._origin + pts - first.pts) // length_seconds)
         return first
 
 
@@ -277,12 +305,15 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover", blur: float = 1) -> 
 
 
 @contextmanager
-def chosen_background(settings: CompositeSettings, override: Background | None = None) -> Iterator[Background | None]:
+def chosen_background(
+    settings: CompositeSettings, override: Background | None = None, begin: Fraction | None = None
+) -> Iterator[Background | None]:
     """Open the background that the settings name and close it at the end; None for a foreground or a matte.
 
     Args:
         settings: name the background.
         override: an open background to take instead, which is not closed.
+        begin: pts at which a video begins as background; None for that of the first frame that comes.
 
     Raises:
         InputError: as `open_background`.
@@ -291,6 +322,8 @@ def chosen_background(settings: CompositeSettings, override: Background | None =
         yield None if settings.matte_only else override
         return
     with closing(open_background(settings.bg, settings.fit, settings.blur)) as background:
+        if begin is not None and isinstance(background, VideoBackground):
+            background.begin_at(begin)
         yield background
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from streamseg.composite.guided_filter import Plane, box_mean, halved
+from streamseg.composite.spans import Spans
 from streamseg.errors import MissingExtraError
 from streamseg.image import Pixels
-from streamseg.workspace import workspace
 from streamseg.yuv import YuvImage
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Floats = npt.NDArray[np.float32]
+
+Levels = npt.NDArray[np.int16]
+"""Levels of 255 that may lie below 0 or above 255 on the way to a result."""
 
 WINDOW_SCALE = 1 / 10
 """Width of the window for local mean colours as a fraction of the long side."""
@@ -27,25 +34,21 @@ TRUSTED_WEIGHT = 0.05
 SECOND_WINDOW_PX = 3
 """Width of the window of the second fusion, at the reduced size."""
 
-LEAST_WEIGHT = 1e-2
+LEAST_WEIGHT = 1e-3
 """Weight in the second fusion's means of pixels that have none, so that none is divided by 0."""
 
 EPSILON = 1e-6
 
 REDUCED_PX = 320
-"""Greatest long side at which local mean colours, which are smooth, are found."""
+"""Greatest long side at which local colours, which are smooth, are found."""
 
 SOFT_LEVELS = (10, 245)
 """Least and greatest alpha, in levels of 255, at which another foreground can be seen in a composite."""
 
-POINTS_PER_BLOCK = 16_384
-"""Pixels whose colours are fused at a time: they stay in a core's cache, and OpenCV's remap takes no more than 32,767
-in a row."""
-
-Indices = npt.NDArray[np.int32]
-
 Planes = list[Floats]
 """Channels of an image, `(h, w)` each."""
+
+Values = TypeVar("Values", Floats, "Tensor")
 
 
 def foreground_colour(rgb: Pixels, matte: Pixels) -> Pixels:
@@ -61,14 +64,16 @@ def foreground_colour(rgb: Pixels, matte: Pixels) -> Pixels:
     Returns:
         RGB `(H, W, 3)` uint8.
     """
-    local = _local_colours(_channels(_reduced(rgb)), _reduced(matte))
-    everywhere = cv2.resize(_rounded(np.dstack(local.front)), matte.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    filled = cv2.copyTo(everywhere, cv2.inRange(matte, 0, 0), rgb.copy()).astype(np.uint8, copy=False)
-    for points in _soft_points(matte, (1, 254)):
-        alpha = points.values(matte) * np.float32(1 / 255)
-        for channel, front, back in zip(_channels(filled), *local, strict=True):
-            fused = _fused(points.values(channel), alpha, points.sampled(front), points.sampled(back))
-            points.write(channel, fused)
+    small_matte = _reduced(matte)
+    front, back = (_levels(np.dstack(each)) for each in _local_colours(_sampled_rgb(rgb, small_matte), small_matte))
+    own, change = _enlarged(front, matte.shape), _enlarged(front - back, matte.shape)
+    filled = cv2.copyTo(_rounded(own.copy()), cv2.inRange(matte, 0, 0), rgb.copy()).astype(np.uint8, copy=False)
+    for spans in Spans.soft(matte, (1, 254)).blocks():
+        alpha = _in_three(spans.read(matte))
+        hidden = spans.read(change)
+        cv2.multiply(hidden, alpha, hidden, 1 / 255)
+        hidden += spans.read(own)
+        spans.write(filled, _rounded(_mixed(spans.read(rgb).astype(np.int16), hidden, alpha)))
     return filled
 
 
@@ -92,14 +97,14 @@ def multilevel_colour(rgb: Pixels, matte: Pixels) -> Pixels:
     except ImportError as error:
         raise MissingExtraError("foreground=ml", "pymatting", "quality") from error
     estimated = estimate_foreground_ml(rgb / 255, matte / 255, return_background=False)
-    filled = _rounded(np.asarray(estimated, np.float32) * 255)
+    filled = _rounded(_levels(np.asarray(estimated, np.float32) * 255))
     return cv2.copyTo(rgb, cv2.inRange(matte, 255, 255), filled).astype(np.uint8, copy=False)
 
 
 def fuse_rgb(composite: Pixels, rgb: Pixels, back: Pixels, matte: Pixels) -> None:
     """Put the foreground's own colours into a composite's soft edges, in which the old background shows through.
 
-    The colours are those of `foreground_colour`.
+    The colours are those of `foreground_colour`, but for details of the matte that are smaller than the windows.
 
     Args:
         composite: the blend of the frame over the new background, `(H, W, 3)` uint8; written to.
@@ -107,10 +112,14 @@ def fuse_rgb(composite: Pixels, rgb: Pixels, back: Pixels, matte: Pixels) -> Non
         back: the new background.
         matte: weight of the frame, `(H, W)` uint8.
     """
-    if _is_soft(matte):
-        local = _local_colours(_channels(_reduced(rgb)), _reduced(matte))
-        channels = zip(_channels(composite), _channels(rgb), _channels(back), strict=True)
-        _fuse([[_Layer(*each, matte)] for each in channels], matte, local)
+    soft = Spans.soft(matte, SOFT_LEVELS)
+    if not len(soft):
+        return
+    small_matte = _reduced(matte)
+    hidden = _hidden_colours(_sampled_rgb(rgb, small_matte), small_matte)
+    hidden_rgb = _enlarged(np.dstack(hidden), matte.shape)
+    for spans in soft.blocks():
+        _fuse(_Layer(composite, rgb, back), spans, spans.read(hidden_rgb), _in_three(spans.read(matte)))
 
 
 def fuse_yuv(composite: YuvImage, image: YuvImage, back: YuvImage, matte: Pixels, chroma_matte: Pixels) -> None:
@@ -123,16 +132,64 @@ def fuse_yuv(composite: YuvImage, image: YuvImage, back: YuvImage, matte: Pixels
         matte: weight of the frame, `(H, W)` uint8.
         chroma_matte: mean of its four pixels, the weight in Cb and Cr, `(H / 2, W / 2)` uint8.
     """
-    if not _is_soft(chroma_matte):
+    soft = Spans.soft(chroma_matte, SOFT_LEVELS)
+    if not len(soft):
         return
-    small = [_reduced(plane) for plane in (_halved(image.y), image.cb, image.cr)]
-    local = _local_colours(small, _reduced(chroma_matte))
-    # Four layers of Y, each with every other pixel of every other line, lie on the grid of Cb and Cr.
-    quarters = [(slice(top, None, 2), slice(left, None, 2)) for top in (0, 1) for left in (0, 1)]
-    luma = [_Layer(composite.y[at], image.y[at], back.y[at], matte[at]) for at in quarters]
-    cb = _Layer(composite.cb, image.cb, back.cb, chroma_matte)
-    cr = _Layer(composite.cr, image.cr, back.cr, chroma_matte)
-    _fuse([luma, [cb], [cr]], chroma_matte, local)
+    small_matte = _reduced(chroma_matte)
+    hidden = _hidden_colours([_sampled(plane, small_matte) for plane in image.planes], small_matte)
+    hidden_y, *hidden_chroma = (_enlarged(plane, chroma_matte.shape) for plane in hidden)
+    y, *chroma = (_Layer(*planes) for planes in zip(composite.planes, image.planes, back.planes, strict=True))
+    for spans in soft.blocks():
+        alpha = spans.read(chroma_matte).astype(np.int16)
+        for layer, values in zip(chroma, hidden_chroma, strict=True):
+            _fuse(layer, spans, spans.read(values), alpha)
+        # Each pixel of Cb and Cr has four of Y.
+        lines = spans.read(hidden_y)
+        in_pairs = cv2.merge([lines, lines]).reshape(len(spans), -1)
+        luma_spans = spans.doubled()
+        _fuse(y, luma_spans, np.concatenate([in_pairs, in_pairs]), luma_spans.read(matte).astype(np.int16))
+
+
+class _Layer(NamedTuple):
+    """Images or planes of one size, `(H, W[, C])` uint8.
+
+    Attributes:
+        composite: what is written to.
+        observed: what the frame shows.
+        back: the new background.
+    """
+
+    composite: Pixels
+    observed: Pixels
+    back: Pixels
+
+
+def _fuse(layer: _Layer, spans: Spans, hidden: Levels, alpha: Levels) -> None:
+    """Write the composite of the foreground's own colours into spans of a layer; all in rows as `Spans.read`."""
+    front = _mixed(spans.read(layer.observed).astype(np.int16), hidden, alpha)
+    spans.write(layer.composite, _rounded(_mixed(front, spans.read(layer.back).astype(np.int16), alpha)))
+
+
+def _mixed(front: Levels, back: Levels, alpha: Levels) -> Levels:
+    """Lay colours over others with alpha in levels of 255; overwrites the first."""
+    front -= back
+    cv2.multiply(front, alpha, front, 1 / 255)
+    front += back
+    return front
+
+
+def window_px(long_side_px: int) -> int:
+    """Return the odd width of the window for local mean colours in an image of half the reduced size."""
+    return max(MIN_WINDOW_PX, round(long_side_px * WINDOW_SCALE) // 2 * 2 + 1)
+
+
+def purities(alpha: Values) -> tuple[Values, Values]:
+    """Return weights of pixels in the means of the foreground and of the background: mixed ones say little of either.
+
+    They are the third powers of alpha and of 1 - alpha, for arrays or tensors.
+    """
+    back = 1 - alpha
+    return alpha * alpha * alpha, back * back * back  # a power takes twenty times as long
 
 
 class LocalColours(NamedTuple):
@@ -147,22 +204,29 @@ class LocalColours(NamedTuple):
     back: Planes
 
 
-def window_px(long_side_px: int) -> int:
-    """Return the odd width of the window for local mean colours in a reduced image."""
-    return max(MIN_WINDOW_PX, round(long_side_px * WINDOW_SCALE) // 2 * 2 + 1)
+def _hidden_colours(channels: Sequence[Pixels], matte: Pixels) -> list[Levels]:
+    """Estimate the colours of what a foreground that is not opaque hides of itself, for a reduced image and its matte.
+
+    The fused colour of a pixel with alpha a is front + a (colour - a front - (1 - a) back): a parts of the colour and
+    1 - a parts of front + a (front - back), which is smooth.
+    """
+    alpha = matte * np.float32(1 / 255)
+    pairs = zip(*_local_colours(channels, matte), strict=True)
+    return [_levels(front + alpha * (front - back)) for front, back in pairs]
 
 
 def _local_colours(channels: Sequence[Pixels], matte: Pixels) -> LocalColours:
     """Estimate colours of foreground and background around each pixel of a reduced image and its matte `(h, w)`."""
     colours, alpha = [channel.astype(np.float32) for channel in channels], matte * np.float32(1 / 255)
-    shares = alpha, 1 - alpha
-    weights = [share * share * share for share in shares]  # a power takes twenty times as long
-    first = [_local_means(colours, weight) for weight in weights]
+    small, shares = [halved(colour) for colour in colours], (alpha, 1 - alpha)
+    first = [
+        [_as_large_as(alpha, mean) for mean in _local_means(small, weights)] for weights in purities(halved(alpha))
+    ]
     unexplained = [c - shares[0] * f - shares[1] * b for c, f, b in zip(colours, *first, strict=True)]
     return LocalColours(
         *(
-            _near_means(means, [share * rest for rest in unexplained], weight)
-            for means, share, weight in zip(first, shares, weights, strict=True)
+            _near_means([mean + share * rest for mean, rest in zip(means, unexplained, strict=True)], weights)
+            for means, share, weights in zip(first, shares, purities(alpha), strict=True)
         )
     )
 
@@ -170,145 +234,66 @@ def _local_colours(channels: Sequence[Pixels], matte: Pixels) -> LocalColours:
 def _local_means(colours: Planes, weights: Floats) -> Planes:
     """Return the weighted means `(h, w)` around each pixel, or the global means where the weights vanish."""
     side_px = window_px(max(weights.shape))
-    total = _box_mean(weights, side_px)
+    total = box_mean(weights, side_px)
     scale, global_share = 1 / np.maximum(total, TRUSTED_WEIGHT), 1 - np.minimum(total / TRUSTED_WEIGHT, 1)
     sum_of_weights = max(weights.sum(), np.float32(EPSILON))
     means = []
     for plane in colours:
         weighted = plane * weights
         global_mean = np.float32(weighted.sum() / sum_of_weights)
-        means.append(_box_mean(weighted, side_px) * scale + global_share * global_mean)
+        means.append(box_mean(weighted, side_px) * scale + global_share * global_mean)
     return means
 
 
-def _near_means(means: Planes, residuals: Planes, weights: Floats) -> Planes:
-    """Return the weighted means `(h, w)` of the fused colours, means plus residuals, in the second window."""
+def _near_means(colours: Planes, weights: Floats) -> Planes:
+    """Return the weighted means `(h, w)` of fused colours in the second window."""
     weights = weights + np.float32(LEAST_WEIGHT)
-    scale = np.float32(1) / _box_mean(weights, SECOND_WINDOW_PX)
-    fused = (np.clip(mean + residual, 0, 255) for mean, residual in zip(means, residuals, strict=True))
-    return [_box_mean(colours * weights, SECOND_WINDOW_PX) * scale for colours in fused]
+    scale = np.float32(1) / box_mean(weights, SECOND_WINDOW_PX)
+    return [box_mean(colour * weights, SECOND_WINDOW_PX) * scale for colour in colours]
 
 
-def _box_mean(values: Floats, side_px: int) -> Floats:
-    """Return the mean `(h, w)` over a square window; the edge is repeated outwards."""
-    return cv2.blur(values, (side_px, side_px), borderType=cv2.BORDER_REPLICATE).astype(np.float32, copy=False)
+def _sampled(image: Pixels, like: Pixels) -> Pixels:
+    """Average pixels of an image `(H, W[, C])`, a quarter of them if it is large, to the size of a reduced one."""
+    height, width = like.shape
+    twice = cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(twice, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-class _Layer(NamedTuple):
-    """Planes `(H, W)` of one colour channel.
-
-    Attributes:
-        composite: what is written to.
-        observed: what the frame shows.
-        back: the new background.
-        matte: weight of the frame.
-    """
-
-    composite: Pixels
-    observed: Pixels
-    back: Pixels
-    matte: Pixels
+def _as_large_as(like: npt.NDArray[Any], values: Plane) -> Plane:
+    """Interpolate to the size of another array."""
+    return cv2.resize(values, like.shape[1::-1], interpolation=cv2.INTER_LINEAR).astype(values.dtype, copy=False)
 
 
-def _fuse(channels: Sequence[Sequence[_Layer]], matte: Pixels, local: LocalColours) -> None:
-    """Write composites of the foreground's own colours where a matte is soft.
-
-    Args:
-        channels: the layers of each colour channel, all of the matte's size.
-        matte: says where, `(H, W)` uint8.
-        local: reduced colours around each pixel, of each channel.
-    """
-    for points in _soft_points(matte, SOFT_LEVELS):
-        for layers, *colours in zip(channels, *local, strict=True):
-            own, other = map(points.sampled, colours)
-            for layer in layers:
-                alpha = points.values(layer.matte) * np.float32(1 / 255)
-                behind = points.values(layer.back).astype(np.float32)
-                fused = _fused(points.values(layer.observed), alpha, own, other)
-                points.write(layer.composite, behind + alpha * (fused - behind))
+def _enlarged(colours: Levels, shape: tuple[int, ...]) -> Levels:
+    """Interpolate reduced colours to the size of an image."""
+    return cv2.resize(colours, shape[1::-1], interpolation=cv2.INTER_LINEAR).astype(np.int16, copy=False)
 
 
-def _fused(observed: Pixels, alpha: Floats, own: Floats, other: Floats) -> Floats:
-    """Return the foreground's colours `(N,)`: the local ones, `own`, plus the weighted compositing residual."""
-    fused = own + alpha * (observed - other - alpha * (own - other))
-    return np.clip(fused, 0, 255).astype(np.float32, copy=False)
+def _sampled_rgb(rgb: Pixels, like: Pixels) -> list[Pixels]:
+    """Do so for red, green and blue `(H, W, 3)`."""
+    return [channel.astype(np.uint8, copy=False) for channel in cv2.split(_sampled(rgb, like))]
 
 
-class _Points:
-    """Some pixels of an image."""
-
-    def __init__(self, places: Indices, shape: tuple[int, ...]) -> None:
-        """Take row-major indices of the pixels and the image's shape."""
-        self._shape = shape
-        self._places: dict[tuple[int, ...], Indices] = {}
-        self._rows = places // shape[1]
-        self._columns = places - self._rows * shape[1]
-        self._centres = [places.astype(np.float32) + np.float32(0.5) for places in (self._rows, self._columns)]
-
-    def values(self, channel: Pixels) -> Pixels:
-        """Return the pixels' values in a channel `(H, W)`."""
-        memory, places = self._in_bytes(channel)
-        return memory[places]
-
-    def write(self, channel: Pixels, values: Floats) -> None:
-        """Round values `(N,)` and write them to a channel."""
-        memory, places = self._in_bytes(channel)
-        memory[places] = _rounded(values)
-
-    def sampled(self, colours: Floats) -> Floats:
-        """Interpolate reduced colours `(h, w)` at the pixels' centres -> `(N,)`."""
-        y, x = (
-            centres * np.float32(small / full) - np.float32(0.5)
-            for centres, small, full in zip(self._centres, colours.shape, self._shape, strict=True)
-        )
-        found = cv2.remap(colours, x[None], y[None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return found.astype(np.float32, copy=False).reshape(-1)
-
-    def _in_bytes(self, channel: Pixels) -> tuple[Pixels, Indices]:
-        """Return the memory of a channel and the pixels' places in it: one index into whole memory is the fastest."""
-        (height, width), (line_bytes, pixel_bytes) = channel.shape, channel.strides
-        length = (height - 1) * line_bytes + (width - 1) * pixel_bytes + 1
-        memory = np.lib.stride_tricks.as_strided(channel, (length,), (1,))
-        if channel.strides not in self._places:
-            self._places[channel.strides] = self._rows * line_bytes + self._columns * pixel_bytes
-        return memory, self._places[channel.strides]
+def _in_three(alpha: Pixels) -> Levels:
+    """Repeat each value of rows `(N, length)` for red, green and blue."""
+    levels = alpha.astype(np.int16)
+    return cv2.merge([levels] * 3).astype(np.int16, copy=False).reshape(len(alpha), -1)
 
 
-def _soft_points(matte: Pixels, levels: tuple[int, int]) -> Iterator[_Points]:
-    """Yield the pixels whose alpha is in `levels`, a block at a time."""
-    # Ones as booleans: NumPy finds those ten times as fast as bytes.
-    mask = cv2.inRange(matte, *levels, workspace("soft", matte.shape, np.uint8))
-    is_soft = cv2.threshold(mask, 0, 1, cv2.THRESH_BINARY, mask)[1].view(np.bool_)
-    places = np.flatnonzero(is_soft).astype(np.int32)
-    for start in range(0, len(places), POINTS_PER_BLOCK):
-        yield _Points(places[start : start + POINTS_PER_BLOCK], matte.shape)
-
-
-def _channels(rgb: Pixels) -> list[Pixels]:
-    """Return views `(H, W)` of red, green and blue; of a copy if the array is not contiguous."""
-    rgb = np.ascontiguousarray(rgb)
-    return [rgb[..., channel] for channel in range(3)]
-
-
-def _reduced(pixels: Pixels) -> Pixels:
-    """Halve an image `(H, W[, C])` until its long side is at most `REDUCED_PX`."""
+def _reduced(matte: Pixels) -> Pixels:
+    """Halve a matte `(H, W)`, averaged over areas, until its long side is at most `REDUCED_PX`."""
     # Other factors would cost OpenCV twenty times as much.
-    while max(pixels.shape[:2]) > REDUCED_PX:
-        pixels = _halved(pixels)
-    return pixels
+    while max(matte.shape) > REDUCED_PX:
+        size = max(1, matte.shape[1] // 2), max(1, matte.shape[0] // 2)
+        matte = cv2.resize(matte, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return matte
 
 
-def _halved(pixels: Pixels) -> Pixels:
-    """Average areas of an image to half the sides, rounded down."""
-    size = max(1, pixels.shape[1] // 2), max(1, pixels.shape[0] // 2)
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+def _levels(values: Floats) -> Levels:
+    """Round to levels of 255."""
+    return np.rint(values).astype(np.int16)
 
 
-def _is_soft(matte: Pixels) -> bool:
-    """Whether any pixel's alpha is in `SOFT_LEVELS`."""
-    return cv2.hasNonZero(cv2.inRange(matte, *SOFT_LEVELS, workspace("soft", matte.shape, np.uint8)))
-
-
-def _rounded(values: Floats) -> Pixels:
-    """Return levels of 255."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _rounded(levels: Levels) -> Pixels:
+    """Limit levels to [0, 255]."""
+    return cv2.convertScaleAbs(np.maximum(levels, 0, out=levels)).astype(np.uint8, copy=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterator, Sequence
+from math import ceil, floor
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -18,38 +19,56 @@ if TYPE_CHECKING:
 
 Alpha = npt.NDArray[np.float32]
 
+Plane = TypeVar("Plane", Pixels, Alpha)
+
 SHARPENING = 3.0
 """Weight of unsharp masking, which undoes the softness of a network's edges."""
-SHARPENING_WINDOW_PX = 9
-"""Width of its window at the matte's size."""
 LEAST_CHANGE = 0.03
 """Distance of alpha from the window's mean that is no edge yet, so that even regions stay as they are."""
 
-GUIDE_WINDOW_PX = 9
-"""Width of the window that alpha is fitted over the frame's colours in, at the matte's size."""
-GUIDE_EPSILON = 1e-4
-"""Variance of the guide, in [0, 1] squared, below which it counts as flat: 2.5 levels of 255."""
+WINDOW_PX = 5
+"""Width of the windows of the unsharp mask and of the model, at half the matte's size: what they say is smooth, and
+costs a quarter there."""
+SLOPE_WINDOW_PX = 3
+"""Width of the window that the slopes are averaged over, at half the matte's size."""
+
+GUIDE_EPSILON = 7e-5
+"""Variance of the guide, in [0, 1] squared, below which it counts as flat: 2.1 levels of 255."""
 GUIDE_GAIN = 1.3
 """Factor of the fitted slopes, since a fit to soft edges is softer than the frame's."""
 
-SURE = 5e-4
-"""Distance of alpha from 0 or 1 up to which it is sure, and is left alone."""
+SURE = 0.02
+"""Distance of alpha from 0 or 1 up to which it is sure, and is enlarged as it is."""
 
 UNEXPLAINED = 1e-2
 """Variance of alpha, in [0, 1] squared, that the colours are never taken to explain."""
 
-SLOPE_WINDOW_PX = 3
-"""Width of the window that the slopes are averaged over."""
+LEAST_EXPLAINED = 0.2
+"""Share of alpha's variance up to which the model is not worth its cost."""
+
+BANDS = 16
+"""Horizontal bands of a frame in which the boxes of ."""
+LEAST_GAP_PX = 16
+"""Sure pixels in a row of the matte that part two boxes; fewer cost less than another box."""
 
 Values = TypeVar("Values", Alpha, "Tensor")
+
+
+class Box(NamedTuple):
+    """Rows and columns of a plane, from the first to the one after the last."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
 
 
 def refine(image: AnyImage, alpha: Alpha, out: Pixels | None = None) -> Pixels:
     """Upsample alpha to the frame's size with a guided filter.
 
-    A local linear model of alpha over Y, Cb and Cr is fitted at the matte's size and applied at the frame's. It holds
-    as far as the colours explain alpha, and only where that is unsure: 0 and 1 stay what they are, and so does alpha
-    that is even in the window around.
+    A local linear model of alpha over Y, Cb and Cr is fitted at half the matte's size and applied at the frame's. It
+    holds as far as the colours explain alpha, and only where that is unsure: near 0 and 1 alpha stays what it is, and
+    so does alpha that is even in the window around. There it is enlarged bilinearly, at a fraction of the cost.
 
     Source: He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, section 3.5 (colour guides), at a reduced size as in
     He and Sun, "Fast Guided Filter", arXiv:1505.00996, algorithm 2. Our own are the unsharp mask before it, the gain,
@@ -63,92 +82,152 @@ def refine(image: AnyImage, alpha: Alpha, out: Pixels | None = None) -> Pixels:
     Returns:
         Matte `(H, W)` uint8.
     """
-    height, width = alpha.shape
-    contrast = np.float32(image.white - image.black)
-    guides = [plane.astype(np.float32) / contrast for plane in image.reduced_planes(width, height)]
-    model = linear_model(guides, alpha)
     y, *chroma = image.planes
-    if height > len(chroma[0]) or width > chroma[0].shape[1]:
+    sharp = sharpened(alpha)
+    levels = cv2.convertScaleAbs(sharp, alpha=255)
+    matte = cv2.resize(levels, y.shape[::-1], out, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    unsure = (alpha > SURE) & (alpha < 1 - SURE)
+    if not unsure.any():
+        return matte
+    weight, offset, slopes = _model(image, sharp)
+    weight *= unsure
+    if len(alpha) > len(chroma[0]) or alpha.shape[1] > chroma[0].shape[1]:
         chroma = [cv2.resize(plane, y.shape[::-1]).astype(np.uint8, copy=False) for plane in chroma]
     # Cb and Cr have half the frame's size: their part of the sum needs no more. Offset and slopes cancel each other, so
     # all of them are enlarged in the same steps.
     half = chroma[0].shape
-    total, y_slope, *slopes = (
-        _enlarged(f"model {index}", values * np.float32(255 if index == 0 else 255 / contrast), half)
-        for index, values in enumerate(model)
-    )
+    total = _enlarged("total", (sharp + weight * (offset - sharp)) * np.float32(255), half)
+    scale = np.float32(255 / (image.white - image.black))
+    y_slope, *slopes = (_enlarged(f"slope {index}", weight * scale * each, half) for index, each in enumerate(slopes))
     for slope, plane in zip(slopes, chroma, strict=True):
         cv2.multiply(slope, plane, slope, dtype=cv2.CV_32F)
         cv2.add(total, slope, total)
-    total, y_slope = _enlarged("whole offset", total, y.shape), _enlarged("whole slope", y_slope, y.shape)
-    cv2.multiply(y_slope, y, y_slope, dtype=cv2.CV_32F)
-    return cv2.add(y_slope, total, out, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
+    for box in _boxes((weight > 0).view(np.uint8), half):
+        _apply(total, y_slope, y, matte, box)
+    return matte
 
 
-def linear_model(guides: Sequence[Alpha], alpha: Alpha) -> list[Alpha]:
-    """Fit alpha as offset + slopes * guides in the window around each pixel.
+def sharpened(alpha: Alpha) -> Alpha:
+    """Steepen the edges of alpha `(h, w)` with an unsharp mask."""
+    change = alpha - _as_large_as(alpha, box_mean(halved(alpha), WINDOW_PX))
+    edges = change - np.clip(change, -LEAST_CHANGE, LEAST_CHANGE)
+    return np.asarray(np.clip(alpha + np.float32(SHARPENING) * edges, 0, 1), np.float32)
 
-    Args:
-        guides: Y, Cb and Cr, `(h, w)` each, in units of the luma range.
-        alpha: `(h, w)` in [0, 1].
+
+def _model(image: AnyImage, sharp: Alpha) -> tuple[Alpha, Alpha, list[Alpha]]:
+    """Fit alpha `(h, w)` as offset + slopes * Y, Cb and Cr, in units of the luma range, around each pixel.
 
     Returns:
-        The offset `(h, w)` and the slope of each guide `(h, w)`; slopes are 0 where alpha is 0 or 1.
+        The weight of the model, its offset and its slopes, `(h, w)` each.
     """
-    change = alpha - box(alpha, SHARPENING_WINDOW_PX)
-    edges = change - np.clip(change, -LEAST_CHANGE, LEAST_CHANGE)
-    sharp = np.clip(alpha + np.float32(SHARPENING) * edges, 0, 1).astype(np.float32, copy=False)
-    mean, means = _mean(sharp), [_mean(guide) for guide in guides]
-    covariances = [_mean(guide * sharp) - each * mean for guide, each in zip(guides, means, strict=True)]
-    matrix = [
-        _mean(guides[i] * guides[j]) - means[i] * means[j] + np.float32(GUIDE_EPSILON * (i == j))
-        for i, j in UPPER_TRIANGLE
-    ]
-    slopes = solved(matrix, covariances)
-    explained = sum_of_products(slopes, covariances) / (_mean(sharp * sharp) - mean * mean + np.float32(UNEXPLAINED))
-    weight = np.clip(explained, 0, 1) ** 2 * ((alpha > SURE) & (alpha < 1 - SURE))
-    slopes = [slope * np.float32(GUIDE_GAIN) for slope in slopes]
-    offset = box(mean - sum_of_products(slopes, means), SLOPE_WINDOW_PX)
-    return [sharp + weight * (offset - sharp), *(weight * box(slope, SLOPE_WINDOW_PX) for slope in slopes)]
+    height, width = sharp.shape
+    small = halved(sharp)
+    planes = [halved(plane) for plane in image.reduced_planes(width, height)]
+    guides = np.stack(planes).astype(np.float32) / np.float32(image.white - image.black)
+    products = guides[0] * guides, guides[1] * guides[1:], guides[2] * guides[2:]
+    moments = np.concatenate([guides, guides * small, *products, [small, small * small]])
+    for plane in moments:
+        cv2.blur(plane, (WINDOW_PX, WINDOW_PX), plane, borderType=cv2.BORDER_REPLICATE)
+    means, (mean, square) = moments[:3], moments[-2:]
+    covariances = moments[3:6] - means * mean
+    y, cb, cr = means
+    matrix = np.concatenate([moments[6:9] - y * means, moments[9:11] - cb * means[1:], moments[11:12] - cr * cr])
+    matrix[DIAGONAL] += np.float32(GUIDE_EPSILON)
+    slopes = np.stack(solved(list(matrix), list(covariances)))
+    explained = (slopes * covariances).sum(0) / (square - mean * mean + np.float32(UNEXPLAINED))
+    slopes *= np.float32(GUIDE_GAIN)
+    offset = mean - (slopes * means).sum(0)
+    explained = cv2.threshold(np.minimum(explained, 1), LEAST_EXPLAINED, 0, cv2.THRESH_TOZERO)[1]
+    weight = _as_large_as(sharp, np.square(explained))
+    offset, *each = (_as_large_as(sharp, box_mean(part, SLOPE_WINDOW_PX)) for part in (offset, *slopes))
+    return weight, offset, each
 
 
-UPPER_TRIANGLE = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-"""Rows and columns of a symmetric 3x3 matrix's entries, as `solved` takes them."""
+DIAGONAL = [0, 3, 5]
+"""Entries of a symmetric 3x3 matrix's diagonal among those of its upper triangle, row by row."""
 
 
 def solved(matrix: Sequence[Values], vector: Sequence[Values]) -> list[Values]:
-    """Solve a symmetric 3x3 system in each pixel by Cramer's rule, for arrays or tensors.
+    """Solve a symmetric, positive definite 3x3 system in each pixel by elimination, for arrays or tensors.
 
     Args:
-        matrix: the entries of `UPPER_TRIANGLE`.
+        matrix: the entries of the upper triangle, row by row.
         vector: the right-hand side, three entries.
     """
     a, b, c, d, e, f = matrix
     u, v, w = vector
-    # Entries of the adjugate, which is symmetric as well.
-    aa, ab, ac = d * f - e * e, c * e - b * f, b * e - c * d
-    bb, bc, cc = a * f - c * c, b * c - a * e, a * d - b * b
-    determinant = a * aa + b * ab + c * ac
-    rows = (aa, ab, ac), (ab, bb, bc), (ac, bc, cc)
-    return [sum_of_products(row, (u, v, w)) / determinant for row in rows]
+    b_share, c_share = b / a, c / a
+    d, e, v = d - b_share * b, e - b_share * c, v - b_share * u
+    e_share = e / d
+    third = (w - c_share * u - e_share * v) / (f - c_share * c - e_share * e)
+    second = v / d - e_share * third
+    return [u / a - b_share * second - c_share * third, second, third]
 
 
-def sum_of_products(first: Sequence[Values], second: Sequence[Values]) -> Values:
-    """Add the products of three pairs of arrays or tensors."""
-    total: Values = first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
-    return total
-
-
-def box(values: Alpha, side_px: int) -> Alpha:
+def box_mean(values: Alpha, side_px: int) -> Alpha:
     """Return the mean over a square window; the edge is repeated outwards."""
     return cv2.blur(values, (side_px, side_px), borderType=cv2.BORDER_REPLICATE).astype(np.float32, copy=False)
 
 
-def _mean(values: Alpha) -> Alpha:
-    return box(values, GUIDE_WINDOW_PX)
+def halved(values: Plane) -> Plane:
+    """Interpolate `(h, w)` to half the sides, rounded up: the mean of 2x2 where they are even."""
+    size = tuple((side + 1) // 2 for side in reversed(values.shape))
+    return cv2.resize(values, size, interpolation=cv2.INTER_LINEAR).astype(values.dtype, copy=False)
+
+
+def _as_large_as(like: Alpha, values: Alpha) -> Alpha:
+    """Interpolate to the size of another array."""
+    return cv2.resize(values, like.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
 
 
 def _enlarged(purpose: str, values: Alpha, shape: tuple[int, ...]) -> Alpha:
     """Interpolate `(h, w)` to another size, in the workspace of a purpose."""
     out = workspace(purpose, shape, np.float32)
     return cv2.resize(values, shape[::-1], out, interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
+
+
+def _boxes(holds: Pixels, shape: tuple[int, ...]) -> Iterator[Box]:
+    """Yield boxes in a plane of `shape` in which the model holds.
+
+    Args:
+        holds: not 0 where it does, at the matte's size.
+        shape: height and width of the plane.
+    """
+    height, width = holds.shape
+    scale_y, scale_x = shape[0] / height, shape[1] / width
+    band_px = -(-height // BANDS)
+    near = cv2.dilate(holds, np.ones((3, 3), np.uint8))  # Enlarging mixes neighbours.
+    columns = np.maximum.reduceat(near, range(0, height, band_px))
+    runs = cv2.morphologyEx(columns, cv2.MORPH_CLOSE, np.ones((1, LEAST_GAP_PX), np.uint8)) > 0
+    bands, ends = np.nonzero(np.diff(runs, axis=1, prepend=False, append=False))
+    for band, left, right in zip(bands[::2].tolist(), ends[::2].tolist(), ends[1::2].tolist(), strict=True):
+        yield Box(
+            max(0, floor(band * band_px * scale_y) - 1),
+            min(shape[0], ceil((band + 1) * band_px * scale_y) + 1),
+            max(0, floor(left * scale_x) - 1),
+            min(shape[1], ceil(right * scale_x) + 1),
+        )
+
+
+def _apply(total: Alpha, y_slope: Alpha, y: Pixels, matte: Pixels, box: Box) -> None:
+    """Write y_slope * y + total into a box of the matte.
+
+    Args:
+        total: `(h, w)`.
+        y_slope: `(h, w)`.
+        y: `(H, W)`, of the size of the two or twice that.
+        matte: `(H, W)` uint8.
+        box: in pixels of `total`.
+    """
+    factor = 1 if y.shape == total.shape else 2
+    # One pixel more on each side, since the edge pixels are interpolated with their neighbours.
+    above, before = min(1, box.top), min(1, box.left)
+    around = slice(box.top - above, box.bottom + 1), slice(box.left - before, box.right + 1)
+    inside = slice(factor * box.top, factor * box.bottom), slice(factor * box.left, factor * box.right)
+    luma = y[inside]
+    rows, columns = (
+        slice(factor * start, factor * start + side) for start, side in zip((above, before), luma.shape, strict=True)
+    )
+    offset, slope = (cv2.resize(part[around], None, fx=factor, fy=factor)[rows, columns] for part in (total, y_slope))
+    cv2.multiply(slope, luma, slope, dtype=cv2.CV_32F)
+    cv2.add(slope, offset, matte[inside], dtype=cv2.CV_8U)

@@ -112,7 +112,7 @@ class LiveCompositor:
             try:
                 opened = opening.result()
             except StreamsegError as error:
-                self._controls.notice = str(error)
+                self._controls.report(error)
                 log.warning("%s", error)
                 return
             if self._background:

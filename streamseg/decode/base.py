@@ -37,7 +37,13 @@ class Source(Protocol):
 
 @runtime_checkable
 class SeekableSource(Protocol):
-    """A source that can seek to a later frame without decoding all frames before it."""
+    """A source that can seek to a later frame without decoding all frames before it.
+
+    Attributes:
+        first_pts: pts of its first frame, wherever it is read from.
+    """
+
+    first_pts: Fraction
 
     def skip_to(self, pts: Fraction) -> None:
         """Continue with the first frame at or after `pts`, in seconds."""
@@ -69,6 +75,15 @@ class BaseSource(ABC):
 
     def close(self) -> None:
         """Release nothing; sources that hold files or devices override this."""
+
+    def damage_within(self, begin: Fraction | None = None, end: Fraction | None = None) -> str | None:
+        """Describe in one line what could not be decoded of a stretch that has been read; None if nothing is missing.
+
+        Args:
+            begin: pts from which on frames count, in seconds; None for all that were read.
+            end: pts from which on they do not.
+        """
+        return self.decode_error
 
 
 def check_seekable(path: AnyPath) -> None:

@@ -168,7 +168,7 @@ class LiveCamera(BaseSource):
         self._retry_at = self._clock() + RETRY_SECONDS
         self._card = error.card if isinstance(error, CameraError) else SILENT
         if self._controls:
-            self._controls.notice = str(error)
+            self._controls.report(error)
 
     def _picture(self, shot: Shot) -> Frame:
         image = self._to_image(shot.frame)

@@ -12,6 +12,7 @@ from typing import Protocol
 import av
 
 from streamseg.decode.modes import rate_text
+from streamseg.errors import StreamsegError
 
 CLOSE_SECONDS = 0.5
 """How long closing waits for a read that is under way."""
@@ -126,6 +127,7 @@ class CaptureThread:
         """See `Reader`; a read that hangs is left to itself and releases the camera when it returns."""
         self._is_closing = True
         self._thread.join(CLOSE_SECONDS)
+        self._newest = self._error = None  # The error knows the frames that it was raised in, and they this object.
 
     def _run(self) -> None:
         try:
@@ -138,10 +140,17 @@ class CaptureThread:
                         self._changed.notify_all()
             finally:
                 capture.close()
+        except StreamsegError as error:
+            # Its traceback would hold the closed camera and its last frames in a circle, which Python frees late.
+            error.__cause__ = error.__context__ = None
+            self._fail(error.with_traceback(None))
         except BaseException as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
 
 
 class Pace:

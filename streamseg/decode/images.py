@@ -5,6 +5,7 @@ EXIF orientation, ICC profiles, 16-bit and float samples and premultiplied alpha
 
 from __future__ import annotations
 
+import math
 import re
 import time
 import warnings
@@ -93,34 +94,47 @@ class ImageFiles(BaseSource):
         self._paths = [one for index, one in enumerate(paths) if time_range.holds(index / FOLDER_RATE)]
         if not self._paths:
             raise InputError(f"{path} has no image at that time: it lasts {float(len(paths) / FOLDER_RATE):g} s")
-        self._errors: list[InputError] = []
+        self._errors: dict[int, InputError] = {}
         self._frames = self._read()
         first = next(self._frames, None)
         if first is None:
             raise self._errors[0]
         check_size(first.image.shape, str(self._paths[first.index]))
-        self._first = first
+        self._first, self.first_pts = first, first.pts
+        self._ahead: Frame | None = first
         height, width = first.image.shape[:2]
         self.info = VideoInfo(width, height, FOLDER_RATE, 1 / FOLDER_RATE, len(self._paths))
 
     def __iter__(self) -> Iterator[Frame]:
-        yield self._first
+        if self._ahead:
+            yield self._ahead
         for frame in self._frames:
             if frame.image.shape[:2] != self._first.image.shape[:2]:
                 first = f"{self._paths[self._first.index].name} is {size_text(self._first.image.shape)}"
                 here = f"{self._paths[frame.index]} is {size_text(frame.image.shape)}"
                 raise InputError(f"{here} but {first}; all must be alike")
             yield frame
-        if self._errors:
-            count = f"{len(self._errors)} of {counted(len(self._paths), 'image')} are missing"
-            self.decode_error = f"{count}, of which the first: {self._errors[0]}"
+        self.decode_error = self.damage_within()
 
-    def _read(self) -> Iterator[Frame]:
-        for index, path in enumerate(self._paths):
+    def skip_to(self, pts: Fraction) -> None:
+        """Continue with the first image at or after `pts`, in seconds, if there is one."""
+        self._ahead, self._frames = None, self._read(math.ceil(pts * FOLDER_RATE))
+
+    def damage_within(self, begin: Fraction | None = None, end: Fraction | None = None) -> str | None:
+        """See `BaseSource`."""
+        stretch = TimeRange(begin or Fraction(0), end)
+        errors = [error for index, error in self._errors.items() if stretch.holds(index / FOLDER_RATE)]
+        if not errors:
+            return None
+        count = f"{len(errors)} of {counted(len(self._paths), 'image')} are missing"
+        return f"{count}, of which the first: {errors[0]}"
+
+    def _read(self, begin: int = 0) -> Iterator[Frame]:
+        for index, path in enumerate(self._paths[begin:], begin):
             try:
                 yield Frame(index, index / FOLDER_RATE, RgbImage(read_image(path)), time.monotonic())
             except InputError as error:
-                self._errors.append(error)
+                self._errors[index] = error
 
 
 def read_image(path: AnyPath) -> Pixels:

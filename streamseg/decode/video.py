@@ -13,6 +13,7 @@ from typing import Any
 import av
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -23,7 +24,7 @@ from streamseg.decode.filters import Filters
 from streamseg.decode.hevc_alpha import Decode, WithAlphaLayer, has_alpha_layer
 from streamseg.decode.moving import gif_is_cut_short
 from streamseg.decode.pixels import SQUARE, ToPixels
-from streamseg.decode.reading import beginning, from_group_before, is_broadcast, read
+from streamseg.decode.reading import beginning, from_group_before, is_broadcast, packets_of, read
 from streamseg.decode.time_range import WHOLE, TimeRange
 from streamseg.decode.times import InPacketOrder, in_order, pts_from_dts, with_presented_durations
 from streamseg.errors import InputError
@@ -87,6 +88,7 @@ class VideoFile(BaseSource):
             self._container.close()
             raise
         check_size(self._first.image.shape, url)
+        self.first_pts = self._first.pts
         self.info = self._make_info(self._first.image.shape, is_file=format_name is None)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -107,6 +109,38 @@ class VideoFile(BaseSource):
         self._frames.close()
         self._seek(pts + self._start_time)
         self._restart_decoding()
+
+    def damage_within(self, begin: Fraction | None = None, end: Fraction | None = None) -> str | None:
+        """See `BaseSource`."""
+        return self._describe_damage(*(None if pts is None else pts + self._start_time for pts in (begin, end)))
+
+    def entry_before(self, pts: Fraction) -> Fraction | None:
+        """Return the pts, in seconds, of the packet that decoding has to begin with to reach `pts`.
+
+        Afterwards, frames are read again only after `skip_to`. None if the file cannot be entered there, as its packets
+        have no times.
+        """
+        if self._container.format.flags & Flags.no_timestamps.value:  # type: ignore[operator]
+            return None
+        with suppress(av.FFmpegError):
+            self._container.seek(int((pts + self._start_time) / self._time_base), stream=self._stream)
+            for packet in packets_of(self._container, [self._stream]):
+                ticks = packet.dts if self._stores_no_pts else packet.pts
+                return None if ticks is None else ticks * self._time_base - self._start_time
+        return None
+
+    @property
+    def is_read_from_beginning(self) -> bool:
+        """Whether `skip_to` reads all packets before, as for broadcasts, whose clock is known only then."""
+        return is_broadcast(self._container)
+
+    @property
+    def end_pts(self) -> Fraction | None:
+        """Where the frames end by the header, or the time range, in seconds; None if neither says."""
+        ends = [] if self._range_end is None else [self._range_end]
+        if self._container.duration:
+            ends.append(Fraction((self._container.start_time or 0) + self._container.duration, av.time_base))
+        return min(ends) - self._start_time if ends else None
 
     def _open_stream(self) -> None:
         self._stream = video_stream(self._container, self._url)
@@ -188,7 +222,7 @@ class VideoFile(BaseSource):
                 yield Frame(index, frame_time - self._start_time, image, time.monotonic(), duration=duration)
                 index += 1
         finally:
-            self.decode_error = self._describe_damage()
+            self.decode_error = self._describe_damage(self._range_begin, self._range_end)
 
     def _presented_frames(self) -> Iterator[av.VideoFrame]:
         """Yield every frame in presentation order, deinterlaced and tone mapped where needed."""
@@ -291,11 +325,9 @@ class VideoFile(BaseSource):
             return None
         return (self._stream.start_time or 0) + self._stream.duration
 
-    def _describe_damage(self) -> str | None:
-        """Describe in one line what is missing or corrupt; None if the file is undamaged."""
-        found = filter(
-            None, (self._truncation, self._damage.describe(self._start_time, self._range_begin, self._range_end))
-        )
+    def _describe_damage(self, begin: Fraction | None, end: Fraction | None) -> str | None:
+        """Describe in one line what is missing or corrupt between two times of the file; None if nothing is."""
+        found = filter(None, (self._truncation, self._damage.describe(self._start_time, begin, end)))
         damage = "; ".join(found)
         return f"{self._url} is damaged: {damage}" if damage else None
 

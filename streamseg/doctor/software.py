@@ -16,7 +16,7 @@ MODULES = {"opencv-python": "cv2", "pillow": "PIL", "pillow-heif": "pillow_heif"
 """Modules of packages whose name is another."""
 
 EXTRAS = {
-    "cluster": (("fsspec", "s3fs"), "s3:// and other storage than the file system"),
+    "cluster": (("fsspec", "s3fs", "ray"), "--cluster, s3:// and other storage than the file system"),
     "serve": (("starlette", "uvicorn", "aiortc"), "the page and its feeds, --out http"),
     "heic": (("pillow-heif",), "HEIC photos"),
     "onnx": (("onnx", "onnxruntime"), "the engine for machines that OpenVINO does not install on"),

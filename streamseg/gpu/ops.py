@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from streamseg.composite import foreground, guided_filter
 from streamseg.composite.background import PLANE_SCALES, blur_scale
-from streamseg.composite.guided_filter import UPPER_TRIANGLE, solved, sum_of_products
+from streamseg.composite.foreground import purities
+from streamseg.composite.guided_filter import DIAGONAL, solved
 from streamseg.composite.weighted_blur import EXPONENT, FLOOR
 from streamseg.infer.letterbox import Letterbox
 from streamseg.yuv import BLACK, NEUTRAL_CHROMA, WHITE, rgb_weights
@@ -77,17 +78,17 @@ def composited(front: Sequence[Tensor], small: Sequence[Tensor], alpha: Tensor, 
     weights = (y_weight, chroma_weight, chroma_weight)
     fronts = _fused(front, weights)
     planes = (torch.lerp(b, f, weight) for b, f, weight in zip(backgrounds, fronts, weights, strict=True))
-    return torch.cat([plane.round_().to(torch.uint8).flatten(1) for plane in planes], 1)
+    return torch.cat([plane.round_().clamp_(0, 255).to(torch.uint8).flatten(1) for plane in planes], 1)
 
 
 def _refined(planes: Sequence[Tensor], small: Sequence[Tensor], alpha: Tensor) -> Tensor:
     """Upsample alpha with the guided filter to the size of the first plane, `(N, 1, H, W)` in [0, 1]."""
     contrast = WHITE - BLACK
     y, *chroma = (plane / contrast for plane in planes)
-    model = _linear_model([plane / contrast for plane in small], alpha)
+    model = _linear_model(torch.cat(list(small), 1) / contrast, alpha)
     if _size(alpha)[0] > _size(chroma[0])[0] or _size(alpha)[1] > _size(chroma[0])[1]:
         chroma = [_enlarged(plane, y) for plane in chroma]
-    total, y_slope, *slopes = (_enlarged(part, chroma[0]) for part in model)
+    total, y_slope, *slopes = (_enlarged(part, chroma[0]) for part in torch.split(model, 1, 1))
     for slope, plane in zip(slopes, chroma, strict=True):
         total.addcmul_(slope, plane)
     return _enlarged(total, y).addcmul_(_enlarged(y_slope, y), y).clamp_(0, 1)
@@ -98,31 +99,48 @@ def _enlarged(image: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(image, _size(like), mode="bilinear")
 
 
-def _linear_model(guides: Sequence[Tensor], alpha: Tensor) -> list[Tensor]:
-    """Fit alpha as offset + slopes * guides, all `(N, 1, h, w)`, as `guided_filter.linear_model` does."""
-    change = alpha - _box(alpha, guided_filter.SHARPENING_WINDOW_PX)
+def _linear_model(guides: Tensor, alpha: Tensor) -> Tensor:
+    """Fit alpha `(N, 1, h, w)` as offset + slopes * guides `(N, 3, h, w)`, as `guided_filter.refine` does.
+
+    Returns:
+        Offset and slopes, weighed as far as the model holds, `(N, 4, h, w)`.
+    """
+    change = alpha - _enlarged(_window_mean(_halved(alpha)), alpha)
     edges = change - change.clamp(-guided_filter.LEAST_CHANGE, guided_filter.LEAST_CHANGE)
     sharp = (alpha + guided_filter.SHARPENING * edges).clamp_(0, 1)
-    mean, means = _guide_mean(sharp), [_guide_mean(guide) for guide in guides]
-    covariances = [_guide_mean(guide * sharp) - each * mean for guide, each in zip(guides, means, strict=True)]
-    matrix = [
-        _guide_mean(guides[i] * guides[j]) - means[i] * means[j] + guided_filter.GUIDE_EPSILON * (i == j)
-        for i, j in UPPER_TRIANGLE
-    ]
-    slopes = solved(matrix, covariances)
-    variance = _guide_mean(sharp * sharp) - mean * mean
-    explained = sum_of_products(slopes, covariances) / (variance + guided_filter.UNEXPLAINED)
-    weight = explained.clamp_(0, 1) ** 2 * ((alpha > guided_filter.SURE) & (alpha < 1 - guided_filter.SURE))
-    slopes = [slope * guided_filter.GUIDE_GAIN for slope in slopes]
-    offset = _box(mean - sum_of_products(slopes, means), guided_filter.SLOPE_WINDOW_PX)
-    return [
-        sharp + weight * (offset - sharp),
-        *(weight * _box(slope, guided_filter.SLOPE_WINDOW_PX) for slope in slopes),
-    ]
+    small, guides = _halved(sharp), _halved(guides)
+    y, cb, cr = torch.split(guides, 1, 1)
+    products = y * guides, cb * guides[:, 1:], cr * cr
+    moments = _window_mean(torch.cat([guides, guides * small, *products, small, small * small], 1))
+    means, mean, square = moments[:, :3], moments[:, -2:-1], moments[:, -1:]
+    covariances = moments[:, 3:6] - means * mean
+    y, cb, cr = torch.split(means, 1, 1)
+    matrix = moments[:, 6:12] - torch.cat([y * means, cb * means[:, 1:], cr * cr], 1)
+    matrix[:, DIAGONAL] += guided_filter.GUIDE_EPSILON
+    slopes = torch.cat(solved(torch.split(matrix, 1, 1), torch.split(covariances, 1, 1)), 1)
+    variance = square - mean * mean + guided_filter.UNEXPLAINED
+    explained = (slopes * covariances).sum(1, keepdim=True) / variance
+    slopes *= guided_filter.GUIDE_GAIN
+    offset = mean - (slopes * means).sum(1, keepdim=True)
+    explained = F.threshold(explained.clamp_(max=1), guided_filter.LEAST_EXPLAINED, 0)
+    weight = _enlarged(explained.square(), alpha) * _is_unsure(alpha)
+    model = weight * _enlarged(_box(torch.cat([offset, slopes], 1), guided_filter.SLOPE_WINDOW_PX), alpha)
+    model[:, :1] += sharp - weight * sharp
+    return model
 
 
-def _guide_mean(values: Tensor) -> Tensor:
-    return _box(values, guided_filter.GUIDE_WINDOW_PX)
+def _is_unsure(alpha: Tensor) -> Tensor:
+    return (alpha > guided_filter.SURE) & (alpha < 1 - guided_filter.SURE)
+
+
+def _window_mean(values: Tensor) -> Tensor:
+    return _box(values, guided_filter.WINDOW_PX)
+
+
+def _halved(values: Tensor) -> Tensor:
+    """Interpolate to half the sides, rounded up."""
+    height, width = _size(values)
+    return F.interpolate(values, ((height + 1) // 2, (width + 1) // 2), mode="bilinear")
 
 
 def _box(values: Tensor, side_px: int) -> Tensor:
@@ -133,36 +151,32 @@ def _box(values: Tensor, side_px: int) -> Tensor:
 
 def _fused(planes: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
     """Estimate the foreground's own colours in planes of images, as `fuse_yuv` does."""
-    halves = [F.avg_pool2d(planes[0], 2), *planes[1:]]
-    small, alpha = torch.cat([_reduced(half) for half in halves], 1), _reduced(weights[1])
-    front, back = (torch.split(colours, 1, 1) for colours in _local_colours(small, alpha))
-    fused = []
-    for plane, weight, *local in zip(planes, weights, front, back, strict=True):
-        own, other = (_enlarged(colours, plane) for colours in local)
-        unexplained = plane - other - weight * (own - other)
-        fused.append(torch.where(weight < 1, torch.addcmul(own, weight, unexplained).clamp_(0, 255), plane))
-    return fused
+    alpha = _reduced(weights[1])
+    sampled = torch.cat([F.interpolate(plane, _size(alpha), mode="bilinear") for plane in planes], 1)
+    front, back = _local_colours(sampled, alpha)
+    hidden = torch.split(front + alpha * (front - back), 1, 1)
+    return [
+        torch.lerp(_enlarged(colours, plane), plane, weight)
+        for plane, weight, colours in zip(planes, weights, hidden, strict=True)
+    ]
 
 
-def _reduced(image: Tensor) -> Tensor:
-    """Halve images `(N, C, H, W)` until their long side is at most `REDUCED_PX`."""
-    while max(_size(image)) > foreground.REDUCED_PX:
-        image = averaged(image, (_size(image)[0] // 2, _size(image)[1] // 2))
-    return image
+def _reduced(matte: Tensor) -> Tensor:
+    """Halve mattes `(N, 1, H, W)` until their long side is at most `REDUCED_PX`."""
+    while max(_size(matte)) > foreground.REDUCED_PX:
+        matte = averaged(matte, (_size(matte)[0] // 2, _size(matte)[1] // 2))
+    return matte
 
 
 def _local_colours(colours: Tensor, alpha: Tensor) -> list[Tensor]:
     """Estimate colours `(N, C, h, w)` of foreground and background, as `foreground` does."""
-    shares = alpha, 1 - alpha
-    weights = [share**3 for share in shares]
-    means = [_local_means(colours, weight) for weight in weights]
+    shares, small = (alpha, 1 - alpha), _halved(colours)
+    means = [_enlarged(_local_means(small, weight), colours) for weight in purities(_halved(alpha))]
     unexplained = colours - shares[0] * means[0] - shares[1] * means[1]
     found = []
-    for mean, share, weight in zip(means, shares, weights, strict=True):
-        near_weight = weight + foreground.LEAST_WEIGHT
-        possible = (mean + share * unexplained).clamp_(0, 255)
-        window_px = foreground.SECOND_WINDOW_PX
-        found.append(_box(possible * near_weight, window_px) / _box(near_weight, window_px))
+    for mean, share, weight in zip(means, shares, purities(alpha), strict=True):
+        near_weight, window_px = weight + foreground.LEAST_WEIGHT, foreground.SECOND_WINDOW_PX
+        found.append(_box((mean + share * unexplained) * near_weight, window_px) / _box(near_weight, window_px))
     return found
 
 

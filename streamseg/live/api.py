@@ -138,10 +138,12 @@ class Api:
         self._forget()
         self._wake()
         self._feed.end()
-        await self._webrtc.close()
-        await self._loop.run_in_executor(None, self._decoding.close)
-        self._matting.shutdown(wait=False)
-        self._uploads.close()
+        try:
+            await self._webrtc.close()
+            await self._loop.run_in_executor(None, self._decoding.close)
+            self._matting.shutdown(wait=False)
+        finally:
+            self._uploads.close()
 
     async def state(self, request: Request) -> Response:
         """GET: settings, choices and figures."""
@@ -266,6 +268,7 @@ class Api:
                 "backgrounds": [{"id": one.id, "name": one.name, "is_video": one.is_video} for one in files],
             },
             "notice": self._run.controls.notice,
+            "is_problem": self._run.controls.is_problem,
         }
 
     def _figures(self) -> dict[str, Any]:

@@ -150,11 +150,15 @@ class ServerThread:
 
         async def end() -> None:
             assert at_end
-            await at_end()
-            for connection in list(server.server_state.connections):
-                if isinstance(connection, GuardedProtocol):
-                    connection.cut_if_stalled()
-            server.should_exit = True
+            try:
+                await at_end()
+            except Exception as error:
+                log.error("the page did not end in order: %r", error)
+            finally:
+                for connection in list(server.server_state.connections):
+                    if isinstance(connection, GuardedProtocol):
+                        connection.cut_if_stalled()
+                server.should_exit = True
 
         asyncio.run_coroutine_threadsafe(end(), self.loop)
         self._thread.join(STOP_SECONDS)

@@ -66,7 +66,7 @@ class FileWatcher:
             fixed = sorted(changes.keys() - CHANGEABLE)
             self._controls.change(**{name: value for name, value in changes.items() if name in CHANGEABLE})
         except ConfigError as error:
-            self._controls.notice = str(error)
+            self._controls.report(error)
             return
         self._loaded = loaded
         later = f"; {', '.join(fixed)} at the next start" if fixed else ""

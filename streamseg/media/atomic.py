@@ -43,6 +43,21 @@ def followed(path: Path) -> Path:
     return target
 
 
+def move(path: AnyPath, target: AnyPath) -> None:
+    """Give a file another name on the same disk or storage; an existing file of that name is replaced.
+
+    Raises:
+        OutputError: it cannot be moved.
+    """
+    if isinstance(path, RemotePath) and isinstance(target, RemotePath):
+        path.move_to(target)
+        return
+    try:
+        os.replace(str(path), str(target))
+    except OSError as error:
+        raise OutputError(f"cannot move {path} to {target}: {error.strerror}") from error
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file atomically, without following links.
 

@@ -38,6 +38,9 @@ PART_BYTES = 16 << 20
 PARTS_AT_ONCE = 4
 OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": PARTS_AT_ONCE}}
 
+VERSION_KEYS = ("size", "ETag", "etag", "LastModified", "mtime", "updated", "last_modified")
+"""What file systems tell of a file's version, each in its own words."""
+
 NO_BUCKET = "bucket does not exist"
 """What S3 and Google Cloud Storage answer; without a file in a bucket, fsspec names only the file."""
 NO_RANGES = "its server sends no parts of a file, only the whole; download it first"
@@ -159,6 +162,38 @@ class RemotePath:
         with _reported(f"cannot remove {self}", OutputError):
             file_system, path = self._file_system()
             file_system.rm_file(path)
+
+    def remove_folder(self) -> None:
+        """Remove the folder with all that is in it, if there is one.
+
+        Raises:
+            OutputError: it cannot be removed.
+        """
+        with _reported(f"cannot remove {self}", OutputError):
+            file_system, path = self._file_system()
+            with suppress(FileNotFoundError):
+                file_system.rm(path, recursive=True)
+
+    def move_to(self, target: RemotePath) -> None:
+        """Give the file another name on the same storage, which copies it where it cannot be renamed.
+
+        Raises:
+            OutputError: it cannot be moved.
+        """
+        with _reported(f"cannot move {self} to {target}", OutputError):
+            file_system, path = self._file_system()
+            file_system.mv(path, target._file_system()[1])
+
+    def version(self) -> str:
+        """Return a text that is another one when the file has been replaced.
+
+        Raises:
+            InputError: there is no such file, or it cannot be reached.
+        """
+        with _reported(f"cannot read {self}"):
+            file_system, path = self._file_system()
+            facts = file_system.info(path)
+            return " ".join(str(facts[key]) for key in VERSION_KEYS if key in facts)
 
     def files(self) -> list[RemotePath]:
         """List the files of the folder, without those of folders in it.

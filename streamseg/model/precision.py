@@ -60,6 +60,18 @@ def chosen_model(settings: InferSettings) -> str:
     return model
 
 
+def settled(settings: InferSettings) -> InferSettings:
+    """Return settings that choose the same weights as these do here, whatever processor they are used on.
+
+    Raises:
+        WeightsError: as `chosen_model`.
+    """
+    model = chosen_model(settings)
+    return settings.model_copy(
+        update={"model": model, "precision": "fp32" if _packaged_int8(model) else settings.precision}
+    )
+
+
 def _packaged_int8(model: str) -> str | None:
     """Return the name of a model's packaged int8 weights, or None."""
     names = (entry.name for entry in list_weights() if entry.is_there)

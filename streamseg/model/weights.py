@@ -239,6 +239,11 @@ def _resolve(name_or_path: str | Path) -> Path:
     return path
 
 
+def digest_of(name_or_path: str | Path) -> str:
+    """Return the sha256 of weights in hexadecimal; raise WeightsError if they are missing or damaged."""
+    return sha256_of(_resolve(name_or_path))
+
+
 def sha256_of(path: Path) -> str:
     """Return the file's sha256 in hexadecimal."""
     with path.open("rb") as file:

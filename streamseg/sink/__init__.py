@@ -16,7 +16,7 @@ from streamseg.sink.animation import ANIMATIONS, AnimationSink
 from streamseg.sink.base import BaseSink, Sink, SinkClosed
 from streamseg.sink.encoder import on_gpu
 from streamseg.sink.first_frame import FirstFrameSink
-from streamseg.sink.formats import at_width, check_size, choose_encoding
+from streamseg.sink.formats import Encoding, at_width, check_size, choose_encoding
 from streamseg.sink.images import ImageSequence, sequence_pattern
 from streamseg.sink.lock import Claim
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
@@ -26,7 +26,17 @@ from streamseg.sink.video import VideoSink, check_folder
 from streamseg.sink.virtual import VIRTUAL_CAMERA, is_virtual_camera, open_virtual_camera
 from streamseg.sink.window import PreviewWindow
 
-__all__ = ["VIRTUAL_CAMERA", "WINDOW", "BaseSink", "Sink", "SinkClosed", "check_format", "open_file", "open_sink"]
+__all__ = [
+    "VIRTUAL_CAMERA",
+    "WINDOW",
+    "BaseSink",
+    "Sink",
+    "SinkClosed",
+    "check_format",
+    "open_apart",
+    "open_file",
+    "open_sink",
+]
 
 STANDARD = OutputSettings()
 WINDOW = "window"
@@ -66,7 +76,10 @@ def open_sink(
             raise OutputError(
                 f"{out} is a sequence of images and cannot be resumed; name a video file, or give --start"
             )
-        return ImageSequence(pattern, output.straight)
+        images = ImageSequence(pattern, output.straight)
+        if not isinstance(pattern, RemotePath):  # Object storage has no locks.
+            images.claim = Claim(pattern)
+        return images
     return open_file(path_of(out), info, kind, output, resume)
 
 
@@ -90,6 +103,31 @@ def open_file(
         raise
     sink.claim = claim
     return sink
+
+
+def open_apart(
+    path: AnyPath, info: VideoInfo, kind: Kind, output: OutputSettings, as_images: bool = False
+) -> VideoSink | SidecarSink | ImageSequence | UploadedFile:
+    """Open a part of an output, or the output that parts are joined to; the caller locks it.
+
+    The CPU encodes even where a GPU could, so that the parts of different machines go into one stream.
+
+    Args:
+        path: a video file, or the pattern of an image sequence.
+        info: as for `open_sink`; without a `path`, there is neither sound nor metadata.
+        kind: what the file holds.
+        output: how it stores alpha, and its quality.
+        as_images: `path` is a pattern.
+
+    Raises:
+        OutputError: the output cannot be written, or cannot hold the frames.
+    """
+    if as_images:
+        return ImageSequence(path, output.straight)
+    check_size(path, info)
+    if isinstance(path, RemotePath):
+        return UploadedFile(path, lambda here: _open_for(here, info, kind, output, BEGINNING))
+    return _open_for(path, info, kind, output, BEGINNING)
 
 
 def check_format(path: AnyPath, kind: Kind | None, output: OutputSettings) -> None:
@@ -119,13 +157,25 @@ def _open_video(path: Path, info: VideoInfo, kind: Kind | None, output: OutputSe
     resume_at = _resume_point(path, kind, output) if resume else BEGINNING
 
     def open_for(kind: Kind) -> VideoSink | SidecarSink:
-        if kind == "foreground" and output.alpha == "sidecar":
-            colour, matte = (choose_encoding(path, part, output) for part in ("composite", "matte"))
-            return SidecarSink(followed(path), followed(matte_path(path)), info, colour, matte, resume_at)
-        encoding = at_width(choose_encoding(path, kind, output), info.width_px)
-        return VideoSink(followed(path), info, on_gpu(encoding, info), resume_at)
+        return _open_for(path, info, kind, output, resume_at, on_gpu)
 
     return FirstFrameSink(path, open_for, kind, resume_at)
+
+
+def _open_for(
+    path: Path,
+    info: VideoInfo,
+    kind: Kind,
+    output: OutputSettings,
+    resume_at: Fraction,
+    adapt: Callable[[Encoding, VideoInfo], Encoding] = lambda encoding, _: encoding,
+) -> VideoSink | SidecarSink:
+    """Open the video file for a kind of frames; `adapt` may replace the encoding of a single file."""
+    if kind == "foreground" and output.alpha == "sidecar":
+        colour, matte = (choose_encoding(path, part, output) for part in ("composite", "matte"))
+        return SidecarSink(followed(path), followed(matte_path(path)), info, colour, matte, resume_at)
+    encoding = at_width(choose_encoding(path, kind, output), info.width_px)
+    return VideoSink(followed(path), info, adapt(encoding, info), resume_at)
 
 
 def _resume_point(path: Path, kind: Kind | None, output: OutputSettings) -> Fraction:

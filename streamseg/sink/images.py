@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -15,13 +16,13 @@ from streamseg.composite.blend import blend
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, counted
 from streamseg.image import Pixels
-from streamseg.media.atomic import atomic_write
-from streamseg.media.storage import AnyPath, RemotePath, path_of
+from streamseg.media.atomic import atomic_write, move
+from streamseg.media.storage import AnyPath, RemotePath, files_in, path_of
 from streamseg.sink.base import BaseSink
 from streamseg.sink.exr import encode_exr
 from streamseg.sink.formats import OPAQUE as VIDEOS
 from streamseg.sink.gif import encode_gif
-from streamseg.sink.lock import Claim
+from streamseg.sink.parts import Part
 from streamseg.sink.webp import encode_webp
 from streamseg.yuv import AnyImage, RgbImage
 
@@ -33,6 +34,9 @@ PADDED_NUMBER = re.compile(r"%0\d+d")
 HOLD_ALPHA = (".png", ".webp", ".tif", ".tiff", ".exr", ".gif", ".apng")
 WITHOUT_ALPHA = (".jpg", ".jpeg", ".bmp")
 """Suffixes of the single images that can be written."""
+
+MOVES_AT_ONCE = 16
+"""Images that object storage is asked to move at the same time, each of which takes it two answers."""
 
 SEQUENCES = {
     ".png": "PNG",
@@ -67,8 +71,6 @@ class ImageSequence(BaseSink):
         self._format = SEQUENCES[suffix]
         if suffix == ".exr":
             self._format += f", {'straight' if straight else 'premultiplied'} alpha"
-        if not isinstance(pattern, RemotePath):  # Object storage has no locks.
-            self.claim = Claim(pattern)
 
     @property
     def summary(self) -> str:
@@ -79,6 +81,21 @@ class ImageSequence(BaseSink):
         """See `Sink`."""
         write_image(self._pattern.with_name(self._pattern.name % frame.index), frame.pixels, self._straight)
         self._count += 1
+
+    def take(self, part: Part) -> None:
+        """See `JoiningSink`; the images are moved to their places, and those that were moved before stay there.
+
+        Raises:
+            OutputError: an image cannot be moved.
+        """
+
+        def place(image: AnyPath) -> None:
+            number = part.first_number + int(image.stem)
+            move(image, self._pattern.with_name(self._pattern.name % number))
+
+        with ThreadPoolExecutor(MOVES_AT_ONCE if isinstance(part.path, RemotePath) else 1) as pool:
+            list(pool.map(place, sorted(files_in(part.path))))
+        self._count += part.frames
 
 
 def sequence_pattern(out: str) -> AnyPath | None:

@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from streamseg.errors import OutputError
+from streamseg.media.storage import AnyPath, for_ffmpeg
 from streamseg.sink.check import TICK
 
 BEGINNING = Fraction(0)
@@ -27,13 +28,17 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
+def unfinished(path: Path) -> tuple[Path, Path]:
+    """Return the paths of the unfinished file, NAME.part, and of one that is being copied to it, NAME.part.old."""
+    return part_of(path), path.with_name(path.name + ".part.old")
+
+
 def left_over(path: Path) -> Path:
     """Move the part file of an interrupted run to NAME.part.old, and return that path; the file may not exist.
 
     An existing NAME.part.old stays: a run interrupted while copying it left a NAME.part that is shorter.
     """
-    aside = path.with_name(path.name + ".part.old")
-    part = part_of(path)
+    part, aside = unfinished(path)
     if not aside.exists() and part.exists():
         part.rename(aside)
     return aside
@@ -58,19 +63,24 @@ def is_playable(written: Path | BinaryIO) -> bool:
         return next(times, None) is not None
 
 
-def kept_packets(left: Path, until: Fraction, stream: VideoStream) -> Iterator[Packet[Any]]:
-    """Yield the video packets before `until` seconds of an interrupted file, assigned to `stream`.
+def copied_packets(left: AnyPath, stream: VideoStream, until: Fraction | None = None) -> Iterator[Packet[Any]]:
+    """Yield the video packets of a file that was written with the same settings, assigned to `stream`.
+
+    Args:
+        left: what an interrupted run left, or a part that was written apart.
+        stream: of the output.
+        until: seconds from which on packets are left out; None for all of the file.
 
     Raises:
         OutputError: their codec or size is not that of `stream`, as the interrupted run had other settings.
     """
-    with av.open(str(left.absolute())) as file:
+    with av.open(for_ffmpeg(left), "r") as file:
         source = file.streams.video[0]
         _check_same_format(left, source, stream)
         # Files store H.264 with NAL lengths, encoders return it with start codes; one track cannot mix them.
         convert = BitStreamFilterContext("h264_mp4toannexb", source) if source.codec_context.name == "h264" else None
         for packet in _video_packets(file):
-            if _pts_seconds(packet) >= until - HALF_A_TICK:
+            if until is not None and _pts_seconds(packet) >= until - HALF_A_TICK:
                 return
             for kept in convert.filter(packet) if convert else [packet]:
                 kept.stream = stream
@@ -98,7 +108,7 @@ def _pts_seconds(packet: Packet[Any]) -> Fraction:
     return packet.pts * packet.time_base
 
 
-def _check_same_format(left: Path, found: VideoStream, wanted: VideoStream) -> None:
+def _check_same_format(left: AnyPath, found: VideoStream, wanted: VideoStream) -> None:
     existing, expected = (
         f"{context.codec.canonical_name} of {context.width}x{context.height} px"
         for context in (found.codec_context, wanted.codec_context)

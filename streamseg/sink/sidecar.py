@@ -7,14 +7,19 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 from streamseg.errors import StreamsegError
 from streamseg.frames import Frame, VideoInfo
+from streamseg.media.storage import AnyPath
 from streamseg.sink.base import BaseSink
 from streamseg.sink.formats import Encoding
+from streamseg.sink.parts import Part
 from streamseg.sink.resume import BEGINNING, part_of
 from streamseg.sink.video import VideoSink
 from streamseg.yuv import RgbImage
+
+PathKind = TypeVar("PathKind", bound=AnyPath)
 
 
 class SidecarSink(BaseSink):
@@ -48,6 +53,11 @@ class SidecarSink(BaseSink):
         self._colour.write(replace(frame, image=RgbImage(frame.pixels[..., :3])))
         self._matte.write(replace(frame, image=RgbImage(frame.pixels[..., 3])))
 
+    def take(self, part: Part) -> None:
+        """See `JoiningSink`; the part's matte is in a file beside it, too."""
+        self._colour.take(part)
+        self._matte.take(replace(part, path=matte_path(part.path)))
+
     def complete(self) -> None:
         """See `BaseSink`; either both files get their final names or neither does."""
         self._complete(is_cut_short=False)
@@ -78,6 +88,6 @@ class SidecarSink(BaseSink):
             raise
 
 
-def matte_path(path: Path) -> Path:
+def matte_path(path: PathKind) -> PathKind:
     """Return the path of the matte beside the file of the colours, `x.alpha.mp4` for `x.mp4`."""
-    return path.with_suffix(f".alpha{path.suffix}")
+    return path.with_name(f"{path.stem}.alpha{path.suffix}")  # type: ignore[return-value]

@@ -76,7 +76,7 @@ class SnapshotSink(BaseSink):
                 path.unlink()
                 raise
         except Exception as error:  # Whatever it is, the run goes on.
-            _tell(self._controls, f"no snapshot: {error}")
+            _report(self._controls, f"no snapshot: {error}")
             return
         self._saved, self._last = self._saved + 1, path
         _tell(self._controls, f"saved {path}")
@@ -202,7 +202,7 @@ class _Recording:
         except Exception as error:  # A bug of an encoder must not end the meeting either.
             self.error = error
             left = f"; what was recorded is in {part_of(path)}" if path and part_of(path).exists() else ""
-            _tell(self._controls, f"recording stopped: {error}{left}")
+            _report(self._controls, f"recording stopped: {error}{left}")
             return
         dropped = f", {self.dropped} frames dropped: the encoder did not keep up" if self.dropped else ""
         self.summary = f"{path}{dropped}"
@@ -232,4 +232,9 @@ def free_path(folder: Path, when: datetime, suffix: str) -> Path:
 
 def _tell(controls: Controls, words: str) -> None:
     controls.notice = words
+    log.info(words)
+
+
+def _report(controls: Controls, words: str) -> None:
+    controls.report(words)
     log.info(words)

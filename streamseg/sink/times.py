@@ -23,15 +23,24 @@ class FrameTimes:
 
     def note_packet(self, packet: Packet[Any]) -> None:
         """Record the next packet; raise its dts where a new encoder begins before the end of an interrupted run."""
-        if packet.dts is None or packet.pts is None:
-            return
+        self.note_copied(packet)
+        if packet.pts is not None:
+            self.end = max(self.end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+
+    def note_copied(self, packet: Packet[Any]) -> None:
+        """Record the next packet without its end, which MP4 does not store for each frame.
+
+        Matroska stores no dts, and the first ones of a file are not known when it is read.
+        """
         unit = packet.time_base
-        if self._last_dts is None:
-            self._reorder_delay = (packet.pts - packet.dts) * unit
+        if self._last_dts is not None:
+            least = math.floor(self._last_dts / unit) + 1
+            packet.dts = least if packet.dts is None else max(packet.dts, least)
+        elif packet.dts is None or packet.pts is None:
+            return
         else:
-            packet.dts = max(packet.dts, math.floor(self._last_dts / unit) + 1)
+            self._reorder_delay = (packet.pts - packet.dts) * unit
         self._last_dts = packet.dts * unit
-        self.end = max(self.end, (packet.pts + (packet.duration or 0)) * unit)
 
     def extend_last(self, last: Packet[Any]) -> None:
         """Extend the last packet so that the dts span the presented duration: players use the shorter of the two."""

@@ -13,6 +13,7 @@ from streamseg.errors import OutputError
 from streamseg.frames import Frame
 from streamseg.media.storage import RemotePath
 from streamseg.sink.base import BaseSink
+from streamseg.sink.parts import JoiningSink, Part
 from streamseg.sink.sidecar import matte_path
 
 
@@ -53,6 +54,11 @@ class UploadedFile(BaseSink):
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
         self._sink.write(frame)
+
+    def take(self, part: Part) -> None:
+        """See `JoiningSink`; for a sink that joins parts."""
+        assert isinstance(self._sink, JoiningSink)
+        self._sink.take(part)
 
     def complete(self) -> None:
         """Complete the file and upload it.

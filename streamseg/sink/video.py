@@ -24,7 +24,8 @@ from streamseg.sink.encoder import Encoder, FrameEncoder, StackedEncoder, add_st
 from streamseg.sink.formats import Encoding
 from streamseg.sink.hevc_alpha import LayeredEncoder
 from streamseg.sink.part_file import PartFile
-from streamseg.sink.resume import BEGINNING, HALF_A_TICK, is_playable, kept_packets, left_over, part_of
+from streamseg.sink.parts import Part
+from streamseg.sink.resume import BEGINNING, HALF_A_TICK, copied_packets, is_playable, left_over, part_of
 from streamseg.sink.times import FrameTimes
 from streamseg.sink.tracks import SourceTracks
 
@@ -53,6 +54,7 @@ class VideoSink(BaseSink):
         self._path, self._part, self._file = path, part_of(path), PartFile(part_of(path))
         self._info, self._encoding, self.resume_at = info, encoding, resume_at
         self._last_pts, self._times = -1, FrameTimes()
+        self._waiting: Packet[Any] | None = None  # For the next one, in MP4 and MOV.
         self._frames, self._alpha = 0, AlphaCheck(info)
         check_folder(path)
         try:
@@ -93,6 +95,23 @@ class VideoSink(BaseSink):
         self._last_pts, self._frames = pts, self._frames + 1
         self._alpha.note(replace(frame, pts=pts * self._info.time_base))
 
+    def take(self, part: Part) -> None:
+        """See `JoiningSink`; after the first part, no frame may be written.
+
+        Raises:
+            OutputError: the part is not what was written, or the disk is full.
+        """
+        before = self._frames
+        try:
+            for packet in copied_packets(part.path, self._encoder.stream):
+                self._mux_copied(packet, part)
+        except (av.FFmpegError, OSError) as error:
+            raise OutputError(self._message(error)) from error
+        self._times.end = part.end
+        if self._frames != before + part.frames:
+            found = f"holds {counted(self._frames - before, 'frame')}, not {part.frames}"
+            raise OutputError(f"cannot write {self._path}: its part {part.path} {found}")
+
     def complete(self) -> None:
         """Flush the encoder, write the rest of the other tracks, verify the file and rename it to its final name.
 
@@ -123,13 +142,13 @@ class VideoSink(BaseSink):
             self.discard()
             return
         try:
-            self._mux_video(self._encoder.flush(), are_last=True)
+            self._mux_last()
             self._mux_tracks(self._last_pts * self._info.time_base if is_cut_short else None)
             self._flush_tracks()
             self._output.close()
             self._file.keep()
             self._file.close()
-            if self._encoding.muxer in mp4.MUXERS and is_playable(self._part):
+            if self._is_mp4 and is_playable(self._part):
                 mp4.state_end(self._part, self._times.end)
         except (av.FFmpegError, OSError) as error:
             self.discard()
@@ -178,21 +197,55 @@ class VideoSink(BaseSink):
 
     def _copy_interrupted(self, left: Path) -> None:
         """Begin the file with the frames that an interrupted run completed."""
-        for packet in kept_packets(left, self.resume_at, self._encoder.stream):
-            time = (packet.pts or 0) * packet.time_base
+        for packet in copied_packets(left, self._encoder.stream, self.resume_at):
             self._mux_video([packet])
-            self._mux_tracks(time)
-            self._last_pts = max(self._last_pts, round(time / self._info.time_base))
-            self._frames += 1
+            self._note_copied(packet)
         left.unlink()
 
-    def _mux_video(self, packets: list[Packet[Any]], are_last: bool = False) -> None:
+    def _mux_copied(self, packet: Packet[Any], part: Part) -> None:
+        """Mux a packet of a part."""
+        if abs((packet.pts or 0) * packet.time_base - part.last_pts) <= HALF_A_TICK:
+            packet.duration = round((part.end - part.last_pts) / packet.time_base)
+        self._times.note_copied(packet)
+        self._mux([packet])
+        self._note_copied(packet)
+
+    def _note_copied(self, packet: Packet[Any]) -> None:
+        time = (packet.pts or 0) * packet.time_base
+        self._mux_tracks(time)
+        self._last_pts = max(self._last_pts, round(time / self._info.time_base))
+        self._frames += 1
+
+    def _mux_video(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
             self._times.note_packet(packet)
-        if are_last and packets and self._encoding.muxer in mp4.MUXERS:
-            self._times.extend_last(packets[-1])
-        self._output.mux(packets)
+        self._mux(packets)
+
+    def _mux(self, packets: list[Packet[Any]]) -> None:
+        """Mux packets; in MP4 and MOV, each one when the next is there.
+
+        A fragment of theirs lasts for the durations of its packets, which are those of frames in another order: the
+        next fragment would begin before that, and FFmpeg's muxer (8.1) would move its first frame.
+        """
+        for packet in packets:
+            ready, self._waiting = (self._waiting, packet) if self._is_mp4 else (packet, None)
+            if ready and self._waiting and ready.dts is not None and self._waiting.dts is not None:
+                ready.duration = self._waiting.dts - ready.dts
+            if ready:
+                self._output.mux(ready)
         self._file.synchronize()
+
+    def _mux_last(self) -> None:
+        """Mux what the encoder and the muxer's queue still hold."""
+        self._mux_video(self._encoder.flush())
+        if self._waiting:
+            self._times.extend_last(self._waiting)
+            self._output.mux(self._waiting)
+            self._waiting = None
+
+    @property
+    def _is_mp4(self) -> bool:
+        return self._encoding.muxer in mp4.MUXERS
 
     def _mux_tracks(self, until: Fraction | None) -> None:
         if self._tracks:

@@ -116,7 +116,7 @@ class PreviewWindow(BaseSink):
                     binding.action(self)
                 except StreamsegError as error:
                     if self.controls:
-                        self.controls.notice = str(error)
+                        self.controls.report(error)
 
     def _drawn(self, frame: Frame) -> Pixels:
         """Return the frame as BGR in the window's size, so that letters are sharp, between black bars if need be."""

@@ -17,6 +17,24 @@ FILTER_WARMUP_SECONDS = 3
 """Time after which a filter's start no longer shows: less than 1/255 is left of it at the default settings."""
 
 
+LEAST_SECONDS = 1.2
+"""Time in which a part that the gate closes is gone, and a subject that is not seen forgotten, and some frames more."""
+
+TIME_CONSTANTS_TO_SETTLE = 9
+"""Of a filter, after which less than 1/255 of what was before is left, even where the new mattes are the least certain
+ones and weigh a tenth."""
+
+
+def settling_seconds(settings: SmoothSettings) -> float:
+    """Return the time after which what a filter saw before no longer shows; gates have closed by then, too."""
+    time_constants = {
+        "motion": settings.motion_seconds,
+        "ema": settings.ema_seconds,
+        "one-euro": 1 / (2 * math.pi * min(settings.min_cutoff_hz, OneEuroFilter.DERIVATIVE_CUTOFF_HZ)),
+    }
+    return max(LEAST_SECONDS, TIME_CONSTANTS_TO_SETTLE * time_constants.get(settings.smooth, 0.0))
+
+
 class Filter(Protocol):
     """Temporal filter over the mattes of one stream."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from streamseg.smooth.motion import Alpha
@@ -23,15 +25,33 @@ FADE_SECONDS = 0.2
 """Time in which a part that closes fades; one that opens is there at once."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GateMemory:
+    """What a gate knows of the frames before: a part that was once opened may stay so for as long as a scene lasts.
+
+    Attributes:
+        held_seconds: `(h, w)`, time for which each pixel's part stays open.
+        gain: `(h, w)`, factor of alpha in the frame before.
+    """
+
+    held_seconds: Alpha
+    gain: Alpha
+
+
+NOTHING = GateMemory(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
+
+
 class PresenceGate:
     """Takes out of the mattes of one stream what the network is sure of nowhere, such as grey ghosts in an empty room.
 
     No alpha of a part that is open changes, so that hair stays as it is.
+
+    Attributes:
+        memory: of the frames so far; it may be replaced by that of another gate.
     """
 
     def __init__(self) -> None:
-        self._held_seconds: Alpha = np.zeros((0, 0), np.float32)
-        self._gain: Alpha = np.zeros((0, 0), np.float32)
+        self.memory = NOTHING
 
     def step(self, alpha: Alpha, elapsed_seconds: float) -> Alpha:
         """Gate the next matte.
@@ -40,27 +60,29 @@ class PresenceGate:
             alpha: the matte.
             elapsed_seconds: time since the last one; 0 at the start of a scene, which begins closed.
         """
-        if elapsed_seconds <= 0 or self._gain.shape != alpha.shape:
-            self._held_seconds, self._gain = np.zeros_like(alpha), np.zeros_like(alpha)
+        if elapsed_seconds <= 0 or self.memory.gain.shape != alpha.shape:
+            self.memory = GateMemory(np.zeros_like(alpha), np.zeros_like(alpha))
         parts, count = parts_of(alpha >= HAZE)
-        held_seconds = self._held_by_part(parts, count) - elapsed_seconds
+        held_seconds = _held_by_part(self.memory.held_seconds, parts, count) - elapsed_seconds
         sure = _is_large(parts, alpha >= SURE, count)
         still_sure = _is_large(parts, alpha >= STILL_SURE, count) & (held_seconds > 0)
         held_seconds = np.where(sure | still_sure, HOLD_SECONDS, np.maximum(held_seconds, 0))
         is_open = held_seconds > 0
         is_open[0] = is_open[1:].any()  # What is fainter than haze belongs to whoever is there.
         held_seconds[0] = 0
-        self._held_seconds = held_seconds.astype(np.float32)[parts]
-        faded = self._gain - np.float32(elapsed_seconds / FADE_SECONDS)
-        self._gain = np.maximum(is_open.astype(np.float32)[parts], faded)
-        return alpha * self._gain
+        faded = self.memory.gain - np.float32(elapsed_seconds / FADE_SECONDS)
+        gain: Alpha = np.maximum(is_open.astype(np.float32)[parts], faded)
+        self.memory = GateMemory(held_seconds.astype(np.float32)[parts], gain)
+        gated: Alpha = alpha * gain
+        return gated
 
-    def _held_by_part(self, parts: Parts, count: int) -> Alpha:
-        """Return for each part the longest time that any of its pixels is held for."""
-        longest = np.zeros(count, np.float32)
-        where = self._held_seconds > 0
-        np.maximum.at(longest, parts[where], self._held_seconds[where])
-        return longest
+
+def _held_by_part(held_seconds: Alpha, parts: Parts, count: int) -> Alpha:
+    """Return for each part the longest time that any of its pixels is held for."""
+    longest = np.zeros(count, np.float32)
+    where = held_seconds > 0
+    np.maximum.at(longest, parts[where], held_seconds[where])
+    return longest
 
 
 def _is_large(parts: Parts, where: Mask, count: int) -> Mask:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from streamseg.smooth.filters import open_filter
 from streamseg.smooth.gate import PresenceGate
 from streamseg.smooth.motion import LOOK_AHEAD, Alpha, MotionFilter
 from streamseg.smooth.scene_cuts import CutDetector
+from streamseg.smooth.seams import SceneMemory, Seams
 from streamseg.smooth.subject import CENTRE, SubjectTracker
 
 
@@ -25,16 +27,17 @@ class MatteSmoother:
     Motion, gate and subject need mattes on the host; the plain filters run on any device, see `on_device`.
     """
 
-    def __init__(self, settings: SmoothSettings, look_ahead: int = 0) -> None:
+    def __init__(self, settings: SmoothSettings, look_ahead: int = 0, seams: Seams | None = None) -> None:
         """Start a stream.
 
         Args:
             settings: of the stage.
             look_ahead: later frames that a matte waits for if the filter makes use of them.
+            seams: the ends of the stretch that the stream is of, if it is not the whole video.
         """
-        self._look_ahead, self._cuts = look_ahead, CutDetector()
+        self._look_ahead, self._seams, self._cuts = look_ahead, seams, CutDetector()
         self._last: Frame | None = None
-        self._elapsed_seconds: deque[float] = deque()
+        self._times: deque[tuple[Fraction, float]] = deque()  # pts, and seconds since the frame before
         self._settings = settings
         self._open_filters()
         self._open_gate()
@@ -89,7 +92,7 @@ class MatteSmoother:
         if not (self._temporal or self._motion or self._gate or self._subject):
             return [alpha]
         elapsed_seconds = self._since_last(frame)
-        self._elapsed_seconds.append(elapsed_seconds)
+        self._times.append((frame.pts, elapsed_seconds))
         if self._motion:
             height, width = alpha.shape[-2:]
             grey, *_ = frame.image.reduced_planes(width, height)
@@ -112,10 +115,22 @@ class MatteSmoother:
 
     def _shown(self, alpha: Alpha) -> Tensor:
         """Leave out of the next smoothed matte what is not to be shown."""
-        elapsed_seconds = self._elapsed_seconds.popleft()
+        pts, elapsed_seconds = self._times.popleft()
+        if self._seams:
+            self._recall(self._seams.memory_at(pts, self._memory()))
         for part in (self._gate, self._subject):
             alpha = part.step(alpha, elapsed_seconds) if part else alpha
         return torch.from_numpy(np.asarray(alpha, np.float32))[None]
+
+    def _memory(self) -> SceneMemory:
+        gate, subject = self._gate, self._subject
+        return SceneMemory(gate.memory if gate else None, subject.memory if subject else None)
+
+    def _recall(self, memory: SceneMemory) -> None:
+        if self._gate and memory.gate:
+            self._gate.memory = memory.gate
+        if self._subject and memory.subject:
+            self._subject.memory = memory.subject
 
 
 def subject_tracker(settings: SmoothSettings) -> SubjectTracker | None:
@@ -134,7 +149,10 @@ def on_device(settings: SmoothSettings) -> SmoothSettings:
 
 
 def smooth(
-    batches: Iterable[Batch], settings: SmoothSettings | Callable[[], SmoothSettings], looks_ahead: bool = False
+    batches: Iterable[Batch],
+    settings: SmoothSettings | Callable[[], SmoothSettings],
+    looks_ahead: bool = False,
+    seams: Seams | None = None,
 ) -> Iterator[Batch]:
     """Smooth the mattes of batches in the frames' order; the result does not depend on the batch size.
 
@@ -142,9 +160,10 @@ def smooth(
         batches: frames and their mattes.
         settings: of the stage, or a function that returns those of the next batch.
         looks_ahead: whether mattes may wait for the next frames, `LOOK_AHEAD` at most; not if the settings change.
+        seams: the ends of the stretch that the frames are of, if they are not the whole video.
     """
     settings_now = settings if callable(settings) else lambda: settings
-    smoother = MatteSmoother(settings_now(), LOOK_AHEAD if looks_ahead else 0)
+    smoother = MatteSmoother(settings_now(), LOOK_AHEAD if looks_ahead else 0, seams)
     waiting: deque[Batch] = deque()
     finished: deque[Tensor] = deque()
     for batch in batches:
@@ -152,13 +171,17 @@ def smooth(
         waiting.append(batch)
         for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
             finished.extend(smoother.push(frame, alpha))
-        yield from _complete(waiting, finished)
+        yield from _complete(waiting, finished, seams)
     finished.extend(smoother.flush())
-    yield from _complete(waiting, finished)
+    yield from _complete(waiting, finished, seams)
 
 
-def _complete(waiting: deque[Batch], finished: deque[Tensor]) -> Iterator[Batch]:
+def _complete(waiting: deque[Batch], finished: deque[Tensor], seams: Seams | None) -> Iterator[Batch]:
     """Yield the batches all of whose mattes are finished, and take them from both queues."""
     while waiting and len(finished) >= len(waiting[0].frames):
         batch = waiting.popleft()
-        yield replace(batch, alpha=torch.stack([finished.popleft() for _ in batch.frames]))
+        mattes = [finished.popleft() for _ in batch.frames]
+        if seams:
+            for frame, matte in zip(batch.frames, mattes, strict=True):
+                seams.note(frame.pts, matte)
+        yield replace(batch, alpha=torch.stack(mattes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -25,13 +26,35 @@ LOST_SECONDS = 1.0
 """A subject that has not been seen for so long is forgotten, and another one chosen."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SubjectMemory:
+    """Where the subject was last seen, chosen at the start of a scene, and the others; None where none is chosen.
+
+    Attributes:
+        kept: `(h, w)`, the subject's body.
+        others: `(h, w)`, the other bodies of the frame before.
+        lost_seconds: time since the subject was seen.
+    """
+
+    kept: Mask | None = None
+    others: Mask | None = None
+    lost_seconds: float = 0.0
+
+
+NOBODY = SubjectMemory()
+
+
 class SubjectTracker:
-    """Takes everything but one subject out of the mattes of one stream."""
+    """Takes everything but one subject out of the mattes of one stream.
+
+    Attributes:
+        memory: of the frames so far; it may be replaced by that of another tracker.
+    """
 
     def __init__(self, place: Point | Literal["largest"]) -> None:
         """Take how the subject is chosen: as the largest body, or as the one nearest to a point."""
         self._place = place
-        self._forget()
+        self.memory = NOBODY
 
     def step(self, alpha: Alpha, elapsed_seconds: float) -> Alpha:
         """Take the others out of the next matte.
@@ -40,8 +63,9 @@ class SubjectTracker:
             alpha: the matte.
             elapsed_seconds: time since the last one; 0 at the start of a scene, where the subject is chosen anew.
         """
-        if elapsed_seconds <= 0 or (self._kept is not None and self._kept.shape != alpha.shape):
-            self._forget()
+        known = self.memory.kept
+        if elapsed_seconds <= 0 or (known is not None and known.shape != alpha.shape):
+            self.memory = NOBODY
         kept, others = self._sorted(alpha, elapsed_seconds)
         if not kept.any():
             return np.zeros_like(alpha)
@@ -50,26 +74,20 @@ class SubjectTracker:
         # What is softer than a body belongs to the nearest one.
         return alpha * (_distances(kept) <= _distances(others))
 
-    def _forget(self) -> None:
-        self._kept: Mask | None = None
-        self._others: Mask | None = None
-        self._lost_seconds = 0.0
-
     def _sorted(self, alpha: Alpha, elapsed_seconds: float) -> tuple[Mask, Mask]:
         """Return where the subject's body is, and where those of the others are."""
         bodies, count = parts_of(alpha >= SOLID)
-        solid = bodies > 0
-        if self._kept is None or self._others is None:
+        known = self.memory
+        if known.kept is None or known.others is None:
             kept = self._chosen(bodies, count)
         else:
-            kept = _followed(bodies, count, self._kept, self._others, shares=self._lost_seconds == 0)
-        self._others = others = solid & ~kept
+            kept = _followed(bodies, count, known.kept, known.others, shares=known.lost_seconds == 0)
+        others: Mask = (bodies > 0) & ~kept
         if kept.any():
-            self._kept, self._lost_seconds = kept, 0.0
+            self.memory = SubjectMemory(kept, others)
         else:
-            self._lost_seconds += elapsed_seconds
-            if self._lost_seconds > LOST_SECONDS:
-                self._forget()
+            lost_seconds = known.lost_seconds + elapsed_seconds
+            self.memory = NOBODY if lost_seconds > LOST_SECONDS else SubjectMemory(known.kept, others, lost_seconds)
         return kept, others
 
     def _chosen(self, bodies: Parts, count: int) -> Mask:

@@ -118,7 +118,7 @@ function show(state) {
   byId("recording-badge").hidden = !settings.recording;
   showBackground(settings);
   showWho(settings);
-  if (notice !== noticed) tell((noticed = notice), true);
+  if (notice !== noticed) tell((noticed = notice), state.is_problem);
 }
 
 function showBackground(settings) {
