@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from streamseg.image import Pixels
-from streamseg.workspace import workspace
 from streamseg.yuv import AnyImage
 
 if TYPE_CHECKING:
@@ -93,17 +92,10 @@ def refine(image: AnyImage, alpha: Alpha, out: Pixels | None = None) -> Pixels:
     weight *= unsure
     if len(alpha) > len(chroma[0]) or alpha.shape[1] > chroma[0].shape[1]:
         chroma = [cv2.resize(plane, y.shape[::-1]).astype(np.uint8, copy=False) for plane in chroma]
-    # Cb and Cr have half the frame's size: their part of the sum needs no more. Offset and slopes cancel each other, so
-    # all of them are enlarged in the same steps.
-    half = chroma[0].shape
-    total = _enlarged("total", (sharp + weight * (offset - sharp)) * np.float32(255), half)
-    scale = np.float32(255 / (image.white - image.black))
-    y_slope, *slopes = (_enlarged(f"slope {index}", weight * scale * each, half) for index, each in enumerate(slopes))
-    for slope, plane in zip(slopes, chroma, strict=True):
-        cv2.multiply(slope, plane, slope, dtype=cv2.CV_32F)
-        cv2.add(total, slope, total)
-    for box in _boxes((weight > 0).view(np.uint8), half):
-        _apply(total, y_slope, y, matte, box)
+    total, scale = (sharp + weight * (offset - sharp)) * np.float32(255), np.float32(255 / (image.white - image.black))
+    model = cv2.merge([total, *(weight * scale * slope for slope in slopes)]).astype(np.float32, copy=False)
+    for box in _boxes((weight > 0).view(np.uint8), chroma[0].shape):
+        _apply(model, (y, *chroma), matte, box)
     return matte
 
 
@@ -180,12 +172,6 @@ def _as_large_as(like: Alpha, values: Alpha) -> Alpha:
     return cv2.resize(values, like.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
 
 
-def _enlarged(purpose: str, values: Alpha, shape: tuple[int, ...]) -> Alpha:
-    """Interpolate `(h, w)` to another size, in the workspace of a purpose."""
-    out = workspace(purpose, shape, np.float32)
-    return cv2.resize(values, shape[::-1], out, interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
-
-
 def _boxes(holds: Pixels, shape: tuple[int, ...]) -> Iterator[Box]:
     """Yield boxes in a plane of `shape` in which the model holds.
 
@@ -209,25 +195,42 @@ def _boxes(holds: Pixels, shape: tuple[int, ...]) -> Iterator[Box]:
         )
 
 
-def _apply(total: Alpha, y_slope: Alpha, y: Pixels, matte: Pixels, box: Box) -> None:
-    """Write y_slope * y + total into a box of the matte.
+def _apply(model: Alpha, planes: Sequence[Pixels], matte: Pixels, box: Box) -> None:
+    """Write the model's alpha into a box of the matte.
 
     Args:
-        total: `(h, w)`.
-        y_slope: `(h, w)`.
-        y: `(H, W)`, of the size of the two or twice that.
+        model: offset and slopes `(h, w, 4)`.
+        planes: Y, Cb and Cr, the latter of Y's size or of half of it.
         matte: `(H, W)` uint8.
-        box: in pixels of `total`.
+        box: in pixels of Cb and Cr.
     """
-    factor = 1 if y.shape == total.shape else 2
-    # One pixel more on each side, since the edge pixels are interpolated with their neighbours.
-    above, before = min(1, box.top), min(1, box.left)
-    around = slice(box.top - above, box.bottom + 1), slice(box.left - before, box.right + 1)
+    y, *chroma = planes
+    factor = 1 if y.shape == chroma[0].shape else 2
+    # One pixel more on each side, since the edge pixels are interpolated with their neighbours. Cb and Cr have half the
+    # frame's size: their part of the sum needs no more. Offset and slopes cancel each other, so all of them are
+    # enlarged in the same steps.
+    top, left = max(0, box.top - 1), max(0, box.left - 1)
+    around = slice(top, box.bottom + 1), slice(left, box.right + 1)
+    chroma = [plane[around] for plane in chroma]
+    total, y_slope, *slopes = cv2.split(_enlarged(model, planes[1].shape, top, left, chroma[0].shape))
+    for slope, plane in zip(slopes, chroma, strict=True):
+        cv2.multiply(slope, plane, slope, dtype=cv2.CV_32F)
+        cv2.add(total, slope, total)
     inside = slice(factor * box.top, factor * box.bottom), slice(factor * box.left, factor * box.right)
     luma = y[inside]
     rows, columns = (
-        slice(factor * start, factor * start + side) for start, side in zip((above, before), luma.shape, strict=True)
+        slice(factor * before, factor * before + side)
+        for before, side in zip((box.top - top, box.left - left), luma.shape, strict=True)
     )
-    offset, slope = (cv2.resize(part[around], None, fx=factor, fy=factor)[rows, columns] for part in (total, y_slope))
-    cv2.multiply(slope, luma, slope, dtype=cv2.CV_32F)
-    cv2.add(slope, offset, matte[inside], dtype=cv2.CV_8U)
+    total, y_slope = (cv2.resize(part, None, fx=factor, fy=factor)[rows, columns] for part in (total, y_slope))
+    cv2.multiply(y_slope, luma, y_slope, dtype=cv2.CV_32F)
+    cv2.add(y_slope, total, matte[inside], dtype=cv2.CV_8U)
+
+
+def _enlarged(model: Alpha, shape: tuple[int, ...], top: int, left: int, box_shape: tuple[int, ...]) -> Alpha:
+    """Interpolate a part of `(h, w, C)` that is enlarged to a shape: what `cv2.resize` would give there."""
+    scale_y, scale_x = model.shape[0] / shape[0], model.shape[1] / shape[1]
+    origin = np.array([[scale_x, 0, (left + 0.5) * scale_x - 0.5], [0, scale_y, (top + 0.5) * scale_y - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    part = cv2.warpAffine(model, origin, box_shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return part.astype(np.float32, copy=False)
