@@ -17,7 +17,7 @@ from streamseg.image import Pixels
 from tests.chromium import BROWSER, Browser, BrowserEnded
 from tests.live import LivePage, folder_of_backgrounds, value_of
 from tests.synthetic import DISC, picture
-from tests.waiting import WAIT_SECONDS
+from tests.waiting import WAIT_SECONDS, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -224,7 +224,7 @@ class TestKeyboard:
         tab_to(page, "document.activeElement.name === 'bg'")
         page.press("ArrowLeft")
         page.wait_for("!document.getElementById('blur-row').hidden")
-        assert live.controls.current.composite.bg == "blur"
+        wait_for(lambda: live.controls.current.composite.bg == "blur")
         shows(page, (96, 96, 96))
         tab_to(page, "document.activeElement.id === 'blur'")
         changed = awaited(live, lambda settings: settings.composite.blur > 1.1)
@@ -237,7 +237,7 @@ class TestKeyboard:
         page.press("ArrowLeft")
         page.press("ArrowLeft")
         shows(page, (204, 204, 204), tolerance=56)  # a square of the checkerboard
-        assert live.controls.current.composite.bg is None
+        wait_for(lambda: live.controls.current.composite.bg is None)
 
     def test_a_gradient(self, live: LivePage, page: Browser) -> None:
         tab_to(page, "document.activeElement.name === 'bg'")
@@ -246,7 +246,7 @@ class TestKeyboard:
         shows(page, (232, 168, 124), "16, 17", tolerance=16)
         page.evaluate("byId('gradient-top').value = '#ff0000'; byId('gradient-top').dispatchEvent(new Event('input'))")
         shows(page, (255, 0, 0), "16, 0", tolerance=24)
-        assert live.controls.current.composite.bg == "gradient:#ff0000,#e8a87c"
+        wait_for(lambda: live.controls.current.composite.bg == "gradient:#ff0000,#e8a87c")
 
     @pytest.mark.parametrize(("identity", "setting"), [("mirror", "mirror"), ("matte", "matte_only")])
     def test_switches(self, live: LivePage, page: Browser, identity: str, setting: str) -> None:
@@ -335,7 +335,7 @@ class TestSections:
         says(page, "feather-value", "100 px")
         page.wait_for("document.activeElement.getAttribute('aria-valuetext') === '100 px'")
         shows_many(page, NEAR_DISC, 0, 500)
-        assert live.controls.current.composite.feather == 100
+        wait_for(lambda: live.controls.current.composite.feather == 100)
         page.press("Home")
         shows_many(page, NEAR_DISC, ALL_OF_BOTH)
 
@@ -348,7 +348,7 @@ class TestSections:
         page.press("End")
         says(page, "light_wrap-value", "100 %")
         shows_many(page, lit, 2500)
-        assert live.controls.current.composite.light_wrap == 1
+        wait_for(lambda: live.controls.current.composite.light_wrap == 1)
 
     def test_colours_as_the_backgrounds(self, live: LivePage, page: Browser) -> None:
         live.controls.change(bg="#ff0000")
@@ -357,7 +357,7 @@ class TestSections:
         tab_to(page, "document.activeElement.id === 'match_colors'")
         page.press("Space")
         shows_many(page, NEAR_DISC, 0, 500)
-        assert live.controls.current.composite.match_colors
+        wait_for(lambda: live.controls.current.composite.match_colors)
 
     def test_a_shadow(self, live: LivePage, page: Browser) -> None:
         live.controls.change(bg="#ffffff")
@@ -367,7 +367,7 @@ class TestSections:
         tab_to(page, "document.activeElement.id === 'shadow'")
         page.press("Space")
         shows_many(page, grey, 1200)
-        assert live.controls.current.composite.shadow
+        wait_for(lambda: live.controls.current.composite.shadow)
 
     def test_a_hint_says_that_light_and_shadow_need_a_background(self, live: LivePage, page: Browser) -> None:
         open_sections(page)
@@ -392,7 +392,7 @@ class TestSections:
         tab_to(page, "document.activeElement.id === 'subject'")
         page.press("ArrowDown")
         shows(page, (0, 0, 255), AT_SMALL_DISC)
-        assert live.controls.current.smooth.subject == "largest"
+        wait_for(lambda: live.controls.current.smooth.subject == "largest")
         kept = awaited(live, lambda settings: settings.smooth.keep == (0.5, 0.5))
         for _ in range(2):
             page.press("ArrowDown")
@@ -402,7 +402,7 @@ class TestSections:
             page.press("End")
         shows(page, DISC, AT_SMALL_DISC)
         shows_many(page, NEAR_DISC, *SMALL_ONE)
-        assert live.controls.current.smooth.keep == (1, 1)
+        wait_for(lambda: live.controls.current.smooth.keep == (1, 1))
         tab_to(page, "document.activeElement.id === 'subject'")
         page.press("Home")
         shows_many(page, NEAR_DISC, ALL_OF_BOTH)
@@ -419,7 +419,7 @@ class TestSections:
         x_px, y_px = (start + size * at for start, size, at in zip(box, box[2:], (0.925, 0.86), strict=False))
         page.click(x_px, y_px)
         shows_many(page, NEAR_DISC, *SMALL_ONE)
-        assert live.controls.current.smooth.keep == pytest.approx((0.925, 0.86), abs=0.011)
+        wait_for(lambda: live.controls.current.smooth.keep == pytest.approx((0.925, 0.86), abs=0.011))
         mark = page.evaluate("""(() => {
           const at = byId("keep-mark").getBoundingClientRect();
           return [at.left + at.width / 2, at.top + at.height / 2];
