@@ -35,7 +35,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # Damages files and tries them; what was tried before is not tried again, and faulty files are kept in fuzz/.
 FILES ?= 10000
