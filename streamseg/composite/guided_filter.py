@@ -46,7 +46,7 @@ LEAST_EXPLAINED = 0.2
 """Share of alpha's variance up to which the model is not worth its cost."""
 
 BANDS = 16
-"""Horizontal bands of a frame in which the boxes of ."""
+"""Horizontal bands of a frame, each of which is parted into boxes of its own."""
 LEAST_GAP_PX = 16
 """Sure pixels in a row of the matte that part two boxes; fewer cost less than another box."""
 

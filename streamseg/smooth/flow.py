@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,11 +18,40 @@ the image for its coarsest level."""
 KEPT_GRIDS = 4
 """Sizes of frames whose grids are kept: the network's input may change in a live run."""
 
-Motion = npt.NDArray[np.float32]
-"""`(h, w, 2)`: how far each pixel of a frame is away in another one, to the right and down, in pixels."""
+Plane = npt.NDArray[np.float32]
+"""`(h, w)`."""
 
-Places = npt.NDArray[np.float32]
-"""`(h, w, 2)`: for each pixel of a frame its place in another one, x and y in pixels."""
+
+class Motion(NamedTuple):
+    """How far each pixel of a frame is away in another one; planes of their own are quicker than pairs of numbers.
+
+    Attributes:
+        x: `(h, w)`, pixels to the right.
+        y: `(h, w)`, pixels down.
+    """
+
+    x: Plane
+    y: Plane
+
+    def places(self, grid: Places) -> Places:
+        """Return where the pixels are whose own places are given."""
+        return Places(self.x + grid.x, self.y + grid.y)
+
+    def square_px2(self) -> Plane:
+        """Return the squared lengths."""
+        return np.asarray(self.x * self.x + self.y * self.y, np.float32)
+
+
+class Places(NamedTuple):
+    """For each pixel of a frame its place in another one.
+
+    Attributes:
+        x: `(h, w)`, in pixels.
+        y: `(h, w)`, in pixels.
+    """
+
+    x: Plane
+    y: Plane
 
 
 class FlowEstimator:
@@ -49,25 +79,24 @@ class FlowEstimator:
         padded, padded_other = _padded_for_flow(grey), _padded_for_flow(other)
         flow = np.zeros((*padded.shape, 2), np.float32)  # The search begins from what stands there.
         self._flow.calc(padded, padded_other, flow)
-        return flow[:height, :width]
+        return Motion(*(np.asarray(plane, np.float32) for plane in cv2.split(flow[:height, :width])))
 
     def places(self, grey: Pixels, other: Pixels) -> Places:
         """Return the place in `other` of each pixel of `grey`; see `motion`."""
-        return self.motion(grey, other) + self.grid(grey.shape)
+        return self.motion(grey, other).places(self.grid(grey.shape))
 
     def grid(self, shape: tuple[int, ...]) -> Places:
         """Return each pixel's own place in a frame of `(h, w)`; the last sizes are kept."""
         if shape not in self._grids:
             if len(self._grids) >= KEPT_GRIDS:
                 self._grids.clear()
-            self._grids[shape] = np.dstack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in shape[::-1])))
+            self._grids[shape] = Places(*np.meshgrid(*(np.arange(side, dtype=np.float32) for side in shape[::-1])))
         return self._grids[shape]
 
 
-def fetched(values: npt.NDArray[np.float32], places: Places) -> npt.NDArray[np.float32]:
-    """Read values `(h, w[, C])` of a frame at places in it, bilinearly; beyond its edge the edge goes on."""
-    # OpenCV's type stubs do not know that the second half of the places may be missing.
-    found = cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+def fetched(values: Plane, places: Places) -> Plane:
+    """Read values `(h, w)` of a frame at places in it, bilinearly; beyond its edge the edge goes on."""
+    found = cv2.remap(values, places.x, places.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(found, np.float32)
 
 

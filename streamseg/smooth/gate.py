@@ -71,8 +71,8 @@ class PresenceGate:
         is_open[0] = is_open[1:].any()  # What is fainter than haze belongs to whoever is there.
         held_seconds[0] = 0
         faded = self.memory.gain - np.float32(elapsed_seconds / FADE_SECONDS)
-        gain: Alpha = np.maximum(is_open.astype(np.float32)[parts], faded)
-        self.memory = GateMemory(held_seconds.astype(np.float32)[parts], gain)
+        gain: Alpha = np.maximum(np.take(is_open.astype(np.float32), parts), faded)
+        self.memory = GateMemory(np.take(held_seconds.astype(np.float32), parts), gain)
         gated: Alpha = alpha * gain
         return gated
 

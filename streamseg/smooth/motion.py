@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamseg.image import Pixels
-from streamseg.smooth.flow import FlowEstimator, Motion, Places, fetched
+from streamseg.smooth.flow import FlowEstimator, Motion, Places, Plane, fetched
 
 Alpha = npt.NDArray[np.float32]
 """`(h, w)` in [0, 1]."""
@@ -28,6 +28,7 @@ LEAST_CERTAINTY = 0.1
 """Weight of alpha 0.5 in an average; that of 0 and of 1 is one more."""
 
 EDGE_PX, EDGE_CHANGE = 5, 0.2
+EDGE_WINDOW = np.ones((EDGE_PX, EDGE_PX), np.uint8)
 """Changes narrower than this many pixels are edges that the flow has not followed: beyond about this change of alpha
 an average leaves them out. Wider ones are flicker."""
 
@@ -62,9 +63,9 @@ class Average:
         """Weigh a matte by its own certainty."""
         return cls(alpha, np.asarray(LEAST_CERTAINTY + np.square(2 * alpha - 1), np.float32))
 
-    def with_matte(self, alpha: Alpha) -> Average:
+    def with_matte(self, matte: Average) -> Average:
         """Add a matte, and reduce what was there where an edge has moved away from it."""
-        return self.reduced(_likeness(self.alpha, alpha)).joined(Average.of(alpha))
+        return self.reduced(_likeness(self.alpha, matte.alpha)).joined(matte)
 
     def reduced(self, share: Alpha) -> Average:
         """Multiply the weight."""
@@ -98,14 +99,13 @@ class Step:
     def between(cls, earlier: Pixels, later: Pixels, decay: float, flow: FlowEstimator, shape: tuple[int, ...]) -> Self:
         """Estimate it from small grey frames, uint8, for mattes of `shape` (h, w)."""
         before, after = flow.motion(later, earlier), flow.motion(earlier, later)
-        grid = flow.grid(later.shape)
-        trusts = (
-            _trust(before, after, grid) * _is_seen(later, earlier, before + grid),
-            _trust(after, before, grid) * _is_seen(earlier, later, after + grid),
-        )
-        full = flow.grid(shape)
+        grid, full = flow.grid(later.shape), flow.grid(shape)
         return cls(
-            _places(before, full), _resized(trusts[0], shape), _places(after, full), _resized(trusts[1], shape), decay
+            _enlarged(before, full),
+            _enlarged_trust(later, earlier, before, after, before.places(grid), shape),
+            _enlarged(after, full),
+            _enlarged_trust(earlier, later, after, before, after.places(grid), shape),
+            decay,
         )
 
     def forward(self, average: Average) -> Average:
@@ -119,10 +119,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Moment:
-    """A frame, small and grey, with its matte, and the motion from the frame before; None at the start of a scene."""
+    """A frame, small and grey, with its own matte, and the motion from the frame before; None at the start of a scene."""
 
     grey: Pixels
-    alpha: Alpha
+    matte: Average
     step: Step | None
 
 
@@ -156,10 +156,10 @@ class MotionFilter:
             elapsed_seconds: time since the last frame; 0 at the start of a scene, across which nothing is averaged.
         """
         small, step = _halved(grey), None
-        if self._last and elapsed_seconds > 0 and self._last.alpha.shape == alpha.shape:
+        if self._last and elapsed_seconds > 0 and self._last.matte.alpha.shape == alpha.shape:
             decay = math.exp(-elapsed_seconds / self._time_constant)
             step = Step.between(self._last.grey, small, decay, self._flow, alpha.shape)
-        self._last = _Moment(small, alpha, step)
+        self._last = _Moment(small, Average.of(alpha), step)
         self._waiting.append(self._last)
         return [self._finish()] if len(self._waiting) > self._look_ahead else []
 
@@ -170,34 +170,36 @@ class MotionFilter:
     def _finish(self) -> Alpha:
         """Average the matte that has waited longest."""
         moment = self._waiting.popleft()
+        own = moment.matte
         before = moment.step.forward(self._past) if moment.step and self._past else None
         after = _what_follows(self._waiting)
-        self._past = before.with_matte(moment.alpha) if before else Average.of(moment.alpha)
+        self._past = before.with_matte(own) if before else own
         if not after:
             return self._past.alpha
-        found = self._past.joined(after.reduced(_likeness(after.alpha, moment.alpha))).alpha
-        return _overruled(found, moment.alpha, before, after) if before else found
+        found = self._past.joined(after.reduced(_likeness(after.alpha, own.alpha))).alpha
+        return _overruled(found, own.alpha, before, after) if before else found
 
 
 def _what_follows(moments: Iterable[_Moment]) -> Average | None:
     """Average the mattes after a frame, as far as its scene goes, and move them to it."""
-    scene: list[tuple[Step, Alpha]] = []
+    scene: list[tuple[Step, Average]] = []
     for moment in moments:
         if moment.step is None:
             break
-        scene.append((moment.step, moment.alpha))
+        scene.append((moment.step, moment.matte))
     average: Average | None = None
-    for step, alpha in reversed(scene):
-        average = step.backward(average.with_matte(alpha) if average else Average.of(alpha))
+    for step, matte in reversed(scene):
+        average = step.backward(average.with_matte(matte) if average else matte)
     return average
 
 
 def _overruled(found: Alpha, own: Alpha, before: Average, after: Average) -> Alpha:
     """Put what stands both before and after in the place of a matte that differs: a hole or an island of a frame."""
-    agreed = np.maximum(1 - np.abs(before.alpha - after.alpha) / AGREED_ALPHA, 0)
+    agreed = np.maximum(1 - cv2.absdiff(before.alpha, after.alpha) / AGREED_ALPHA, 0)
     agreed *= np.minimum(before.weight, after.weight) > AGREED_WEIGHT
     both = (before.alpha + after.alpha) / 2
-    agreed *= np.clip(4 * _broad(np.abs(own - both)) - 1, 0, 1)
+    change = cv2.absdiff(own, both).astype(np.float32, copy=False)
+    agreed *= np.clip(4 * _broad(change) - 1, 0, 1)
     return np.asarray(found + agreed * (both - found), np.float32)
 
 
@@ -205,11 +207,27 @@ def _moved(average: Average, places: Places, trust: Alpha, decay: float) -> Aver
     return Average(fetched(average.alpha, places), fetched(average.weight, places) * (trust * np.float32(decay)))
 
 
-def _trust(motion: Motion, back: Motion, grid: Places) -> Alpha:
+def _enlarged_trust(
+    grey: Pixels, other: Pixels, motion: Motion, back: Motion, places: Places, shape: tuple[int, ...]
+) -> Alpha:
+    """Return 1 where the motion to another frame can be relied on, else 0, at the mattes' size.
+
+    Args:
+        grey: the small frame.
+        other: the small frame that it is compared with.
+        motion: from this frame to the other.
+        back: from the other to this one.
+        places: of this frame's pixels in the other.
+        shape: of the mattes.
+    """
+    return _resized(_comes_back(motion, back, places) * _is_seen(grey, other, places), shape)
+
+
+def _comes_back(motion: Motion, back: Motion, places: Places) -> Alpha:
     """Return 1 where a pixel that goes to another frame and back comes to rest where it was, else 0."""
-    returned = fetched(back, motion + grid)
-    limit = SAME_MOTION * (_square(motion) + _square(returned)) + SAME_MOTION_PX2
-    return np.asarray(_square(motion + returned) < limit, np.float32)
+    returned = Motion(fetched(back.x, places), fetched(back.y, places))
+    limit = SAME_MOTION * (motion.square_px2() + returned.square_px2()) + SAME_MOTION_PX2
+    return np.asarray(Motion(motion.x + returned.x, motion.y + returned.y).square_px2() < limit, np.float32)
 
 
 def _is_seen(grey: Pixels, other: Pixels, places: Places) -> Alpha:
@@ -224,31 +242,31 @@ def _halved(grey: Pixels) -> Pixels:
     return cv2.resize(grey, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def _places(motion: Motion, grid: Places) -> Places:
+def _enlarged(motion: Motion, grid: Places) -> Places:
     """Turn the motion of a small frame into places in the larger one whose grid is given."""
-    scale = np.array([grid.shape[1] / motion.shape[1], grid.shape[0] / motion.shape[0]], np.float32)
-    places = _resized(motion * scale, grid.shape[:2])
-    places += grid
-    return places
+    height, width = grid.x.shape
+    small_height, small_width = motion.x.shape
+    return Places(
+        _scaled_onto(_resized(motion.x, grid.x.shape), width / small_width, grid.x),
+        _scaled_onto(_resized(motion.y, grid.y.shape), height / small_height, grid.y),
+    )
 
 
-def _resized(values: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _scaled_onto(values: Plane, factor: float, target: Plane) -> Plane:
+    return np.asarray(cv2.scaleAdd(values, factor, target), np.float32)
+
+
+def _resized(values: Plane, shape: tuple[int, ...]) -> Plane:
     return np.asarray(cv2.resize(values, shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def _square(vectors: npt.NDArray[np.float32]) -> Alpha:
-    x, y = vectors[..., 0], vectors[..., 1]
-    return np.asarray(x * x + y * y, np.float32)
 
 
 def _likeness(one: Alpha, other: Alpha) -> Alpha:
     """Return 1 where two mattes are alike or differ over a broad area, and less where an edge has moved."""
-    change = np.abs(one - other)
-    narrow = (change - _broad(change)) / np.float32(EDGE_CHANGE)
-    return np.asarray(cv2.exp(-narrow * narrow), np.float32)
+    change = cv2.absdiff(one, other).astype(np.float32, copy=False)
+    narrow = change - _broad(change)
+    return np.asarray(cv2.exp(cv2.multiply(narrow, narrow, narrow, -1 / EDGE_CHANGE**2)), np.float32)
 
 
 def _broad(change: Alpha) -> Alpha:
     """Keep the changes that are broader than an edge."""
-    kernel = np.ones((EDGE_PX, EDGE_PX), np.uint8)
-    return np.asarray(cv2.morphologyEx(change, cv2.MORPH_OPEN, kernel), np.float32)
+    return np.asarray(cv2.morphologyEx(change, cv2.MORPH_OPEN, EDGE_WINDOW), np.float32)
