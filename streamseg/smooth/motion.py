@@ -119,7 +119,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Moment:
-    """A frame, small and grey, with its own matte, and the motion from the frame before; None at the start of a scene."""
+    """A small grey frame, its own matte, and the motion from the frame before: None at the start of a scene."""
 
     grey: Pixels
     matte: Average
