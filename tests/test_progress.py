@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,9 @@ from streamseg.statistics import Statistics
 
 
 def state(frames: int, elapsed_seconds: float) -> Statistics:
-    return Statistics(frames=frames, elapsed_seconds=elapsed_seconds)
+    """At an even rate."""
+    finished_seconds = deque(elapsed_seconds * index / max(1, frames) for index in range(frames + 1))
+    return Statistics(frames=frames, elapsed_seconds=elapsed_seconds, finished_seconds=finished_seconds)
 
 
 def piped() -> tuple[io.StringIO, Console]:
@@ -48,6 +51,15 @@ def test_without_a_known_end_no_time_is_promised() -> None:
     with RunProgress(None, console) as progress:
         progress.update(state(60, 6.0))
     assert text.getvalue() == "frame 60  10.0 fps\n"
+
+
+def test_a_camera_that_takes_long_to_open_does_not_look_slow() -> None:
+    text, console = piped()
+    statistics = state(60, 2.0)
+    statistics.elapsed_seconds = 6.0
+    with RunProgress(None, console) as progress:
+        progress.update(statistics)
+    assert text.getvalue() == "frame 60  30.0 fps\n"
 
 
 def test_more_frames_than_the_container_said() -> None:

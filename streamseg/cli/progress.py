@@ -57,8 +57,9 @@ class RunProgress:
             self._bar.stop()
 
     def update(self, statistics: Statistics) -> None:
-        """Show the state after a frame."""
-        self._show(statistics.frames, self._total, statistics.fps, statistics.elapsed_seconds)
+        """Show the state after a frame, with the rate of late where no end is to be foretold, as from a camera."""
+        fps = statistics.fps if self._total else statistics.recent_fps
+        self._show(statistics.frames, self._total, fps, statistics.elapsed_seconds)
 
     def _show(self, frames: int, total: int | None, fps: float, elapsed_seconds: float, more: str = "") -> None:
         """Show frames finished, and what else is to be said, which begins with two spaces."""
