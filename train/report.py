@@ -44,6 +44,16 @@ PREFIX_NAMES = {"max_f": "max F", "mae": "MAE", "iou": "IoU", "haze": "haze", "h
 """The columns of the table by set."""
 
 
+WIDTH = 160
+"""Characters in a line where no terminal says how many there are: room for every table."""
+
+
+def open_console() -> Console:
+    """Return standard output, whose tables are whole in a file or a pipe too."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
 class Worst:
     """Keeps the pictures with the largest mean absolute error while the others pass, at the size of a sheet's tiles."""
 
@@ -67,7 +77,7 @@ class Worst:
 
 def print_table(scores: Scores, title: str, console: Console | None = None) -> None:
     """One line a metric."""
-    console = console or Console()
+    console = console or open_console()
     # As a line of its own: over the table it would be wrapped to the table's width.
     console.print(f"{title} ({scores.images} images)", markup=False, highlight=False, soft_wrap=True)
     table = Table()
@@ -84,7 +94,7 @@ def print_prefix_table(sets: Mapping[str, Scores], console: Console | None = Non
     for prefix, scores in sets.items():
         figures = (four_digits(getattr(scores, name)) for name in PREFIX_NAMES)
         table.add_row(Text(prefix or "(no prefix)"), str(scores.images), *figures)
-    (console or Console()).print(table)
+    (console or open_console()).print(table)
 
 
 def make_report_folder(folder: Path) -> None:

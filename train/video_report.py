@@ -15,7 +15,7 @@ from rich.text import Text
 
 from streamseg.media.atomic import atomic_write
 from train.metrics import with_nulls
-from train.report import make_report_folder
+from train.report import make_report_folder, open_console
 from train.videos import BILINEAR, OWN_PIXELS, STREAMSEG, UNSMOOTHED, ClipFigures
 
 NAMES = {
@@ -131,7 +131,7 @@ def print_clips(clips: Sequence[ClipFigures], region: str, console: Console | No
         means = [_mean(clips, row_name, f"{region}.{name}") for name in figures]
         if not all(map(math.isnan, means)):
             table.add_row(f"mean, {row_name}", *map(_digits, means))
-    (console or Console()).print(table)
+    (console or open_console()).print(table)
 
 
 def print_goals(clips: Sequence[ClipFigures], console: Console | None = None) -> None:
@@ -144,7 +144,7 @@ def print_goals(clips: Sequence[ClipFigures], console: Console | None = None) ->
         wanted = "" if math.isnan(goal.wanted) else _wanted(goal)
         told = {None: "", True: "yes", False: "no"}[outcome.reached]
         table.add_row(goal.told, _digits(ours), f"{_digits(theirs)} {goal.yardstick}", change, wanted, told)
-    (console or Console()).print(table)
+    (console or open_console()).print(table)
 
 
 def write_video_report(folder: Path, settings: Mapping[str, object], clips: Sequence[ClipFigures]) -> None:
