@@ -48,6 +48,7 @@ from streamseg.media.storage import path_of
 from streamseg.pipeline import mattes, run
 from streamseg.settings import Foreground, load_settings
 from streamseg.sink import open_sink
+from streamseg.sink.mix import with_background_sound
 from streamseg.smooth.stage import MatteSmoother
 from streamseg.statistics import Statistics
 from streamseg.yuv import RgbImage
@@ -288,7 +289,8 @@ def convert(
             behind = stack.enter_context(closing(open_background(background, chosen.composite.fit)))
         running = own_engine or engine_for(chosen.infer, opened.info).engine
         kind = "composite" if behind and not chosen.composite.matte_only else chosen.composite.kind
-        with open_sink(str(out), opened.info, kind, chosen.output, resume) as sink:
+        info = with_background_sound(opened.info, chosen.composite)
+        with open_sink(str(out), info, kind, chosen.output, resume) as sink:
             told = _Progress(progress)
             run(opened, running, sink, chosen, on_frame=told.update, statistics=statistics, background=behind)
     if progress:
