@@ -21,6 +21,19 @@ Kind = Literal["composite", "foreground", "matte"]
 
 
 @dataclass(frozen=True, slots=True)
+class BackgroundSound:
+    """The sound of a background video, which is heard beside the source's.
+
+    Attributes:
+        path: the video.
+        level: gain of its sound, in (0, 1].
+    """
+
+    path: AnyPath
+    level: float
+
+
+@dataclass(frozen=True, slots=True)
 class VideoInfo:
     """Properties of a source that are known before its first frame is used.
 
@@ -35,6 +48,7 @@ class VideoInfo:
         pixel_aspect: width of a pixel over its height; 1 for square pixels.
         start_time: time on the file's clock, in seconds, at pts 0.
         end: time on the file's clock, in seconds, at which the frames end, if that is before the end of the file.
+        background_sound: what is mixed with the file's sound, if anything.
     """
 
     width_px: int
@@ -47,6 +61,7 @@ class VideoInfo:
     pixel_aspect: Fraction = Fraction(1)
     start_time: Fraction = Fraction(0)
     end: Fraction | None = None
+    background_sound: BackgroundSound | None = None
 
 
 @dataclass(frozen=True, eq=False)

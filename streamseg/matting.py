@@ -22,7 +22,7 @@ from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ from torch import Tensor
 from streamseg.composite.background import Background, BackgroundSpec, Fit, open_background
 from streamseg.composite.foreground import foreground_colour, multilevel_colour
 from streamseg.composite.guided_filter import refine
-from streamseg.composite.stage import apply_matte, with_alpha
+from streamseg.composite.look import Look
+from streamseg.composite.stage import composed, with_alpha
 from streamseg.decode import BaseSource, Source, TimeRange, open_source
 from streamseg.decode.base import check_size
 from streamseg.decode.images import pixels_of, read_image
@@ -46,8 +47,9 @@ from streamseg.infer.engines.base import Engine
 from streamseg.infer.select import engine_for
 from streamseg.media.storage import path_of
 from streamseg.pipeline import mattes, run
-from streamseg.settings import Foreground, load_settings
+from streamseg.settings import CompositeSettings, load_settings
 from streamseg.sink import open_sink
+from streamseg.sink.mix import with_background_sound
 from streamseg.smooth.stage import MatteSmoother
 from streamseg.statistics import Statistics
 from streamseg.yuv import RgbImage
@@ -75,10 +77,10 @@ class Result:
         frame: the frame that came in.
     """
 
-    def __init__(self, frame: Frame, alpha: Tensor, backgrounds: _Backgrounds, foreground: Foreground) -> None:
+    def __init__(self, frame: Frame, alpha: Tensor, backgrounds: _Backgrounds) -> None:
         """Keep the network's alpha `(1, h, w)` in [0, 1]; a session makes results."""
         self.frame = frame
-        self._small_alpha, self._backgrounds, self._way = alpha, backgrounds, foreground
+        self._small_alpha, self._backgrounds, self._settings = alpha, backgrounds, backgrounds.settings
 
     @property
     def pts(self) -> Fraction:
@@ -87,8 +89,8 @@ class Result:
 
     @cached_property
     def alpha(self) -> Pixels:
-        """The matte `(H, W)`; a frame's own alpha holds too."""
-        return apply_matte(self.frame, self._matte, None, matte_only=True).pixels
+        """The matte `(H, W)`, feathered if the settings say so; a frame's own alpha holds too."""
+        return composed(self.frame, self._matte, None, True, Look.of(self._settings)).pixels
 
     @cached_property
     def foreground(self) -> Pixels:
@@ -96,7 +98,7 @@ class Result:
 
         Source: see `composite.foreground`.
         """
-        own = foreground_colour if self._way == "fast" else multilevel_colour
+        own = foreground_colour if self._settings.foreground == "fast" else multilevel_colour
         return own(self.frame.image.rgb, self.alpha)
 
     @cached_property
@@ -104,14 +106,14 @@ class Result:
         """The foreground `(H, W, 4)`: `foreground` and `alpha`."""
         return with_alpha(self.foreground, self.alpha)
 
-    def over(self, background: BackgroundSpec, fit: Fit = "cover") -> Pixels:
-        """Set the foreground before a background.
+    def over(self, background: BackgroundSpec, fit: Fit | None = None) -> Pixels:
+        """Set the foreground before a background, with the look of the session's settings.
 
         Args:
             background: a path, a colour (`"green"`, `"#00b140"`), `"blur"`, an array `(H, W, 3)` or a function from the
-                frame's RGB to such an array. Files are opened once a session; videos play along with the frames. An
+                frame's RGB to such an array. Files are opened once a stream; videos play along with the frames. An
                 array is fitted once and must not change: give another one, or a function.
-            fit: how an image or a video fills the frame.
+            fit: how an image or a video fills the frame; None for what the settings say.
 
         Returns:
             RGB `(H, W, 3)`.
@@ -119,8 +121,8 @@ class Result:
         Raises:
             InputError: it is none of these, or cannot be read.
         """
-        opened = self._backgrounds.opened(background, fit)
-        return apply_matte(self.frame, self._matte, opened, foreground=self._way).rgb
+        opened, look = self._backgrounds.opened(background, fit or self._settings.fit)
+        return composed(self.frame, self._matte, opened, False, look, self._settings.foreground).rgb
 
     @cached_property
     def _matte(self) -> Pixels:
@@ -148,11 +150,12 @@ class MattingSession:
         """
         name, self._own_engine = _named_or_own(engine)
         self.settings = load_settings(overrides={"model": model, "engine": name, **settings})
-        self._backgrounds = _Backgrounds()
+        self._backgrounds = _Backgrounds(self.settings.composite)
         self.reset()
 
     def reset(self) -> None:
-        """Forget the frames before: the next one begins another stream."""
+        """Forget the frames before: the next one begins another stream, and background videos begin anew."""
+        self._backgrounds.close()
         self._smoother, self._count = MatteSmoother(self.settings.smooth), 0
         self._next_pts = Fraction(0)
 
@@ -174,9 +177,7 @@ class MattingSession:
         frame = Frame(self._count, pts, RgbImage(as_pixels(image)))
         self._count, self._next_pts = self._count + 1, frame.pts + DEFAULT_FRAME_SECONDS
         batch = next(infer_with_crops([frame], self._engine, self.settings.infer))
-        return Result(
-            frame, self._smoother.step(frame, batch.alpha[0]), self._backgrounds, self.settings.composite.foreground
-        )
+        return Result(frame, self._smoother.step(frame, batch.alpha[0]), self._backgrounds)
 
     def stream(self, source: str | Path | Source) -> Iterator[Result]:
         """Matte a whole source; decoder and network run ahead on threads of their own, which end with the iterator.
@@ -189,13 +190,14 @@ class MattingSession:
             StreamsegError: the source cannot be read, or as for a single frame.
         """
         opened = _opened(source)
+        self._backgrounds.close()
         with closing(opened):
             chooses = opened.info.live and not self._own_engine
             engine = engine_for(self.settings.infer, opened.info).engine if chooses else self._engine
             with closing(mattes(opened, engine, self.settings)) as batches:
                 for batch in batches:
                     for frame, alpha in zip(batch.frames, batch.alpha, strict=True):
-                        yield Result(frame, alpha, self._backgrounds, self.settings.composite.foreground)
+                        yield Result(frame, alpha, self._backgrounds)
 
     def close(self) -> None:
         """Close the background videos that results were set before."""
@@ -288,7 +290,8 @@ def convert(
             behind = stack.enter_context(closing(open_background(background, chosen.composite.fit)))
         running = own_engine or engine_for(chosen.infer, opened.info).engine
         kind = "composite" if behind and not chosen.composite.matte_only else chosen.composite.kind
-        with open_sink(str(out), opened.info, kind, chosen.output, resume) as sink:
+        info = with_background_sound(opened.info, chosen.composite)
+        with open_sink(str(out), info, kind, chosen.output, resume) as sink:
             told = _Progress(progress)
             run(opened, running, sink, chosen, on_frame=told.update, statistics=statistics, background=behind)
     if progress:
@@ -341,26 +344,39 @@ def _opened(source: str | Path | Source, time_range: TimeRange = WHOLE) -> Sourc
     return open_source(str(source), time_range) if isinstance(source, str | Path) else source
 
 
+_Scene: TypeAlias = tuple[Background, Look | None]
+"""A background, and the look of the frames before it."""
+
+
 class _Backgrounds:
-    """The opened backgrounds of a session: all that have a name, and the last array or function."""
+    """The opened backgrounds of a session: all that have a name, and the last array or function.
 
-    def __init__(self) -> None:
-        self._files: dict[tuple[str, Fit], Background] = {}
-        self._last: tuple[BackgroundSpec, Fit, Background] | None = None
+    Attributes:
+        settings: of the session.
+    """
 
-    def opened(self, background: BackgroundSpec, fit: Fit) -> Background:
+    def __init__(self, settings: CompositeSettings) -> None:
+        self.settings = settings
+        self._files: dict[tuple[str, Fit], _Scene] = {}
+        self._last: tuple[BackgroundSpec, Fit, _Scene] | None = None
+
+    def opened(self, background: BackgroundSpec, fit: Fit) -> _Scene:
         if not isinstance(background, str | Path):
             if self._last is None or self._last[0] is not background or self._last[1] != fit:
-                self._last = background, fit, open_background(background, fit)
+                # Another picture of one stream: matched colours go on from where they are.
+                look = self._last[2][1] if self._last else Look.of(self.settings)
+                self._last = background, fit, (open_background(background, fit), look)
             return self._last[2]
         key = (str(background), fit)
         if key not in self._files:
-            self._files[key] = open_background(background, fit)
+            self._files[key] = open_background(background, fit, self.settings.blur), Look.of(self.settings)
         return self._files[key]
 
     def close(self) -> None:
+        """Close the files, and forget what was seen before the backgrounds."""
         while self._files:
-            self._files.popitem()[1].close()
+            self._files.popitem()[1][0].close()
+        self._last = None
 
 
 class _Progress:

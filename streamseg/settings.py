@@ -144,6 +144,9 @@ class CompositeSettings(Section):
     """Strength of `bg = "blur"`; its radius grows in proportion."""
     matte_only: bool = False
     """Write the grey matte instead of the composite."""
+    bg_sound: float = Field(0.0, ge=0, le=1)
+    """Level at which a background video's sound is heard beside the source's, looped with its pictures: 1 is its own,
+    0 leaves it out. For video files; what a camera is written to has no sound."""
     foreground: Foreground = "fast"
     """How the foreground's own colour is estimated in soft edges: `fast` (blur fusion), or `ml` (multi-level, finer on
     hair, and a second or more a frame; extra `quality`). `streamseg webcam` always takes `fast`."""

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -24,6 +25,7 @@ from streamseg.infer.engines import ENGINES
 from streamseg.matting import as_pixels
 from tests.conftest import SAMPLES
 from tests.synthetic import DISC, DiscEngine, ListSource, frames, picture, true_alpha, write_clip
+from tests.test_gpu_line import texture
 
 
 def session(**settings: object) -> MattingSession:
@@ -113,6 +115,36 @@ class TestLoop:
         with open_source(str(tmp_path)) as written:
             for alpha, other in zip(found, written, strict=True):
                 assert np.abs(alpha.astype(int) - other.pixels[..., 0]).max() <= 1
+
+    @pytest.mark.parametrize("background", ["video", "array", "none"])
+    def test_with_the_look_too(self, background: str, tmp_path: Path) -> None:
+        """Composites and foregrounds of files, whatever is asked for besides; and again after a reset."""
+        look = {"feather": 3, "light_wrap": 0.6, "match_colors": True, "shadow": True}
+        chosen: dict[str, Any] = {"smooth": "one-euro", "fit": "contain", **look}
+        video = write_clip(tmp_path / "bg.mp4", 24, 160, 96, Fraction(12), sound=False).path
+        behind = {"video": video, "array": texture(5, 64, 64), "none": None}[background]
+        (tmp_path / "out").mkdir()
+        convert(
+            ListSource(frames(8)), tmp_path / "out/x_%05d.png", behind, engine=DiscEngine(), input_size=128, **chosen
+        )
+        with open_source(str(tmp_path / "out")) as source:
+            written = list(source)
+        with session(**chosen) as one:
+            for _ in range(2):
+                one.reset()
+                for frame, other in zip(frames(8), written, strict=True):
+                    result = one(frame.pixels, pts=frame.pts)
+                    if behind is None:
+                        shown = result.rgba
+                    else:
+                        result.over(texture(6, 64, 64))
+                        shown = result.over(behind)
+                        assert np.array_equal(result.over(behind), shown)
+                    assert np.abs(shown.astype(int) - other.pixels).max() <= 1
+
+    def test_the_blur_is_as_strong_as_the_settings_say(self) -> None:
+        weak, strong = (session(blur=strength)(texture(1, 128, 96)).over("blur") for strength in (0.25, 4))
+        assert strong.std() < 0.8 * weak.std()
 
     def test_without_pts_frames_are_a_25th_of_a_second_apart(self) -> None:
         timed, untimed = session(), session()

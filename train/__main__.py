@@ -146,17 +146,27 @@ def synth_command(
     size: Annotated[
         str, typer.Option(help="Width x height, px, both even.")
     ] = f"{DEFAULT_SIZE.width_px}x{DEFAULT_SIZE.height_px}",
+    moving: Annotated[
+        int, typer.Option(min=0, max=1000, help="Further clips, before backgrounds that move themselves.")
+    ] = DEFAULT_SIZE.moving,
+    films: Annotated[
+        Path | None,
+        typer.Option(help="Folder of videos without people, for --moving [default: parts of photos and rooms sway]."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another one draws other clips; the same one the same.")] = 0,
 ) -> None:
     """Makes clips whose alpha, foreground colour and motion are exactly known, for `eval --video`.
 
     People, a drawn one with loose hair, a hand at 40 px a frame, a person who walks in, and empty rooms; the camera
-    stands, is held by hand or pans; some with motion blur, noise and compression.
+    stands, is held by hand or pans; some with motion blur, noise and compression. With --moving, more of them before
+    backgrounds that move themselves.
     """
-    wanted = SetSize(clips, frames, *parse_size(size))
-    for clip in _with_bar(write_clips(out, data, seed, wanted), clips, "clips"):
+    if films and not moving:
+        raise ConfigError(f"--films {films} is for backgrounds that move: give --moving N, or leave it out")
+    wanted = SetSize(clips, frames, *parse_size(size), moving)
+    for clip in _with_bar(write_clips(out, data, seed, wanted, films), clips + moving, "clips"):
         print(f"{clip.name}: {clip.path.name}, {TRUTH_VIDEO}")
-    print(f"wrote {clips} clips to {out}")
+    print(f"wrote {clips + moving} clips to {out}")
 
 
 @app.command("curves")

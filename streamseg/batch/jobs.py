@@ -229,10 +229,12 @@ def _run_pipeline(job: Job, engine: Engine, settings: Settings) -> Outcome:
     from streamseg.pipeline import run
     from streamseg.sink import open_file
     from streamseg.sink.animation import ANIMATIONS
+    from streamseg.sink.mix import with_background_sound
 
     with open_source(str(job.source)) as source:
         resume = job.out.suffix.lower() not in ANIMATIONS  # Animations are short, and start over.
-        sink = open_file(job.out, source.info, settings.composite.kind, settings.output, resume)
+        info = with_background_sound(source.info, settings.composite)
+        sink = open_file(job.out, info, settings.composite.kind, settings.output, resume)
         with sink:
             statistics = run(source, engine, sink, settings)
         frames, seconds = statistics.frames, statistics.elapsed_seconds

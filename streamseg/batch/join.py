@@ -9,6 +9,7 @@ from streamseg.batch.tasks import Work
 from streamseg.decode import open_source
 from streamseg.errors import OutputError
 from streamseg.sink import open_apart
+from streamseg.sink.mix import with_background_sound
 from streamseg.sink.parts import Part
 
 
@@ -23,7 +24,7 @@ def join_segments(work: Work, finished: Sequence[Finished]) -> str:
         StreamsegError: the source cannot be read, or the output not written.
     """
     with open_source(work.source, work.time_range) as source:
-        info = source.info
+        info = with_background_sound(source.info, work.settings.composite)
     sink = open_apart(work.out, info, work.settings.composite.kind, work.settings.output, work.as_images)
     with sink:
         for part in _parts(work, finished):

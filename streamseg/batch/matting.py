@@ -27,6 +27,7 @@ from streamseg.settings import Settings
 from streamseg.sink import open_apart, open_file, open_sink
 from streamseg.sink.animation import ANIMATIONS
 from streamseg.sink.base import BaseSink
+from streamseg.sink.mix import with_background_sound
 from streamseg.smooth.filters import settling_seconds
 from streamseg.smooth.motion import LOOK_AHEAD
 from streamseg.smooth.seams import Seams
@@ -71,7 +72,10 @@ def matte_whole(work: Work, tell: Tell) -> Whole:
     """
     started = time.monotonic()
     engine = engine_of(work.settings.infer)
-    with open_source(work.source, work.time_range) as source, _open_whole(work, source.info) as sink:
+    with (
+        open_source(work.source, work.time_range) as source,
+        _open_whole(work, with_background_sound(source.info, work.settings.composite)) as sink,
+    ):
         statistics = run(source, engine, sink, work.settings, on_frame=lambda so_far: tell(so_far.frames))
     finished = Finished(
         number=0,

@@ -21,6 +21,7 @@ from streamseg.media.storage import AnyPath, RemotePath, path_of
 from streamseg.model.weights import digest_of
 from streamseg.settings import Settings
 from streamseg.sink.animation import ANIMATIONS
+from streamseg.sink.mix import background_sound, check_holds_sound
 
 
 def work_on(
@@ -48,13 +49,17 @@ def plan_segments(work: Work) -> Plan:
     """Part a file, or take up how an earlier run has parted it.
 
     Raises:
+        ConfigError: the background has no sound, and it is asked for.
         InputError: the source cannot be read.
-        OutputError: an earlier run has left segments that are made from something else.
+        OutputError: an earlier run has left segments that are made from something else, or the output holds no sound.
     """
     with open_source(work.source, work.time_range) as source:
         frame_count = source.info.frame_count
         is_parted = work.out.suffix.lower() not in ANIMATIONS  # These cannot be joined.
         segments = segments_of(source, work.segment_seconds) if is_parted else WHOLE
+    sound = background_sound(work.settings.composite)
+    if work.as_images:
+        check_holds_sound(work.out, sound)
     work = replace(work, settings=work.settings.model_copy(update={"infer": settled(work.settings.infer)}))
     folder, made_from = work.folder, _made_from(work)
     left = folder.manifest()
@@ -79,7 +84,8 @@ def _made_from(work: Work) -> dict[str, Any]:
         "end": str(time_range.end),
         "background": _identity(settings.composite.bg or ""),
         "weights": digest_of(settings.infer.model),
-        **settings.model_dump(mode="json", exclude={"live", "batch"}),
+        # Sound is written when the segments are joined.
+        **settings.model_dump(mode="json", exclude={"live": True, "batch": True, "composite": {"bg_sound"}}),
     }
 
 

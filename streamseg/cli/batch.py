@@ -12,6 +12,7 @@ from streamseg.cli.options import (
     AlphaPlace,
     BatchSize,
     Bg,
+    BgSound,
     Cluster,
     ConfigFile,
     EngineName,
@@ -62,6 +63,7 @@ def batch(
     gpus_per_task: GpusPerTask = None,
     watch: Annotated[bool, typer.Option("--watch", help="Wait for more files, until Ctrl-C.")] = False,
     bg: Bg = None,
+    bg_sound: BgSound = None,
     fit: Fit = None,
     matte_only: MatteOnly = None,
     foreground: Foreground = None,
@@ -141,9 +143,14 @@ def _on_cluster(
 
 
 def _batch_suffix(to: str | None, settings: Settings) -> str:
-    """Return the suffix asked for, else .mov for foregrounds and .mp4; raise OutputError if it does not fit."""
+    """Return the suffix asked for, else .mov for foregrounds and .mp4; raise StreamsegError if it does not fit."""
     from streamseg.sink import check_format
+    from streamseg.sink.animation import ANIMATIONS
+    from streamseg.sink.mix import background_sound, check_holds_sound
 
     suffix = f".{to.lstrip('.')}" if to else ".mov" if settings.composite.kind == "foreground" else ".mp4"
     check_format(Path(f"x{suffix}"), settings.composite.kind, settings.output)
+    sound = background_sound(settings.composite)
+    if suffix.lower() in ANIMATIONS:
+        check_holds_sound(f"x{suffix}", sound)
     return suffix

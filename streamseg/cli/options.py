@@ -23,6 +23,14 @@ Bg = Annotated[
 Fit = Annotated[
     str | None, typer.Option(metavar="cover|contain", help="How the background fills the frame (default: cover).")
 ]
+BgSound = Annotated[
+    float | None,
+    typer.Option(
+        metavar="0-1",
+        help="Level of a background video's sound, beside the source's (default: 0, left out).",
+        show_default=False,
+    ),
+]
 MatteOnly = Annotated[bool | None, typer.Option("--matte-only", help="Write the grey matte, white = person.")]
 Foreground = Annotated[
     str | None,

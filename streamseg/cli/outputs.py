@@ -37,15 +37,17 @@ def run_into(
     from streamseg.infer.select import engine_for
     from streamseg.pipeline import run
     from streamseg.sink import open_sink
+    from streamseg.sink.mix import with_background_sound
     from streamseg.statistics import Statistics
 
+    info = with_background_sound(source.info, settings.composite)
     chosen = engine_for(settings.infer, source.info)
     if chosen.pace:
         print(chosen.pace)
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
     raise_again()
     statistics = Statistics()
-    sink = open_sink(out, source.info, settings.composite.kind, settings.output, resume, statistics.live_text)
+    sink = open_sink(out, info, settings.composite.kind, settings.output, resume, statistics.live_text)
     try:
         with sink, RunProgress(total) as progress:
             run(source, chosen.engine, sink, settings, frame_limit, progress.update, statistics=statistics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from streamseg.composite.weighted_blur import background_weights, weighted_blur
 from streamseg.decode import SeekableSource, open_source
 from streamseg.decode.base import check_seekable
 from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
+from streamseg.decode.video import VideoFile
 from streamseg.errors import InputError
-from streamseg.frames import Frame
+from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels, reduced
 from streamseg.media.storage import AnyPath, path_of
 from streamseg.settings import CompositeSettings
@@ -37,6 +39,9 @@ BLUR_REDUCTION = (4, 16)
 
 FAR_SECONDS = Fraction(10)
 """Time by which a frame has to be ahead of a background video for the video to be skipped through, not decoded."""
+
+TAIL_SECONDS = (1, 10, 100, 10**6)
+"""Times before the end that a header states at which a video's last frame is looked for: the sound may be longer."""
 
 PLANE_SCALES = (1, 0.5, 0.5)
 """Sides of the planes of Y, Cb and Cr as fractions of the image's."""
@@ -168,13 +173,40 @@ class VideoBackground:
             last: the video's last frame.
             pts: of the frame that is composited; what would be played in full before it, is skipped.
         """
-        end = last.pts + (last.duration or 1 / self._source.info.rate)
+        end = _end_of(last, self._source.info)
         self.close()
         first = self._open()
         assert self._origin is not None
         length_seconds = end - first.pts
         self._origin -= length_seconds * max(1, (self._origin + pts - first.pts) // length_seconds)
         return first
+
+
+def playing_time(path: AnyPath) -> tuple[Fraction, Fraction]:
+    """Return where the pictures of a background video begin and end on its file's clock, in seconds.
+
+    A `VideoBackground` begins anew there. The end is decoded, since headers round it, or count the sound too.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with open_source(str(path)) as source:
+        frames = iter(source)
+        first = next(frames)
+        if isinstance(source, VideoFile) and source.end_pts is not None:
+            for seconds in TAIL_SECONDS:
+                with suppress(InputError):
+                    source.skip_to(max(first.pts, source.end_pts - seconds))
+                    frames = iter(source)
+                    break
+        last = next(iter(deque(frames, maxlen=1)), first)
+        start_time = source.info.start_time
+        return start_time + first.pts, start_time + _end_of(last, source.info)
+
+
+def _end_of(last: Frame, info: VideoInfo) -> Fraction:
+    """Return when a video's last frame ends, in seconds."""
+    return last.pts + (last.duration or 1 / info.rate)
 
 
 class BlurBackground:
@@ -289,19 +321,35 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover", blur: float = 1) -> 
         return ImageBackground(_check_pixels(bg), fit)
     if callable(bg):
         return ComputedBackground(bg)
+    video = video_of(bg)
+    if video:
+        return VideoBackground(video, fit)
     path, bg = path_of(bg), str(bg)
     if bg == BLUR:
         return BlurBackground(blur)
     if is_gradient(bg):
         return GradientBackground(gradient_colours(bg, _parse_colour))
-    check_seekable(path)
     if path.is_dir():
         raise InputError(f"background {bg!r} is a folder; give an image, a video, a colour, or {BLUR}")
-    if path.suffix.lower() in IMAGE_SUFFIXES and not animation_format(path):
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageBackground(read_image(path), fit)
-    if path.exists():
-        return VideoBackground(path, fit)
     return ImageBackground(_parse_colour(bg), "cover")
+
+
+def video_of(bg: str | Path) -> AnyPath | None:
+    """Return the file of a background that is a video or an animation; None for any other.
+
+    Raises:
+        InputError: it is a file that cannot be read.
+    """
+    if str(bg) == BLUR or is_gradient(str(bg)):
+        return None
+    path = path_of(bg)
+    check_seekable(path)
+    is_image = path.suffix.lower() in IMAGE_SUFFIXES
+    if path.is_dir() or (is_image and not animation_format(path)) or not path.exists():
+        return None
+    return path
 
 
 @contextmanager

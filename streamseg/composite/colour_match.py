@@ -90,26 +90,36 @@ class ColourMatcher:
 
     def __init__(self) -> None:
         self._cuts = CutDetector()
+        self._before: Curves | None = None
         self._curves: Curves | None = None
-        self._last_pts = 0.0
+        self._last_index, self._last_pts, self._elapsed_seconds, self._begins_anew = -1, 0.0, 0.0, True
         self._back: tuple[AnyImage, Floats] | None = None
 
     def step(self, frame: Frame, matte: Pixels, back: AnyImage) -> AnyImage:
-        """Return the next frame's image with its foreground's colours matched.
+        """Return the next frame's image with its foreground's colours matched, or that of the last frame once more.
 
         Args:
             frame: the frame.
             matte: `(H, W)` uint8.
             back: the background.
         """
-        elapsed_seconds = float(frame.pts) - self._last_pts
-        self._last_pts = float(frame.pts)
+        if (frame.index, float(frame.pts)) != (self._last_index, self._last_pts):
+            self._go_to(frame)
         wanted = self._wanted(frame.image, matte, back)
-        if self._cuts.is_cut(frame.image) or elapsed_seconds <= 0 or self._curves is None:
-            self._curves = wanted or UNCHANGED
-        elif wanted:
-            self._curves = self._curves.towards(wanted, 1 - math.exp(-elapsed_seconds / TIME_CONSTANT_SECONDS))
-        return self._curves.apply(frame.image)
+        if self._begins_anew or self._before is None:
+            curves = wanted or UNCHANGED
+        else:
+            weight = 1 - math.exp(-self._elapsed_seconds / TIME_CONSTANT_SECONDS)
+            curves = self._before.towards(wanted, weight) if wanted else self._before
+        self._curves = curves
+        return curves.apply(frame.image)
+
+    def _go_to(self, frame: Frame) -> None:
+        """Keep what was before a frame, which may be asked for more than once."""
+        self._elapsed_seconds = float(frame.pts) - self._last_pts
+        self._begins_anew = self._cuts.is_cut(frame.image) or self._elapsed_seconds <= 0
+        self._before = self._curves
+        self._last_index, self._last_pts = frame.index, float(frame.pts)
 
     def _wanted(self, image: AnyImage, matte: Pixels, back: AnyImage) -> Curves | None:
         """Return the curves for one frame by itself; None if it shows too little of a foreground."""

@@ -19,6 +19,7 @@ from streamseg.sink.first_frame import FirstFrameSink
 from streamseg.sink.formats import Encoding, at_width, check_size, choose_encoding
 from streamseg.sink.images import ImageSequence, sequence_pattern
 from streamseg.sink.lock import Claim
+from streamseg.sink.mix import check_holds_sound
 from streamseg.sink.resume import BEGINNING, left_over, resume_point
 from streamseg.sink.sidecar import SidecarSink, matte_path
 from streamseg.sink.upload import UploadedFile
@@ -72,6 +73,7 @@ def open_sink(
         return open_virtual_camera(info, out)
     pattern = sequence_pattern(out)
     if pattern:
+        check_holds_sound(out, info.background_sound)
         if resume:
             raise OutputError(
                 f"{out} is a sequence of images and cannot be resumed; name a video file, or give --start"
@@ -123,6 +125,7 @@ def open_apart(
         OutputError: the output cannot be written, or cannot hold the frames.
     """
     if as_images:
+        check_holds_sound(path, info.background_sound)
         return ImageSequence(path, output.straight)
     check_size(path, info)
     if isinstance(path, RemotePath):
@@ -145,6 +148,7 @@ def check_format(path: AnyPath, kind: Kind | None, output: OutputSettings) -> No
 def _open_animation(
     path: Path, info: VideoInfo, kind: Kind | None, output: OutputSettings, resume: bool
 ) -> AnimationSink:
+    check_holds_sound(path, info.background_sound)
     form = ANIMATIONS[path.suffix.lower()]
     if resume:
         raise OutputError(f"{path} is an animation and cannot be resumed; name a video file, or give --start")

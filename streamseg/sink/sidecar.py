@@ -38,7 +38,7 @@ class SidecarSink(BaseSink):
         self._colour = VideoSink(path, info, colour, resume_at)
         self._matte_path = matte_path
         try:
-            self._matte = VideoSink(self._matte_path, replace(info, path=None), matte, resume_at)
+            self._matte = VideoSink(self._matte_path, replace(info, path=None, background_sound=None), matte, resume_at)
         except StreamsegError:
             self._colour.discard()
             raise

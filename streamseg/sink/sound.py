@@ -86,7 +86,7 @@ def setup_of(packet: Packet[Any]) -> bytes:
 
 
 class Transcoded:
-    """An audio track that is decoded and encoded again; its sample rate and channels may change midway."""
+    """An audio track that is decoded and encoded again."""
 
     def __init__(self, output: OutputContainer, source: AudioStream | Reordered, codec: str) -> None:
         """Add the track to the output and open its encoder.
@@ -94,26 +94,49 @@ class Transcoded:
         Raises:
             av.FFmpegError: the encoder does not open.
         """
-        rate_hz = DEFAULT_RATE_HZ if codec == "libopus" else nearest_rate_hz(codec, source.rate or DEFAULT_RATE_HZ)
-        layout = nearest_layout(codec, layout_of(source))
-        self._source: AudioStream | Reordered = source
-        self._tick_seconds = source.time_base or Fraction(0)
-        self.stream: AudioStream = output.add_stream(codec, rate=rate_hz, layout=layout)  # type: ignore[assignment]
-        self.stream.format = _sample_format(codec, source)
+        self.stream = add_encoder(output, source, codec)
         inherit_track(self.stream, source)
-        self.stream.codec_context.open()
-        self._resampler = self._new_resampler()
-        self._audio_format: AudioFormat | None = None
-        self._end = Fraction(0)
+        context = self.stream.codec_context
+        context.open()
+        self._decoder = Decoder(source, context.format.name, context.layout.name, context.sample_rate)
 
     def convert(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """See `Track`."""
-        return [made for frame in self._decoded(packet) for made in self._encode(frame)]
+        return [made for piece in self._decoder.decode(packet) for made in self.stream.encode(piece)]
 
     def flush(self) -> list[Packet[Any]]:
         """See `Track`."""
-        last = [made for frame in self._decoded(None) for made in self._encode(frame)]
-        return [*last, *self._drain(), *self.stream.encode(None)]
+        last = [made for piece in self._decoder.decode(None) for made in self.stream.encode(piece)]
+        return [*last, *self.stream.encode(None)]
+
+
+def add_encoder(output: OutputContainer, source: AudioStream | Reordered, codec: str) -> AudioStream:
+    """Add a track to an output whose rate, channels and depth are the nearest to the source's that an encoder has."""
+    rate_hz = DEFAULT_RATE_HZ if codec == "libopus" else nearest_rate_hz(codec, source.rate or DEFAULT_RATE_HZ)
+    layout = nearest_layout(codec, layout_of(source))
+    stream: AudioStream = output.add_stream(codec, rate=rate_hz, layout=layout)  # type: ignore[assignment]
+    stream.format = _sample_format(codec, source)
+    return stream
+
+
+class Decoder:
+    """Decodes one audio track to one format; the track's own sample rate and channels may change midway."""
+
+    def __init__(self, source: AudioStream | Reordered, sample_format: str, layout: str, rate_hz: int) -> None:
+        """Take the track, and FFmpeg's names of the wanted sample format and channel layout."""
+        self._source = source
+        self._wanted = AudioFormat(sample_format, layout, rate_hz)
+        self._tick_seconds = source.time_base or Fraction(0)
+        self._resampler = AudioResampler(*self._wanted)
+        self._audio_format: AudioFormat | None = None
+        self._end = Fraction(0)
+
+    def decode(self, packet: Packet[Any] | None) -> Iterator[av.AudioFrame]:
+        """Yield the audio frames of a packet with exact pts, or on None those still held; none of a damaged packet."""
+        for frame in self._decoded(packet):
+            yield from self._resampled(limited(frame))
+        if packet is None:
+            yield from self._resampler.resample(None)
 
     def _decoded(self, packet: Packet[Any] | None) -> list[av.AudioFrame]:
         """Decode a packet, or flush the decoder on None; return no frames where the packet is damaged."""
@@ -122,15 +145,13 @@ class Transcoded:
         except av.FFmpegError:
             return []
 
-    def _encode(self, frame: av.AudioFrame) -> Iterator[Packet[Any]]:
-        frame = limited(frame)
+    def _resampled(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
         self._set_pts(frame)
         audio_format = AudioFormat(frame.format.name, frame.layout.name, frame.sample_rate)
         if audio_format != self._audio_format:
-            yield from self._drain()
-            self._resampler, self._audio_format = self._new_resampler(), audio_format
-        for piece in self._resampler.resample(frame):
-            yield from self.stream.encode(piece)
+            yield from self._resampler.resample(None)
+            self._resampler, self._audio_format = AudioResampler(*self._wanted), audio_format
+        yield from self._resampler.resample(frame)
 
     def _set_pts(self, frame: av.AudioFrame) -> None:
         """Set the pts of a frame, exact to one sample: the source's ticks may be coarse, and the last pts missing."""
@@ -139,14 +160,6 @@ class Transcoded:
             begin = self._end
         self._end = begin + Fraction(frame.samples, frame.sample_rate)
         frame.pts, frame.time_base = round(begin * frame.sample_rate), Fraction(1, frame.sample_rate)
-
-    def _drain(self) -> Iterator[Packet[Any]]:
-        for piece in self._resampler.resample(None):
-            yield from self.stream.encode(piece)
-
-    def _new_resampler(self) -> AudioResampler:
-        context = self.stream.codec_context
-        return AudioResampler(context.format, context.layout, context.sample_rate)
 
 
 def limited(frame: av.AudioFrame) -> av.AudioFrame:

@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import Any, Literal, Protocol
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
@@ -163,17 +164,26 @@ def _candidates(source: Any, muxer: str) -> Iterator[Plan]:
         yield Plan("copied", name, Copied)
     if source.type == "audio":
         codec = AUDIO_ENCODERS[muxer]
-        make = partial(_transcode_reordered, order=order) if order else Transcoded
-        yield Plan("transcoded", f"{name} to {codec.removeprefix('lib')}", partial(make, codec=codec))
+        yield Plan("transcoded", f"{name} to {codec.removeprefix('lib')}", partial(_transcode, codec=codec))
     elif is_text(source):
         codec = SUBTITLE_ENCODERS[muxer]
         yield Plan("converted", f"{name} to {codec}", partial(Converted, codec=codec))
 
 
-def _transcode_reordered(output: OutputContainer, source: Any, order: Sequence[str], codec: str) -> Track:
-    if not codec_of(source).startswith("pcm_"):
+def _transcode(output: OutputContainer, source: Any, codec: str) -> Track:
+    return Transcoded(output, decodable(source), codec)
+
+
+def decodable(source: Any) -> AudioStream | Reordered:
+    """Return a track of sound as `Decoder` takes it.
+
+    Raises:
+        ValueError: its channels are in an order of their own, and it is not PCM.
+    """
+    order = own_order(layout_of(source))
+    if order and not codec_of(source).startswith("pcm_"):
         raise ValueError("only PCM can be decoded here without its list of channels")
-    return Transcoded(output, Reordered(source, order), codec)
+    return Reordered(source, order) if order else source
 
 
 def _is_accepted(candidate: Plan, source: Any, beginning: Sequence[Packet[Any]], muxer: str) -> bool:

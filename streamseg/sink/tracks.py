@@ -37,7 +37,12 @@ class SourceTracks:
     """The audio and subtitle tracks of a source file, with its metadata, chapters and attachments."""
 
     def __init__(
-        self, output: OutputContainer, path: AnyPath, start_time: Fraction = ZERO, end: Fraction | None = None
+        self,
+        output: OutputContainer,
+        path: AnyPath,
+        start_time: Fraction = ZERO,
+        end: Fraction | None = None,
+        without: int | None = None,
     ) -> None:
         """Open the source a second time, for these tracks alone.
 
@@ -46,6 +51,7 @@ class SourceTracks:
             path: the source file.
             start_time: the source's time, in seconds, that is 0 in the output.
             end: the source's time, in seconds, at which the tracks end; None for its end.
+            without: index of a track that is passed over, since it is mixed with another sound.
 
         Raises:
             av.FFmpegError: the source cannot be read.
@@ -62,11 +68,14 @@ class SourceTracks:
         first_packets = beginnings(path, start_time, end)
         self._source = open_source_file(path)
         for stream in (*self._source.streams.audio, *self._source.streams.subtitles):
+            if stream.index == without:
+                continue
             self._add(output, stream, first_packets.get(stream.index, []))
         if self._tracks:
             # With FFmpeg's default, a killed run would lose up to ten seconds of video.
             output.options["max_interleave_delta"] = MAX_INTERLEAVE_US
-        choose_default([track.stream for track in self._tracks.values() if track.stream.type == "audio"])
+        if without is None:
+            choose_default([track.stream for track in self._tracks.values() if track.stream.type == "audio"])
         self._names_by_action["left out"] += inherit_attachments(output, self._source)
         inherit_file(output, self._source)
         if not start_time and end is None:
@@ -78,9 +87,7 @@ class SourceTracks:
 
     @property
     def kept(self) -> str:
-        """Describe what was done with the tracks, for the summary."""
-        if not any(self._names_by_action.values()):
-            return "no sound"
+        """Describe what was done with the tracks, for the summary; empty where there are none."""
         return ", ".join(f"{', '.join(names)} {done}" for done, names in self._names_by_action.items() if names)
 
     def packets(self, until: Fraction | None) -> Iterator[Packet[Any]]:

@@ -23,11 +23,12 @@ from streamseg.sink.check import AlphaCheck
 from streamseg.sink.encoder import Encoder, FrameEncoder, StackedEncoder, add_stream
 from streamseg.sink.formats import Encoding
 from streamseg.sink.hevc_alpha import LayeredEncoder
+from streamseg.sink.mix import MixedSound
 from streamseg.sink.part_file import PartFile
 from streamseg.sink.parts import Part
 from streamseg.sink.resume import BEGINNING, HALF_A_TICK, copied_packets, is_playable, left_over, part_of
 from streamseg.sink.times import FrameTimes
-from streamseg.sink.tracks import SourceTracks
+from streamseg.sink.tracks import MAX_INTERLEAVE_US, SourceTracks
 
 BUFFER_BYTES = 1 << 20
 """Size of FFmpeg's write buffer, which it also flushes after each complete fragment."""
@@ -44,7 +45,8 @@ class VideoSink(BaseSink):
 
         Args:
             path: the finished file.
-            info: size, rate and clock of the frames to write; audio and subtitles come from its `path`.
+            info: size, rate and clock of the frames to write; audio and subtitles come from its `path`, and a
+                background's sound beside them.
             encoding: container and codec.
             resume_at: seconds up to which the frames of an interrupted run are copied.
 
@@ -60,7 +62,8 @@ class VideoSink(BaseSink):
         try:
             self._output = _open_output(self._file, encoding, info)
             self._encoder = _open_encoder(self._output, encoding, info)
-            self._tracks = SourceTracks(self._output, info.path, info.start_time, info.end) if info.path else None
+            self._mixed = MixedSound(self._output, info, info.background_sound) if info.background_sound else None
+            self._tracks = self._open_tracks()
             if encoding.stacked:
                 self._output.metadata["comment"] = STACKED_TAG
             if resume_at:
@@ -73,7 +76,9 @@ class VideoSink(BaseSink):
         """Describe in one line what the file holds and what plays it."""
         if not self._frames:
             return "nothing was written"
-        sound = self._tracks.kept if self._tracks else "no sound"
+        mixed = f"{self._mixed.what} mixed" if self._mixed else ""
+        kept = self._tracks.kept if self._tracks else ""
+        sound = ", ".join(filter(None, (mixed, kept))) or "no sound"
         count, encoding = counted(self._frames, "frame"), self._encoding
         return f"{self._path}: {count}, {encoding.label}, {sound}; plays in {encoding.plays_in}"
 
@@ -247,17 +252,30 @@ class VideoSink(BaseSink):
     def _is_mp4(self) -> bool:
         return self._encoding.muxer in mp4.MUXERS
 
+    def _open_tracks(self) -> SourceTracks | None:
+        info = self._info
+        without = self._mixed.main_index if self._mixed else None
+        if self._mixed:
+            self._output.options["max_interleave_delta"] = MAX_INTERLEAVE_US
+        return SourceTracks(self._output, info.path, info.start_time, info.end, without) if info.path else None
+
     def _mux_tracks(self, until: Fraction | None) -> None:
+        if self._mixed and until is not None:
+            self._output.mux(list(self._mixed.packets(until)))
         if self._tracks:
             for packet in self._tracks.packets(until):
                 self._output.mux(packet)
 
     def _flush_tracks(self) -> None:
+        if self._mixed:
+            self._output.mux(list(self._mixed.finish(self._times.end)))
         if self._tracks:
             for packet in self._tracks.flush():
                 self._output.mux(packet)
 
     def _close_tracks(self) -> None:
+        if self._mixed:
+            self._mixed.close()
         if self._tracks:
             self._tracks.close()
 

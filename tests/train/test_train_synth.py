@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -12,11 +16,14 @@ from streamseg.decode import open_source
 from streamseg.errors import DataError
 from tests.train.conftest import SYNTHETIC as SIZE
 from tests.train.test_train_cli import exit_code, the_error
+from train.data import Pixels
+from train.metrics.clip import MatteMeter
 from train.synth import shapes
+from train.synth.backdrops import Film, Swaying, Waves, background_flow, film_seconds
 from train.synth.files import SetSize, SyntheticClip, Truth, find_clips, write_clips
 from train.synth.motion import eased, flow_between, scaled, shifted, swing, turned
-from train.synth.recipes import RECIPES, Pictures, Recipe, scene_of
-from train.synth.scene import laid_over, straight
+from train.synth.recipes import MOVING_RECIPES, RATE, RECIPES, Pictures, Recipe, scene_of
+from train.synth.scene import Scene, laid_over, straight
 
 SHAPE = (SIZE.height_px, SIZE.width_px)
 
@@ -176,6 +183,95 @@ def test_paths() -> None:
     np.testing.assert_allclose(flow, np.tile([3.0, -1.0], (2, 3, 1)))
 
 
+def moving_scene(films: Path | None = None, **recipe: Any) -> Scene:
+    return scene_of(Recipe(place="clip", **recipe), Pictures(None, films), SHAPE, seed=4)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a film of half a second at 30 frames a second; each is of one grey, 16 levels above the last."""
+    folder = tmp_path_factory.mktemp("films")
+    with av.open(str(folder / "film.mkv"), "w") as output:
+        stream = output.add_stream("ffv1", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+        for index in range(15):
+            grey = np.full((48, 64, 3), 16 * index, np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "rgb24").reformat(format="bgr0")))
+        output.mux(stream.encode(None))
+    return folder
+
+
+def test_clips_before_moving_backgrounds_come_after_the_others(made: list[SyntheticClip], tmp_path: Path) -> None:
+    size = replace(SIZE, clips=1, moving=2)
+    with_moving = list(write_clips(tmp_path, None, 0, size))
+    assert [clip.name for clip in with_moving] == ["00_person", "01_person", "02_strands"]
+    assert find_clips(tmp_path) == with_moving
+    for name in ("clip.mkv", "truth.mkv", "truth.json"):
+        assert (tmp_path / "00_person" / name).read_bytes() == (made[0].folder / name).read_bytes()
+
+
+def test_the_truth_tells_how_a_background_sways(tmp_path: Path) -> None:
+    """Of the written files; the light is the same in all frames here."""
+    scene = moving_scene(kind="empty", camera="handheld")
+    assert isinstance(scene.background, Swaying)
+    waves = scene.background.waves
+    assert waves.light(0.1) != waves.light(0.5)
+    told = {"waves": json.loads(json.dumps(asdict(waves)))}
+    steady = replace(scene, background=Unlit(scene.background.pixels, waves))
+    frames, (place, next_place) = [steady.still(index).image for index in (0, 6)], [scene.places(n)[1] for n in (0, 6)]
+    flow = background_flow(told, (place, next_place), (0, 6 / RATE), SHAPE)
+    camera_alone = flow_between(place, next_place, SHAPE)
+    assert np.abs(flow - camera_alone).max() > 0.5
+    y, x = np.indices(SHAPE, np.float32)
+    inner = np.s_[8:-8, 8:-8]
+    errors = [
+        np.abs(cv2.remap(frames[1], x + way[..., 0], y + way[..., 1], cv2.INTER_LINEAR).astype(int) - frames[0])[inner]
+        for way in (flow, camera_alone)
+    ]
+    assert errors[0].mean() < 0.6 * errors[1].mean()
+
+
+def test_where_a_swaying_point_goes_is_exact() -> None:
+    waves = Waves.draw(300, np.random.default_rng(2))
+    points = np.indices((300, 400), np.float64)[::-1]
+    later = waves.moved(points, 0.2, 1.1)
+    np.testing.assert_allclose(later + waves.shift(later, 1.1), points + waves.shift(points, 0.2), atol=1e-3)
+    assert np.abs(later - points).max() > 1
+
+
+def test_a_film_plays_at_its_own_rate_and_begins_anew(films: Path) -> None:
+    film = Film(films / "film.mkv", (60, 60), 0.11)
+    assert film_seconds(films / "film.mkv") == pytest.approx(0.5, abs=0.002)
+    shown = [int(film.at(index / RATE)[5, 5, 0]) // 16 for index in (0, 1, 2, 12, 13, 9)]
+    assert shown == [int((0.11 + index / RATE) % 0.5 * 30) for index in (0, 1, 2, 12, 13, 9)]
+
+
+def test_the_truth_before_a_film_is_exact(films: Path, tmp_path: Path) -> None:
+    """Frames are alpha times foreground plus the film; how the film moves is not known, and no error is made of it."""
+    clip = list(write_clips(tmp_path, None, 0, replace(SIZE, clips=1, moving=1), films))[1]
+    scene = scene_of(MOVING_RECIPES[0], Pictures(None, films), SHAPE, seed=1)
+    assert len({int(scene.background.at(index / RATE)[0, 0, 0]) for index in range(SIZE.frames)}) > 3
+    meter = MatteMeter()
+    for index, truth in enumerate(clip.truths()):
+        still = scene.still(index)
+        np.testing.assert_array_equal(truth.alpha, still.alpha)
+        outside = truth.alpha == 0
+        assert (still.image[outside] % 16 == 0).mean() > 0.9
+        assert truth.flow is None or not np.isfinite(truth.flow).all()
+        meter.add(np.where(outside, 40 * (index % 2), truth.alpha).astype(np.uint8), truth.alpha, truth.flow)
+    assert meter.scores()["all.messddt"] == pytest.approx(0, abs=3)
+    assert meter.scores()["all.dtssd"] > 5
+
+
+def test_films_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "set"
+    assert "holds no videos" in the_error(capsys, "synth", "-o", out, "--moving", 1, "--films", tmp_path)
+    assert "give --moving N" in the_error(capsys, "synth", "-o", out, "--films", tmp_path)
+    (tmp_path / "x.mp4").write_text("words")
+    with pytest.raises(DataError, match=r"x\.mp4"):
+        scene_of(MOVING_RECIPES[0], Pictures(None, tmp_path), SHAPE, seed=0)
+
+
 def test_cut_outs_photos_and_rooms_of_the_development_data(shared: Path) -> None:
     scene = scene_of(RECIPES[1], Pictures(shared / "data"), SHAPE, seed=0)
     still = scene.still(0)
@@ -199,6 +295,15 @@ def test_sizes_that_cannot_be(size: str, tmp_path: Path, capsys: pytest.CaptureF
 
 def test_data_without_cut_outs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "composites.tar" in the_error(capsys, "synth", "-o", tmp_path / "set", "--data", tmp_path)
+
+
+class Unlit(Swaying):
+    """Sways in a light that stays."""
+
+    def at(self, seconds: float) -> Pixels:
+        right, down, _ = self.waves.phases
+        standing = -math.tau * seconds / self.waves.periods_seconds[2]
+        return Swaying(self.pixels, replace(self.waves, phases=(right, down, standing))).at(seconds)
 
 
 def _recipe(clip: SyntheticClip) -> dict[str, object]:

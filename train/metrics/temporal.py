@@ -28,12 +28,14 @@ def motion_error(error: Alpha, next_error: Alpha, flow: Flow) -> tuple[Alpha, Tr
     Args:
         error: alpha - truth of a frame, `(H, W)`.
         next_error: that of the next one; read between pixels bilinearly, before it is squared.
-        flow: from the first to the next.
+        flow: from the first to the next; not a number where it is not known, which counts as outside.
     """
     height, width = error.shape
     y, x = np.indices(error.shape, np.float32)
     to_x, to_y = x + flow[..., 0], y + flow[..., 1]
-    moved = cv2.remap(next_error, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(
+        next_error, np.nan_to_num(to_x), np.nan_to_num(to_y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     inside = (to_x >= 0) & (to_x <= width - 1) & (to_y >= 0) & (to_y <= height - 1)
     return np.abs(error**2 - moved**2).astype(np.float32, copy=False), np.asarray(inside, np.bool_)
 

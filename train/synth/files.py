@@ -3,15 +3,17 @@
 clips.json                        what the set was made with, and the clips' names
 00_person/clip.mp4 or clip.mkv    frames: H.264, or FFV1 (lossless)
 00_person/truth.mkv               straight RGBA of the subject: FFV1, lossless
-00_person/truth.json              what the clip shows; affine places of subject and background in every frame
+00_person/truth.json              what the clip shows; affine places of subject and background in every frame, and how
+                                  the background itself moves
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from streamseg.errors import ConfigError, DataError, OutputError
 from streamseg.media.atomic import atomic_write
 from streamseg.yuv import LAYOUT, to_layout
 from train.data import Pixels
+from train.synth.backdrops import background_flow
 from train.synth.motion import Flow, Matrix, flow_between
-from train.synth.recipes import RATE, RECIPES, Pictures, Recipe, scene_of
+from train.synth.recipes import MOVING_RECIPES, RATE, RECIPES, Pictures, Recipe, scene_of
 from train.synth.scene import Scene, Still
 
 CLIPS_FILE, TRUTH_FILE, TRUTH_VIDEO = "clips.json", "truth.json", "truth.mkv"
@@ -44,12 +47,14 @@ class SetSize:
         frames: of each clip.
         width_px: even.
         height_px: even.
+        moving: number of further clips, before backgrounds that move themselves: `MOVING_RECIPES`, in their order.
     """
 
     clips: int = len(RECIPES)
     frames: int = 48
     width_px: int = 640
     height_px: int = 360
+    moving: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +64,8 @@ class Truth:
     Attributes:
         alpha: `(H, W)` uint8.
         foreground: straight RGB `(H, W, 3)` uint8, black where alpha is 0; None if it is not known.
-        flow: how far the pixels of the frame before moved to this one; None for the first, or if it is not known.
+        flow: how far the pixels of the frame before moved to this one, not a number where it is not known; None for the
+            first, or if it is known nowhere.
     """
 
     alpha: Pixels
@@ -98,13 +104,14 @@ class SyntheticClip:
 
         A pixel moves with the subject where its alpha is above 0, else with the background.
         """
-        places = _places(self.folder / TRUTH_FILE)
+        told = json.loads((self.folder / TRUTH_FILE).read_text(encoding="utf-8"))
+        places = _places(told)
         before: tuple[Pixels, tuple[Matrix, Matrix]] | None = None
         with av.open(str(self.folder / TRUTH_VIDEO)) as file:
-            for frame, place in zip(file.decode(video=0), places, strict=True):
+            for index, (frame, place) in enumerate(zip(file.decode(video=0), places, strict=True)):
                 bgra = frame.to_ndarray().astype(np.uint8, copy=False)
                 alpha = np.ascontiguousarray(bgra[..., 3])
-                flow = _flow(*before, place) if before else None
+                flow = _flow(told, index, *before, place) if before else None
                 yield Truth(alpha, np.ascontiguousarray(bgra[..., 2::-1]), flow)
                 before = alpha, place
 
@@ -123,7 +130,9 @@ def parse_size(text: str) -> tuple[int, int]:
     raise ConfigError(f"size {text!r} is not WIDTHxHEIGHT in even pixels from {MIN_SIDE_PX} on, such as 640x360")
 
 
-def write_clips(out: Path, data: Path | None, seed: int, size: SetSize) -> Iterator[SyntheticClip]:
+def write_clips(
+    out: Path, data: Path | None, seed: int, size: SetSize, films: Path | None = None
+) -> Iterator[SyntheticClip]:
     """Make a set of clips, one after the other; the same arguments make the same bytes.
 
     Args:
@@ -131,22 +140,24 @@ def write_clips(out: Path, data: Path | None, seed: int, size: SetSize) -> Itera
         data: see `Pictures`.
         seed: of everything that is drawn by chance.
         size: how much is made.
+        films: see `Pictures`.
 
     Raises:
         DataError: pictures are missing, at once; or one does not decode.
         OutputError: the folder cannot be written to.
     """
-    return _written(out, Pictures(data), seed, size, drawn=data is None)
+    return _written(out, Pictures(data, films), seed, size, drawn=data is None)
 
 
 def _written(out: Path, pictures: Pictures, seed: int, size: SetSize, drawn: bool) -> Iterator[SyntheticClip]:
-    named = [(f"{index:02}_{recipe.kind}", recipe) for index, recipe in enumerate(_recipes(size.clips))]
+    named = [(f"{index:02}_{recipe.kind}", recipe) for index, recipe in enumerate(_recipes(size))]
     for index, (name, recipe) in enumerate(named):
         scene = scene_of(recipe, pictures, (size.height_px, size.width_px), seed * SEED_STEP + index)
         _write_clip(out / name, recipe, scene, size.frames)
         yield SyntheticClip(out / name, recipe.kind, scene.shape, size.frames)
     # Last, so that only a complete set is found.
-    about = {"seed": seed, "drawn": drawn, **asdict(size), "names": [name for name, _ in named]}
+    sizes = {name: value for name, value in asdict(size).items() if value}
+    about = {"seed": seed, "drawn": drawn, **sizes, "names": [name for name, _ in named]}
     atomic_write(out / CLIPS_FILE, _json(about))
 
 
@@ -166,8 +177,8 @@ def find_clips(folder: Path) -> list[SyntheticClip]:
         ) from error
 
 
-def _recipes(count: int) -> list[Recipe]:
-    return [RECIPES[index % len(RECIPES)] for index in range(count)]
+def _recipes(size: SetSize) -> list[Recipe]:
+    return [*islice(cycle(RECIPES), size.clips), *islice(cycle(MOVING_RECIPES), size.moving)]
 
 
 def _write_clip(folder: Path, recipe: Recipe, scene: Scene, frames: int) -> None:
@@ -180,7 +191,8 @@ def _write_clip(folder: Path, recipe: Recipe, scene: Scene, frames: int) -> None
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror}; choose another folder with --out") from error
     places = [[place[:2].tolist() for place in scene.places(index)] for index in range(frames)]
-    told = {**asdict(recipe), "rate": RATE, "seed": scene.seed, "subject_and_background": places}
+    told = {**asdict(recipe), "rate": RATE, "seed": scene.seed, **scene.background.told()}
+    told |= {"subject_and_background": places}
     atomic_write(folder / TRUTH_FILE, _json(told))
 
 
@@ -221,15 +233,19 @@ class _Writer:
         self.file.mux(self._stream.encode(None))
 
 
-def _flow(alpha: Pixels, before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix]) -> Flow:
+def _flow(
+    told: Mapping[str, Any], index: int, alpha: Pixels, before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix]
+) -> Flow:
     shape = alpha.shape[0], alpha.shape[1]
-    subject, background = (flow_between(*pair, shape) for pair in zip(before, after, strict=True))
+    subject_places, background_places = zip(before, after, strict=True)
+    subject = flow_between(*subject_places, shape)
+    background = background_flow(told, background_places, ((index - 1) / RATE, index / RATE), shape)
     return np.where(alpha[..., None] > 0, subject, background)
 
 
-def _places(path: Path) -> Iterator[tuple[Matrix, Matrix]]:
+def _places(told: Mapping[str, Any]) -> Iterator[tuple[Matrix, Matrix]]:
     """Yield where subject and background are in every frame."""
-    for pair in json.loads(path.read_text(encoding="utf-8"))["subject_and_background"]:
+    for pair in told["subject_and_background"]:
         subject, background = (np.vstack([np.asarray(place), [0, 0, 1]]) for place in pair)
         yield subject, background
 

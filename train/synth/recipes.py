@@ -9,10 +9,12 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from streamseg.batch.jobs import VIDEO_SUFFIXES
 from streamseg.errors import DataError
 from train.composites import Composites, decode_rgba
 from train.data import Blob, Pixels, decode, empty_pairs
 from train.synth import shapes
+from train.synth.backdrops import Backdrop, Film, Picture, Swaying, Waves, film_seconds
 from train.synth.motion import Matrix, Motion, Sway, eased, scaled, shifted, swing
 from train.synth.scene import Scene
 from train.synth.shapes import Cutout
@@ -53,7 +55,7 @@ class Recipe:
     Attributes:
         kind: `person` (a cut-out), `strands` (a drawn person with loose hair), `hand` (a drawn one, 40 px a frame),
             `enters` (a person who walks in) or `empty` (nobody).
-        place: where.
+        place: where; a `clip` is a background that moves itself.
         camera: `still`, `handheld` or `pan`.
         pace: how far the person sways; 1 is calm.
         shutter: share of the time between two frames that the shutter is open; 0 for no motion blur.
@@ -62,7 +64,7 @@ class Recipe:
     """
 
     kind: Kind
-    place: Literal["photo", "room"]
+    place: Literal["photo", "room", "clip"]
     camera: Literal["still", "handheld", "pan"]
     pace: float = 1.0
     shutter: float = 0.0
@@ -86,19 +88,29 @@ RECIPES = (
 )
 """The default set; larger ones begin it again with other pictures."""
 
+MOVING_RECIPES = (
+    Recipe("person", "clip", "still", crf=23),
+    Recipe("strands", "clip", "handheld", noise_levels=3, crf=26),
+    Recipe("enters", "clip", "still", shutter=0.3, noise_levels=3, crf=23),
+    Recipe("empty", "clip", "handheld", noise_levels=2, crf=23),
+)
+"""Those before backgrounds that move themselves; more of them begin these again."""
+
 
 class Pictures:
-    """Cut-outs, photos and rooms for the scenes: from the development data, or drawn if there are none."""
+    """Cut-outs, photos and rooms for the scenes: from the development data, or drawn if there are none; and films."""
 
-    def __init__(self, data: Path | None) -> None:
+    def __init__(self, data: Path | None, films: Path | None = None) -> None:
         """List the pictures.
 
         Args:
             data: the folder of `composites.tar` and `empty_rooms.tar`; None to draw everything.
+            films: a folder of videos without people; None to let parts of pictures sway instead.
 
         Raises:
-            DataError: one of the two is missing, empty or damaged.
+            DataError: one of the two is missing, empty or damaged; or there are no films.
         """
+        self._films = _films_in(films) if films else []
         self._composites = Composites(data / COMPOSITES) if data else None
         rooms = empty_pairs(data / ROOMS)[::KEPT_ROOMS] if data else []
         self._rooms = [room.image for room in rooms]
@@ -131,6 +143,19 @@ class Pictures:
                 return picture
         raise DataError(f"{ROOMS} holds no room of at least {MIN_ROOM_PX} px for evaluation")
 
+    def moving(self, shape: tuple[int, int], rng: np.random.Generator) -> Backdrop:
+        """Choose a film and where it begins, or a photo or room of which parts sway.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        if self._films:
+            film = self._films[int(rng.integers(len(self._films)))]
+            height, width = (round(side * BACKGROUND_SCALE) for side in shape)
+            return Film(film, (height, width), rng.random() * film_seconds(film))
+        pixels = self.background("photo" if rng.random() < 0.5 else "room", shape, rng)
+        return Swaying(pixels, Waves.draw(pixels.shape[0], rng))
+
 
 def scene_of(recipe: Recipe, pictures: Pictures, shape: tuple[int, int], seed: int) -> Scene:
     """Put a scene together; all its chances are drawn from the seed.
@@ -145,7 +170,7 @@ def scene_of(recipe: Recipe, pictures: Pictures, shape: tuple[int, int], seed: i
         DataError: a picture does not decode.
     """
     rng = np.random.default_rng(seed)
-    background, camera = pictures.background(recipe.place, shape, rng), _camera(recipe, shape, rng)
+    background, camera = _backdrop(recipe, pictures, shape, rng), _camera(recipe, shape, rng)
     subject = _subject(recipe, pictures, rng)
     path = _path(recipe, subject, shape, rng) if subject is not None else _nowhere
     return Scene(
@@ -159,6 +184,12 @@ def scene_of(recipe: Recipe, pictures: Pictures, shape: tuple[int, int], seed: i
         recipe.noise_levels,
         seed,
     )
+
+
+def _backdrop(recipe: Recipe, pictures: Pictures, shape: tuple[int, int], rng: np.random.Generator) -> Backdrop:
+    if recipe.place == "clip":
+        return pictures.moving(shape, rng)
+    return Picture(pictures.background(recipe.place, shape, rng))
 
 
 def _subject(recipe: Recipe, pictures: Pictures, rng: np.random.Generator) -> Cutout | None:
@@ -186,9 +217,9 @@ def _camera(recipe: Recipe, shape: tuple[int, int], rng: np.random.Generator) ->
     return lambda seconds: to_centre @ sway(seconds) @ np.linalg.inv(to_centre)
 
 
-def _behind(background: Pixels, camera: Motion, shape: tuple[int, int]) -> Motion:
+def _behind(background: Backdrop, camera: Motion, shape: tuple[int, int]) -> Motion:
     """Return the path of a background that covers the frame with room to spare on every side."""
-    tall, wide, _ = background.shape
+    tall, wide = background.size
     height, width = shape
     factor = max(height / tall, width / wide) * BACKGROUND_SCALE
     centred = shifted((width - 1) / 2, (height - 1) / 2) @ scaled(factor) @ shifted(-(wide - 1) / 2, -(tall - 1) / 2)
@@ -240,6 +271,15 @@ def _waving(to_origin: Matrix, tall: int, shape: tuple[int, int]) -> Motion:
 def _nowhere(seconds: float) -> Matrix:
     """Return no movement: the path of a subject that is not there."""
     return np.eye(3)
+
+
+def _films_in(folder: Path) -> list[Path]:
+    films = (
+        sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES) if folder.is_dir() else []
+    )
+    if not films:
+        raise DataError(f"{folder} holds no videos; give a folder of videos without people, or leave out --films")
+    return films
 
 
 def _rgb(blob: Blob) -> Pixels:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.data import Pixels
+from train.synth.backdrops import Backdrop
 from train.synth.motion import Matrix, Motion
 from train.synth.shapes import Cutout
 
@@ -46,7 +47,7 @@ class Scene:
     Attributes:
         shape: height and width of the frames, px.
         rate: frames a second.
-        background: RGB `(H, W, 3)` uint8; its edges are mirrored outwards.
+        background: its edges are mirrored outwards.
         background_motion: its path.
         subject: premultiplied cut-out, or None for an empty scene.
         subject_motion: its path.
@@ -58,7 +59,7 @@ class Scene:
 
     shape: tuple[int, int]
     rate: int
-    background: Pixels
+    background: Backdrop
     background_motion: Motion
     subject: Cutout | None
     subject_motion: Motion
@@ -85,8 +86,9 @@ class Scene:
         return self.subject_motion(seconds), self.background_motion(seconds)
 
     def _background_at(self, index: int) -> Pixels:
-        picture = self.background.astype(np.float32)
-        warped = _warped(picture, self.background_motion(index / self.rate), self.shape, cv2.BORDER_REFLECT_101)
+        seconds = index / self.rate
+        picture = self.background.at(seconds).astype(np.float32)
+        warped = _warped(picture, self.background_motion(seconds), self.shape, cv2.BORDER_REFLECT_101)
         return warped.round().astype(np.uint8)
 
     def _subject_at(self, index: int) -> Cutout:
