@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -99,6 +100,19 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What this process tells Ray's dashboard."""
+    metrics = pytest.importorskip("ray.util.metrics", reason="Ray is not installed: extra cluster")
+    found = Counter[str]()
+
+    def note(counter: Any, value: int = 1) -> None:
+        found[counter.info["name"]] += value
+
+    monkeypatch.setattr(metrics.Counter, "inc", note)
+    return found
+
+
 def begun(*arguments: object, **environment: str) -> subprocess.Popen[str]:
     """The command in a process of its own, and in a group, as a terminal begins it."""
     return subprocess.Popen(
@@ -182,7 +196,7 @@ class TestCluster:
         with pytest.raises(EngineError, match=r"no node of the cluster has a core and 0\.5 of a GPU"):
             RayCrew(cluster.address, gpus_per_task=0.5)
 
-    def test_a_node_is_removed_midway(self, cluster: Any, clip: Path, tmp_path: Path) -> None:
+    def test_a_node_is_removed_midway(self, cluster: Any, clip: Path, tmp_path: Path, counted: Counter[str]) -> None:
         """The long clip in ten segments: its mattes are those of one run."""
         settings = settings_of("level", matte_only=True)
         single = single_run(clip, f"{tmp_path}/single/", settings)
@@ -199,6 +213,7 @@ class TestCluster:
         crew.check([work])
         (result,) = work_off([work], crew, remove_one)
         assert removed == [3]
+        assert counted["streamseg_lost"] >= 1
         assert not result.has_failed, result.message
         assert (len(result.segments), result.frames) == (10, COUNT)
         assert largest_difference(frames_of(single), frames_of(tmp_path / "parted")) <= 1
@@ -314,15 +329,8 @@ def addresses_of_children(number: int) -> set[str]:
 
 
 class TestCounters:
-    def test_frames_and_segments(self, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A worker, without a cluster: what it would send to Ray's dashboard."""
-        metrics = pytest.importorskip("ray.util.metrics", reason="Ray is not installed: extra cluster")
-        counted = dict.fromkeys(("streamseg_frames", "streamseg_segments", "streamseg_lost"), 0.0)
-
-        def note(counter: Any, value: float = 1.0) -> None:
-            counted[counter.info["name"]] += value
-
-        monkeypatch.setattr(metrics.Counter, "inc", note)
+    def test_frames_and_segments(self, clip: Path, tmp_path: Path, counted: Counter[str]) -> None:
+        """A worker, without a cluster."""
         settings = settings_of("level", matte_only=True, smooth="none", gate=False)
         register_engines()
         work = work_on(clip, tmp_path / "x.mkv", settings, SECONDS)
@@ -330,7 +338,7 @@ class TestCounters:
         worker = RayWorker(Place("node", "host", 0, 1), nothing)
         (segment, *_) = from_cuts([Fraction(1, 2)])
         assert worker.do(SegmentTask(work, segment, "a"))[1] is None
-        assert counted == {"streamseg_frames": 15, "streamseg_segments": 1, "streamseg_lost": 0}
+        assert counted == {"streamseg_frames": 15, "streamseg_segments": 1}
 
 
 class TestRefused:
