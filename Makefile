@@ -53,7 +53,7 @@ vmtest: $(RUN_NEEDS)
 
 # Starts three nodes of Ray on this machine.
 clustertest: $(RUN_NEEDS)
-	$(RUN) -m pytest -m cluster tests/test_cluster.py
+	$(RUN) -m pytest -m cluster tests/test_cluster.py tests/test_browser.py
 
 # The machine should have nothing else to do: latencies are measured.
 MINUTES ?= 60

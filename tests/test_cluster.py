@@ -5,18 +5,29 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import re
+import signal
 import socket
+import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from streamseg.batch.ray_crew import RayCrew
+from streamseg.batch.cuts import from_cuts
+from streamseg.batch.local import nothing
+from streamseg.batch.ray_crew import Place, RayCrew, RayWorker
 from streamseg.batch.schedule import Progress, work_off
+from streamseg.batch.tasks import SegmentTask, Work
 from streamseg.batch.visible import everywhere, look, needs_of
 from streamseg.errors import EngineError, OutputError
+from streamseg.media.storage import path_of
 from tests.crews import (
     OneByOne,
     blobs,
@@ -29,7 +40,10 @@ from tests.crews import (
     work_on,
     write_levels,
 )
+from tests.s3_server import S3Server
+from tests.synthetic import picture
 from tests.test_cli import expect_one_line_error, streamseg
+from tests.test_fidelity import packets, record, yuv
 
 COUNT, SECONDS = 150, 0.5
 ROOT = Path(__file__).parents[1]
@@ -50,8 +64,15 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Three nodes with a core each; the driver is on the first."""
+def server() -> Iterator[S3Server]:
+    server = S3Server()
+    with server.running():
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(server: S3Server) -> Iterator[Any]:
+    """Three nodes with a core each, which reach the storage; the driver is on the first."""
     pytest.importorskip("ray", reason="Ray is not installed: extra cluster")
     from ray.cluster_utils import Cluster
 
@@ -61,11 +82,53 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_niceness", "0")  # Ray's 15 has workers wait for ever where the machine is busy.
         patch.delenv("RAY_ADDRESS", raising=False)
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
         made = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
         made.add_node(**node)
         made.add_node(**node)
         yield made
         made.shutdown()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "c.toml"
+    path.write_text(
+        f'[infer]\nmodel = "nano"\ninput_size = 64\n[smooth]\nsmooth = "none"\n[batch]\nsegment_seconds = {SECONDS}\n'
+    )
+    return path
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What this process tells Ray's dashboard."""
+    metrics = pytest.importorskip("ray.util.metrics", reason="Ray is not installed: extra cluster")
+    found = Counter[str]()
+
+    def note(counter: Any, value: int = 1) -> None:
+        found[counter.info["name"]] += value
+
+    monkeypatch.setattr(metrics.Counter, "inc", note)
+    return found
+
+
+def begun(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """The command in a process of its own, and in a group, as a terminal begins it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "streamseg", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+
+
+def wait_for_a_segment(driver: subprocess.Popen[str], folder: Path) -> None:
+    while not list(folder.glob("0*.json")):
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.01)
 
 
 def unused_port() -> int:
@@ -133,7 +196,7 @@ class TestCluster:
         with pytest.raises(EngineError, match=r"no node of the cluster has a core and 0\.5 of a GPU"):
             RayCrew(cluster.address, gpus_per_task=0.5)
 
-    def test_a_node_is_removed_midway(self, cluster: Any, clip: Path, tmp_path: Path) -> None:
+    def test_a_node_is_removed_midway(self, cluster: Any, clip: Path, tmp_path: Path, counted: Counter[str]) -> None:
         """The long clip in ten segments: its mattes are those of one run."""
         settings = settings_of("level", matte_only=True)
         single = single_run(clip, f"{tmp_path}/single/", settings)
@@ -150,6 +213,7 @@ class TestCluster:
         crew.check([work])
         (result,) = work_off([work], crew, remove_one)
         assert removed == [3]
+        assert counted["streamseg_lost"] >= 1
         assert not result.has_failed, result.message
         assert (len(result.segments), result.frames) == (10, COUNT)
         assert largest_difference(frames_of(single), frames_of(tmp_path / "parted")) <= 1
@@ -173,6 +237,108 @@ class TestCluster:
         done(work, rest)
         assert len(rest.segments) == 10 - kept
         assert len(frames_of(tmp_path / "x.mkv")) == COUNT
+
+    def test_a_killed_driver(self, cluster: Any, clip: Path, config: Path, tmp_path: Path) -> None:
+        """The same command takes up what is finished: the report has the first run's times."""
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "a.mkv").write_bytes(clip.read_bytes())
+        command = ("batch", tmp_path / "in", "-o", tmp_path / "out", "--config", config, "--to", "mkv", "--matte-only")
+        command = (*command, "--cluster", cluster.address)
+        folder = tmp_path / "out" / "a.mkv.segments"
+        with begun(*command) as driver:
+            wait_for_a_segment(driver, folder)
+            driver.kill()
+        kept = [json.loads(path.read_text()) for path in folder.glob("0*.json")]
+        result = streamseg(*command)
+        assert result.exit_code == 0, result.output
+        (row,) = json.loads((tmp_path / "out" / "report.json").read_text())
+        assert (row["frames"], len(row["segments"])) == (COUNT, 10)
+        assert kept
+        for one in kept:
+            assert row["segments"][one["number"]]["seconds"] == one["seconds"]
+
+    def test_ctrl_c(self, cluster: Any, clip: Path, config: Path, tmp_path: Path) -> None:
+        out = tmp_path / "x.mkv"
+        command = ("video", clip, "-o", out, "--config", config, "--matte-only")
+        folder = tmp_path / "x.mkv.segments"
+        with begun(*command, "--cluster", cluster.address) as driver:
+            wait_for_a_segment(driver, folder)
+            os.killpg(driver.pid, signal.SIGINT)
+            said = driver.communicate()[1]
+        assert driver.returncode == 130
+        (kept,) = re.findall(r"^stopped by Ctrl-C; (\d+) of 10 segments are kept in ", said, re.MULTILINE)
+        assert int(kept) == len(list(folder.glob("0*.json"))) > 0
+        result = streamseg(*command, "--jobs", 2)
+        assert result.exit_code == 0, result.output
+        assert len(frames_of(out)) == COUNT
+        assert not folder.exists()
+
+    def test_from_storage_to_storage(self, cluster: Any, server: S3Server, tmp_path: Path) -> None:
+        """Sound and all: packet by packet."""
+        pictures = [yuv(picture(n // 2, 96, 64)) for n in range(60)]
+        path = record(tmp_path / "in.mp4", pictures, [n * 3000 for n in range(60)], sound_seconds=2, gop_size=10)
+        client = server.client()
+        client.create_bucket(Bucket="clips")
+        client.upload_file(str(path), "clips", "in.mp4")
+        work = Work("s3://clips/in.mp4", path_of("s3://clips/out/x.mkv"), settings_of(), 0.6)
+        crew = RayCrew(cluster.address, prepare=register_engines)
+        crew.check([work])
+        (result,) = work_off([work], crew)
+        assert not result.has_failed, result.message
+        assert (len(result.segments), result.frames) == (3, 60)
+        assert [one["Key"] for one in client.list_objects_v2(Bucket="clips")["Contents"]] == ["in.mp4", "out/x.mkv"]
+        client.download_file("clips", "out/x.mkv", str(tmp_path / "x.mkv"))
+        single = single_run(path, tmp_path / "single.mkv", settings_of())
+        assert packets(tmp_path / "x.mkv") == packets(single) != []
+        assert largest_difference(frames_of(single), frames_of(tmp_path / "x.mkv")) <= 1
+
+
+@pytest.mark.cluster
+def test_a_cluster_of_its_own(clip: Path, config: Path, tmp_path: Path) -> None:
+    """It listens on this machine alone, leaves no token, and nothing but the command's lines is on the terminal."""
+    pytest.importorskip("ray", reason="Ray is not installed: extra cluster")
+    command = ("video", clip, "--config", config)
+    single = streamseg(*command, "-o", tmp_path / "single.mov")
+    assert single.exit_code == 0, single.output
+    home = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "cache"), "RAY_ADDRESS": "local"}
+    with begun(*command, "-o", tmp_path / "x.mov", "--cluster", "auto", **home) as driver:
+        listening = set[str]()
+        while driver.poll() is None:
+            listening |= addresses_of_children(driver.pid)
+            time.sleep(0.2)
+        printed, said = driver.communicate()
+    assert driver.returncode == 0, said
+    assert re.fullmatch(r".*150 frames, ProRes.*\n150 frames in .* 10 segments by \d+ workers?\n", printed), printed
+    assert re.fullmatch(r"(frame \d+ .*\n)*", said), said
+    assert listening
+    assert listening <= {"127.0.0.1", "::1"}
+    assert not (tmp_path / "home" / ".ray").exists()
+    assert largest_difference(frames_of(tmp_path / "single.mov"), frames_of(tmp_path / "x.mov")) <= 1
+
+
+def addresses_of_children(number: int) -> set[str]:
+    """Where the processes that a process has begun, and theirs, wait for others."""
+    found = set[str]()
+    try:
+        for child in psutil.Process(number).children(recursive=True):
+            connections = child.net_connections("tcp")
+            found |= {one.laddr.ip.removeprefix("::ffff:") for one in connections if one.status == psutil.CONN_LISTEN}
+    except psutil.Error:  # One has ended meanwhile.
+        pass
+    return found
+
+
+class TestCounters:
+    def test_frames_and_segments(self, clip: Path, tmp_path: Path, counted: Counter[str]) -> None:
+        """A worker, without a cluster."""
+        settings = settings_of("level", matte_only=True, smooth="none", gate=False)
+        register_engines()
+        work = work_on(clip, tmp_path / "x.mkv", settings, SECONDS)
+        (tmp_path / "x.mkv.segments").mkdir()
+        worker = RayWorker(Place("node", "host", 0, 1), nothing)
+        (segment, *_) = from_cuts([Fraction(1, 2)])
+        assert worker.do(SegmentTask(work, segment, "a"))[1] is None
+        assert counted == {"streamseg_frames": 15, "streamseg_segments": 1}
 
 
 class TestRefused:

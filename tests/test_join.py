@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from av.container import InputContainer
 
 from streamseg.batch.schedule import work_off
-from streamseg.batch.tasks import JoinTask, Task
+from streamseg.batch.tasks import JoinTask, SegmentTask, Task
 from streamseg.decode import TimeRange, open_source
 from streamseg.frames import Frame
 from tests.crews import (
@@ -147,6 +150,46 @@ def test_packets_are_those_of_the_segments(clip: Path, tmp_path: Path) -> None:
         assert all(data.endswith(own[-20:]) for data, own in zip(joined, kept, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "decoder"),
+    [
+        ("x.mp4", {"bg": "blue"}, []),
+        ("x.webm", {}, ["-c:v", "libvpx-vp9"]),  # FFmpeg's own decoder leaves alpha out.
+        ("x.mov", {}, []),
+    ],
+    ids=["H.264", "VP9", "ProRes"],
+)
+def test_a_separate_ffmpeg_reads_them(
+    name: str, settings: dict[str, Any], decoder: list[str], clip: Path, tmp_path: Path
+) -> None:
+    """Without a word of complaint, the same pixels at the same times as here, and all of the sound."""
+    path = tmp_path / name
+    done(work_on(clip, path, settings_of(**settings), SECONDS), OneByOne())
+    frames = frames_of(path)
+    every = [*decoder, "-i", path, "-map", "0:v", "-fps_mode", "passthrough", "-enc_time_base", "demux"]
+    raw = by_ffmpeg([*every, "-sws_flags", "accurate_rnd+full_chroma_int", "-pix_fmt", "rgba"])
+    found = np.frombuffer(raw, np.uint8).reshape(COUNT, *frames[0].pixels.shape[:2], 4).astype(int)
+    for one, frame in zip(found, frames, strict=True):
+        channels = frame.pixels.shape[2]
+        assert np.abs(one[..., :3] - frame.pixels[..., :3]).mean() < 2  # Chroma is enlarged in another way.
+        assert channels == 3 or np.abs(one[..., 3] - frame.pixels[..., 3]).max() <= 1
+    lines = by_ffmpeg(every, "framecrc").decode().splitlines()
+    (tick,) = [Fraction(line.partition("#tb 0: ")[2]) for line in lines if line.startswith("#tb")]
+    assert [tick * int(line.split(",")[2]) for line in lines if not line.startswith("#")] == [
+        frame.pts - frames[0].pts for frame in frames
+    ]
+    heard_bytes = len(by_ffmpeg(["-i", path, "-map", "0:a", "-ac", "1", "-ar", "8000"], "u8"))
+    assert heard_bytes / 8000 == pytest.approx(2.7, abs=0.1)
+
+
+def by_ffmpeg(arguments: list[str | Path], form: str = "rawvideo") -> bytes:
+    """What another FFmpeg than PyAV's makes of a file; it says nothing."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "warning", *map(str, arguments), "-f", form, "-"]
+    finished = subprocess.run(command, check=True, capture_output=True)
+    assert finished.stderr == b""
+    return finished.stdout
+
+
 def video_packets(path: Path) -> list[bytes]:
     with av.open(str(path)) as file:
         return [bytes(packet) for packet in file.demux(video=0) if packet.size]
@@ -216,6 +259,32 @@ def test_a_background_video_goes_on(levels: int, rate: int, clip: Path, tmp_path
     settings = settings_of(bg=str(bg))
     for name, seconds in (("single", 60), ("parted", SECONDS)):
         done(work_on(clip, f"{tmp_path}/{name}/", settings, seconds), OneByOne())
+    assert largest_difference(frames_of(tmp_path / "single"), frames_of(tmp_path / "parted")) <= 1
+
+
+def test_a_background_video_goes_on_after_an_interruption(clip: Path, tmp_path: Path) -> None:
+    """From where the next segment begins; another video in its place is refused."""
+    bg = write_levels(tmp_path / "bg.mkv", [40 + (17 * n) % 150 for n in range(90)], 20, first_pts=3)
+    settings = settings_of(bg=str(bg))
+    done(work_on(clip, f"{tmp_path}/single/", settings, 60), OneByOne())
+    work = work_on(clip, f"{tmp_path}/parted/", settings, SECONDS)
+
+    def interrupt(task: Task) -> None:
+        if isinstance(task, SegmentTask) and task.segment.number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(work_off([work], OneByOne(interrupt)))
+    content, date = bg.read_bytes(), bg.stat().st_mtime_ns
+    write_levels(bg, [90] * 30, 20)
+    (refused,) = work_off([work], OneByOne())
+    assert refused.has_failed
+    assert "it was made with background " in refused.message
+    bg.write_bytes(content)
+    os.utime(bg, ns=(date, date))
+    rest = OneByOne()
+    done(work, rest)
+    assert rest.segments == [1, 2]
     assert largest_difference(frames_of(tmp_path / "single"), frames_of(tmp_path / "parted")) <= 1
 
 

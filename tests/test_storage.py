@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -383,7 +385,9 @@ class TestUploads:
         assert storage.stored() == []
         assert "Uploads" not in storage.client.list_multipart_uploads(Bucket=BUCKET)
 
-    def test_killed_amid_its_parts(self, storage: Storage, tmp_path: Path) -> None:
+    @pytest.mark.skipif(os.name == "nt", reason="there are no signals there")
+    @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+    def test_ended_amid_its_parts(self, how: str, storage: Storage, tmp_path: Path) -> None:
         path = sparse(tmp_path / "x.bin", 3)
         is_sent, goes_on = threading.Event(), threading.Event()
 
@@ -397,8 +401,9 @@ class TestUploads:
         upload += "RemotePath(sys.argv[1]).upload(Path(sys.argv[2]))"
         with subprocess.Popen([sys.executable, "-c", upload, storage.url("x.bin"), str(path)]) as process:
             assert is_sent.wait(60)
-            process.kill()
+            process.send_signal(getattr(signal, how))
         goes_on.set()
+        assert process.returncode != 0
         assert storage.stored() == []
 
     def test_a_finished_file_that_cannot_be_uploaded_is_kept(self, storage: Storage, tmp_path: Path) -> None:

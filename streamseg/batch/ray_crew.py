@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from streamseg.batch.folder import Finished
 from streamseg.batch.local import core_sets, nothing, pin_to_cores
 from streamseg.batch.tasks import Result, Task, Work
 from streamseg.batch.visible import look, needs_of
@@ -29,9 +32,32 @@ LOOK_SECONDS = 120.0
 OBJECT_STORE_BYTES = 128 << 20
 """Ray's shared memory where Ray is started here: tasks and results are small, and frames never pass through it."""
 
-LOOPBACK = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
-"""What keeps the cluster that is started here to this machine. Ray takes 127.0.0.1 for the machine's outer address on
-Linux; elsewhere it keeps to the machine by itself."""
+JOINING = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_NUM_REDIS_GET_RETRIES": "3",
+}
+"""Ray's variables where a cluster is joined, unless they are set: nothing is reported to Ray's makers, and a cluster
+that refuses is asked three times in place of twenty."""
+
+STARTING = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_worker_niceness": "0",
+}
+"""Those where one is started: it listens on 127.0.0.1 alone, on Linux too in spite of the name, and its workers have
+the driver's priority, as the processes of `--jobs` have."""
+
+COUNTED = {
+    "frames": "Frames finished.",
+    "segments": "Segments finished.",
+    "lost": "Tasks whose worker was lost, and which are done again.",
+}
+"""What Ray's dashboard can show, beside the tasks by name: counters that it calls streamseg_frames and so on."""
+
+TOKEN = "RAY_AUTH_TOKEN"
+
+LOCAL = "local"
+"""RAY_ADDRESS for a cluster of one's own, whatever else there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +123,7 @@ class RayCrew:
         self._idle: list[_Hired] = []
         self._busy: list[_Hired] = []
         self._losses: Counter[str] = Counter()
+        self._lost = counter("lost")
         if not self._places():
             self.end()
             raise EngineError(f"no node of the cluster has {self._share()} for a worker")
@@ -195,6 +222,7 @@ class RayCrew:
             result, error = self._ray.get(one.answer)
         except self._ray.exceptions.RayError as lost:
             self._losses[one.place.node] += 1
+            self._lost.inc()
             with suppress(Exception):
                 self._ray.kill(one.actor)
             return task, Lost(f"on {one.place.host}: {_reason(lost)}")
@@ -257,6 +285,7 @@ class RayWorker:
         pin_to_cores(core_sets(place.count)[place.number])
         prepare()
         self._frames = 0
+        self._matted, self._segments = counter("frames"), counter("segments")
 
     def do(self, task: Task) -> tuple[Result | None, StreamsegError | None]:
         """Do a task; return its result, or the error that ends all work."""
@@ -264,9 +293,12 @@ class RayWorker:
 
         self._frames = 0
         try:
-            return run_task(task, self._tell), None
+            result = run_task(task, self._tell)
         except StreamsegError as error:
             return None, error
+        if isinstance(result, Finished):
+            self._segments.inc()
+        return result, None
 
     def frames(self) -> int:
         """Return the number of frames that the task has finished, while it is done."""
@@ -275,7 +307,16 @@ class RayWorker:
     frames.__ray_concurrency_group__ = "frames"  # type: ignore[attr-defined]
 
     def _tell(self, frames: int) -> None:
+        if frames > self._frames:
+            self._matted.inc(frames - self._frames)
         self._frames = frames
+
+
+def counter(name: str) -> Any:
+    """Return one of Ray's counters, of what `COUNTED` says, from 0 on in each process."""
+    from ray.util.metrics import Counter
+
+    return Counter(f"streamseg_{name}", COUNTED[name])
 
 
 def _joined(address: str) -> Any:
@@ -283,29 +324,68 @@ def _joined(address: str) -> Any:
     host, _, port = address.rpartition(":")
     if address != AUTO and not (host and "/" not in host and port.isdecimal()):
         raise ConfigError(f"--cluster {address} is no address: give auto, or HOST:PORT such as 10.0.0.1:6379")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Read when it is imported.
+    given = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
+    given = "" if given == LOCAL else given
+    if given:
+        _check_answers(given)
+    for name, value in (JOINING if given else STARTING).items():
+        os.environ.setdefault(name, value)  # Read when Ray is imported.
     try:
         import ray
     except ImportError as error:
         raise MissingExtraError("--cluster", "ray", "cluster") from error
-    given = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
-    if given and given != "local":
-        _check_answers(given)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        try:
-            ray.init(address=address, **quiet)
-        except ConnectionError:
+        with _without_stderr():
             if given:
-                raise
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-            local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, **LOOPBACK}
-            ray.init(address="local", num_cpus=cores, **local, **quiet)
+                ray.init(address=given, **quiet)
+            else:
+                _start_or_join(ray, quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = f"join the cluster at {given}" if given else "start Ray here"
-        remedy = f"; this machine must be one of its nodes: ray start --address={given}" if given else ""
-        raise EngineError(f"cannot {where}: {_reason(error)}{remedy}") from error
+        raise EngineError(_refusal(given, error)) from error
     return ray
+
+
+def _start_or_join(ray: Any, quiet: dict[str, Any]) -> None:
+    """Join the cluster that `ray start` has begun on this machine, or else begin one that ends with this process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    is_own_token = TOKEN not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ
+    if is_own_token:  # Ray would leave one in ~/.ray, and `ray start` ask for it ever after.
+        os.environ[TOKEN] = secrets.token_hex(32)
+    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "num_cpus": cores}
+    try:
+        ray.init(address=os.environ.get("RAY_ADDRESS") or None, **own, **quiet)
+    except ValueError:  # There is a cluster, which has cores and memory of its own.
+        if is_own_token:
+            del os.environ[TOKEN]
+        ray.init(address=AUTO, **quiet)
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Keep what Ray's core writes to standard error, before it has a log, off the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _refusal(given: str, error: Exception) -> str:
+    """Say in one line why Ray could not be joined or started, and what to do."""
+    if "InvalidAuthToken" in f"{error} {error.__context__}":
+        return (
+            f"the cluster at {given or 'this machine'} asks for a token: set RAY_AUTH_MODE=token, "
+            "and copy ~/.ray/auth_token from its first machine"
+        )
+    if given:
+        remedy = f"this machine must be one of its nodes: ray start --address={given}"
+        return f"cannot join the cluster at {given}: {_reason(error)}; {remedy}"
+    return f"cannot start Ray here, or join what runs here: {_reason(error)}; what was left over is ended by: ray stop"
 
 
 def _check_answers(address: str) -> None:
