@@ -442,6 +442,21 @@ def test_sure_pixels_keep_what_they_are_whatever_the_frame_shows() -> None:
     assert np.abs(refined / 255 - plain)[(plain > 0) & (plain < 1)].max() > 0.01
 
 
+def test_a_doubtful_stripe_on_a_shirt_is_not_taken_out() -> None:
+    """White on dark, three matte pixels high; the network is half sure of it."""
+    alpha, rgb = np.ones((180, 320), np.float32), np.full((720, 1280, 3), (30, 30, 50), np.uint8)
+    alpha[80:83], rgb[320:332] = 0.5, 235
+    alpha = cv2.GaussianBlur(alpha, (0, 0), 0.7).astype(np.float32)
+    refined = refine(RgbImage(rgb), alpha)
+    assert refined.min() > 0.4 * 255
+    alpha[:] = 1
+    alpha[80:] = 0
+    alpha = cv2.GaussianBlur(alpha, (0, 0), 2).astype(np.float32)
+    grey = RgbImage(np.full_like(rgb, 128))
+    soft = ((refine(grey, alpha) > 25) & (refine(grey, alpha) < 230)).sum()
+    assert soft < 0.7 * ((alpha > 0.1) & (alpha < 0.9)).sum() * 16  # An edge is steepened as ever.
+
+
 def test_threads_do_not_show() -> None:
     photo = cv2.resize(read_image(SAMPLES / "portrait.jpg"), (640, 480)).astype(np.uint8)
     alpha, before = shrunk(disc(160, 40), 160, 1), cv2.getNumThreads()

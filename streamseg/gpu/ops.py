@@ -105,9 +105,7 @@ def _linear_model(guides: Tensor, alpha: Tensor) -> Tensor:
     Returns:
         Offset and slopes, weighed as far as the model holds, `(N, 4, h, w)`.
     """
-    change = alpha - _enlarged(_window_mean(_halved(alpha)), alpha)
-    edges = change - change.clamp(-guided_filter.LEAST_CHANGE, guided_filter.LEAST_CHANGE)
-    sharp = (alpha + guided_filter.SHARPENING * edges).clamp_(0, 1)
+    sharp = _sharpened(alpha)
     small, guides = _halved(sharp), _halved(guides)
     y, cb, cr = torch.split(guides, 1, 1)
     products = y * guides, cb * guides[:, 1:], cr * cr
@@ -127,6 +125,22 @@ def _linear_model(guides: Tensor, alpha: Tensor) -> Tensor:
     model = weight * _enlarged(_box(torch.cat([offset, slopes], 1), guided_filter.SLOPE_WINDOW_PX), alpha)
     model[:, :1] += sharp - weight * sharp
     return model
+
+
+def _sharpened(alpha: Tensor) -> Tensor:
+    """Steepen the edges of alpha, as `guided_filter.sharpened` does."""
+    small = _halved(alpha)
+    change = alpha - _enlarged(_window_mean(small), alpha)
+    edges = change - change.clamp(-guided_filter.LEAST_CHANGE, guided_filter.LEAST_CHANGE)
+    closed = -_highest(-_highest(small))
+    kept = (_enlarged(closed - small, alpha) / guided_filter.GROOVE_DEPTH).clamp_(max=1)
+    edges -= kept * edges.clamp(max=0)
+    return (alpha + guided_filter.SHARPENING * edges).clamp_(0, 1)
+
+
+def _highest(values: Tensor) -> Tensor:
+    """Return the maximum over the window that grooves are narrower than."""
+    return F.max_pool2d(values, guided_filter.GROOVE_PX, 1, guided_filter.GROOVE_PX // 2)
 
 
 def _is_unsure(alpha: Tensor) -> Tensor:
