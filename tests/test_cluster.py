@@ -113,14 +113,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
-def begun(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+def begun(*arguments: object) -> subprocess.Popen[str]:
     """The command in a process of its own, and in a group, as a terminal begins it."""
     return subprocess.Popen(
         [sys.executable, "-m", "streamseg", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environment},
         start_new_session=True,
     )
 
@@ -294,38 +293,55 @@ class TestCluster:
 
 
 @pytest.mark.cluster
-def test_a_cluster_of_its_own(clip: Path, config: Path, tmp_path: Path) -> None:
-    """It listens on this machine alone, leaves no token, and nothing but the command's lines is on the terminal."""
-    pytest.importorskip("ray", reason="Ray is not installed: extra cluster")
-    command = ("video", clip, "--config", config)
-    single = streamseg(*command, "-o", tmp_path / "single.mov")
-    assert single.exit_code == 0, single.output
-    home = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "cache"), "RAY_ADDRESS": "local"}
-    with begun(*command, "-o", tmp_path / "x.mov", "--cluster", "auto", **home) as driver:
-        listening = set[str]()
-        while driver.poll() is None:
-            listening |= addresses_of_children(driver.pid)
-            time.sleep(0.2)
-        printed, said = driver.communicate()
-    assert driver.returncode == 0, said
-    assert re.fullmatch(r".*150 frames, ProRes.*\n150 frames in .* 10 segments by \d+ workers?\n", printed), printed
-    assert re.fullmatch(r"(frame \d+ .*\n)*", said), said
-    assert listening
-    assert listening <= {"127.0.0.1", "::1"}
-    assert not (tmp_path / "home" / ".ray").exists()
-    assert largest_difference(frames_of(tmp_path / "single.mov"), frames_of(tmp_path / "x.mov")) <= 1
+class TestOwnCluster:
+    """Of `--cluster auto`, where there is none."""
+
+    @pytest.fixture(autouse=True)
+    def home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        pytest.importorskip("ray", reason="Ray is not installed: extra cluster")
+        monkeypatch.setenv("RAY_ADDRESS", "local")
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        return tmp_path / "home"
+
+    def test_it_is_as_one_run(self, clip: Path, config: Path, home: Path, tmp_path: Path) -> None:
+        """Nothing but the command's lines is on the terminal, and no token stays."""
+        command = ("video", clip, "--config", config)
+        single = streamseg(*command, "-o", tmp_path / "single.mov")
+        assert single.exit_code == 0, single.output
+        with begun(*command, "-o", tmp_path / "x.mov", "--cluster", "auto") as driver:
+            printed, said = driver.communicate()
+        assert driver.returncode == 0, said
+        assert re.fullmatch(r".*150 frames, ProRes.*\n150 frames in .* 10 segments by \d+ workers?\n", printed), printed
+        assert re.fullmatch(r"(frame \d+ .*\n)*", said), said
+        assert not (home / ".ray").exists()
+        assert largest_difference(frames_of(tmp_path / "single.mov"), frames_of(tmp_path / "x.mov")) <= 1
+
+    def test_it_is_for_its_driver_alone(self, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It listens on this machine alone, and refuses who has not its token."""
+        hold = "from streamseg.batch.ray_crew import RayCrew\nwith RayCrew('auto'):"
+        hold += " import ray; print(ray.get_runtime_context().gcs_address, flush=True); input()"
+        with subprocess.Popen(
+            [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as driver:
+            assert driver.stdout
+            address = driver.stdout.readline().strip()
+            listening = addresses_of_children(driver.pid)
+            monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # It takes 127.0.0.1 as it is.
+            with begun("video", clip, "-o", tmp_path / "x.mkv", "--cluster", address) as stranger:
+                said = stranger.communicate()[1]
+            driver.communicate("\n")
+        assert said.startswith(f"error: the cluster at {address} asks for a token: set RAY_AUTH_MODE=token")
+        assert (stranger.returncode, said.count("\n")) == (2, 1)
+        assert listening
+        assert listening <= {"127.0.0.1", "::1"}
 
 
 def addresses_of_children(number: int) -> set[str]:
     """Where the processes that a process has begun, and theirs, wait for others."""
-    found = set[str]()
-    try:
-        for child in psutil.Process(number).children(recursive=True):
-            connections = child.net_connections("tcp")
-            found |= {one.laddr.ip.removeprefix("::ffff:") for one in connections if one.status == psutil.CONN_LISTEN}
-    except psutil.Error:  # One has ended meanwhile.
-        pass
-    return found
+    children = psutil.Process(number).children(recursive=True)
+    connections = [one for child in children for one in child.net_connections("tcp")]
+    return {one.laddr.ip.removeprefix("::ffff:") for one in connections if one.status == psutil.CONN_LISTEN}
 
 
 class TestCounters:

@@ -118,7 +118,7 @@ class RayCrew:
             ConfigError: it is no address.
             EngineError: there is no cluster, or none of its nodes has what a worker needs.
         """
-        self._ray = _joined(address)
+        self._ray, self._is_own = _joined(address)
         self._gpus_per_task, self._prepare = gpus_per_task, prepare
         self._idle: list[_Hired] = []
         self._busy: list[_Hired] = []
@@ -148,11 +148,15 @@ class RayCrew:
     def check(self, works: Iterable[Work]) -> None:
         """Check that all nodes have the driver's versions and weights, and see the files.
 
+        A cluster that was started here is this machine, and is not asked.
+
         Raises:
             EngineError: a node has other versions or no streamseg.
             WeightsError: there are no such weights here.
             OutputError: a node does not see a source or cannot write where the output goes.
         """
+        if self._is_own:
+            return
         remote = self._ray.remote(num_cpus=0, max_retries=0)(look)
         nodes = {place.node: place.host for place in self._places()}
         with needs_of(works) as needs:
@@ -319,8 +323,8 @@ def counter(name: str) -> Any:
     return Counter(f"streamseg_{name}", COUNTED[name])
 
 
-def _joined(address: str) -> Any:
-    """Return the module `ray`, once it is connected; raise as `RayCrew`."""
+def _joined(address: str) -> tuple[Any, bool]:
+    """Return the module `ray`, once it is connected, and whether the cluster was started here; raise as `RayCrew`."""
     host, _, port = address.rpartition(":")
     if address != AUTO and not (host and "/" not in host and port.isdecimal()):
         raise ConfigError(f"--cluster {address} is no address: give auto, or HOST:PORT such as 10.0.0.1:6379")
@@ -339,15 +343,14 @@ def _joined(address: str) -> Any:
         with _without_stderr():
             if given:
                 ray.init(address=given, **quiet)
-            else:
-                _start_or_join(ray, quiet)
+                return ray, False
+            return ray, _started(ray, quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise EngineError(_refusal(given, error)) from error
-    return ray
 
 
-def _start_or_join(ray: Any, quiet: dict[str, Any]) -> None:
-    """Join the cluster that `ray start` has begun on this machine, or else begin one that ends with this process."""
+def _started(ray: Any, quiet: dict[str, Any]) -> bool:
+    """Start a cluster that ends with this process, and return True; or join the one that `ray start` began here."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     is_own_token = TOKEN not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ
     if is_own_token:  # Ray would leave one in ~/.ray, and `ray start` ask for it ever after.
@@ -359,6 +362,8 @@ def _start_or_join(ray: Any, quiet: dict[str, Any]) -> None:
         if is_own_token:
             del os.environ[TOKEN]
         ray.init(address=AUTO, **quiet)
+        return False
+    return True
 
 
 @contextmanager
