@@ -259,7 +259,8 @@ def test_a_background_video_goes_on(levels: int, rate: int, clip: Path, tmp_path
     settings = settings_of(bg=str(bg))
     for name, seconds in (("single", 60), ("parted", SECONDS)):
         done(work_on(clip, f"{tmp_path}/{name}/", settings, seconds), OneByOne())
-    assert largest_difference(frames_of(tmp_path / "single"), frames_of(tmp_path / "parted")) <= 1
+    # A level of Y, Cb or Cr is up to two of red, green or blue.
+    assert largest_difference(frames_of(tmp_path / "single"), frames_of(tmp_path / "parted")) <= 2
 
 
 def test_a_background_video_goes_on_after_an_interruption(clip: Path, tmp_path: Path) -> None:
