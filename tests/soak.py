@@ -28,7 +28,7 @@ import psutil
 from streamseg.controls import Controls
 from streamseg.decode import open_camera
 from streamseg.frames import Frame
-from streamseg.hardware.memory import share_heaps
+from streamseg.hardware.memory import tune_allocator
 from streamseg.infer.adaptive import AdaptiveNetwork
 from streamseg.live.sink import open_page
 from streamseg.pipeline import run
@@ -231,7 +231,7 @@ def report(samples: Samples, watch: Watch, statistics: Statistics) -> dict[str, 
 
 
 def main(minutes: float) -> int:
-    share_heaps()
+    tune_allocator()
     samples, statistics = Samples(), Statistics()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -9,9 +9,9 @@ import pytest
 
 PROGRAM = """
 import ctypes, sys, threading
-from streamseg.hardware.memory import share_heaps
-if sys.argv[1] == "shared":
-    share_heaps()
+from streamseg.hardware.memory import tune_allocator
+if sys.argv[1] == "tuned":
+    tune_allocator()
 malloc = ctypes.CDLL(None).malloc
 malloc.restype = ctypes.c_void_p
 heaps, all_there = set(), threading.Barrier(6)
@@ -27,9 +27,40 @@ print(len(heaps))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
-@pytest.mark.parametrize(("form", "most", "least"), [("shared", 2, 1), ("as it is", 6, 3)])
+@pytest.mark.parametrize(("form", "most", "least"), [("tuned", 2, 1), ("as it is", 6, 3)])
 def test_threads_share_two_heaps(form: str, most: int, least: int) -> None:
     if not hasattr(__import__("ctypes").CDLL(None), "gnu_get_libc_version"):
         pytest.skip("another C library than glibc")
     found = subprocess.run([sys.executable, "-c", PROGRAM, form], capture_output=True, text=True, check=True).stdout
     assert least <= int(found) <= most
+
+
+FRAMES = """
+import ctypes, resource, sys
+from streamseg.hardware.memory import tune_allocator
+if sys.argv[1] == "tuned":
+    tune_allocator()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for frame in range(101):
+    if frame == 1:
+        first = faults()
+    blocks = [libc.malloc(230_000) for _ in range(6)]
+    for block in blocks:
+        libc.memset(ctypes.c_void_p(block), 1, 230_000)
+    for block in blocks:
+        libc.free(ctypes.c_void_p(block))
+print((faults() - first) / 100)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+@pytest.mark.parametrize(("form", "most", "least"), [("tuned", 20, 0), ("as it is", 1000, 200)])
+def test_memory_of_a_frame_is_kept_for_the_next(form: str, most: int, least: int) -> None:
+    """Pages that are mapped anew for each frame; six blocks have 337."""
+    if not hasattr(__import__("ctypes").CDLL(None), "gnu_get_libc_version"):
+        pytest.skip("another C library than glibc")
+    found = subprocess.run([sys.executable, "-c", FRAMES, form], capture_output=True, text=True, check=True).stdout
+    assert least <= float(found) <= most

@@ -63,6 +63,10 @@ def bench(
     Frames a second, latency, where the time goes, memory; or two ways in turns.
     """
     with errors_reported():
+        if live:  # As `webcam` does.
+            from streamseg.hardware.memory import tune_allocator
+
+            tune_allocator()
         from rich.console import Console
 
         from streamseg.bench.benchmark import Workload, measure

@@ -96,9 +96,9 @@ def webcam(
     no time for are dropped, so that the delay stays short; a busy machine gets a smaller network for as long.
     """
     with errors_reported():
-        from streamseg.hardware.memory import share_heaps
+        from streamseg.hardware.memory import tune_allocator
 
-        share_heaps()
+        tune_allocator()
         from streamseg.cli.progress import RunProgress
         from streamseg.interrupt import raise_again
         from streamseg.live.run import run_live
