@@ -15,7 +15,7 @@ import numpy as np
 import webcolors
 
 from streamseg.composite.gradient import draw_gradient, gradient_colours, is_gradient
-from streamseg.composite.weighted_blur import background_weights, weighted_blur
+from streamseg.composite.weighted_blur import Weights, background_weights, weighted_blur
 from streamseg.decode import SeekableSource, open_source
 from streamseg.decode.base import check_seekable
 from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
@@ -241,9 +241,11 @@ class BlurBackground:
         if self._yuv is None or (self._yuv.shape, self._yuv.matrix) != (source.shape, source.matrix):
             self._yuv = YuvImage.empty(source.shape, source.matrix)
         height, width, deviation_px = blur_scale(*source.shape[:2], self._strength)
-        small = source.resized(width, height)
-        for target, plane, scale in zip(self._yuv.planes, small.planes, PLANE_SCALES, strict=True):
-            soft = _blurred_small(plane, matte, deviation_px * scale)
+        planes = source.resized(width, height).planes
+        y_weights, chroma_weights = (_weights_for(plane, matte) for plane in planes[:2])
+        weights = y_weights, chroma_weights, chroma_weights
+        for target, plane, weight, scale in zip(self._yuv.planes, planes, weights, PLANE_SCALES, strict=True):
+            soft = _blurred_small(plane, weight, deviation_px * scale)
             cv2.resize(soft, target.shape[::-1], target, interpolation=cv2.INTER_LINEAR)
         return self._yuv
 
@@ -385,15 +387,21 @@ def blurred(rgb: Pixels, strength: float = 1, matte: Pixels | None = None) -> Pi
     """
     height, width = rgb.shape[:2]
     small_height, small_width, deviation_px = blur_scale(height, width, strength)
-    soft = _blurred_small(reduced(rgb, small_width, small_height), matte, deviation_px)
+    small = reduced(rgb, small_width, small_height)
+    soft = _blurred_small(small, _weights_for(small, matte), deviation_px)
     return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
-def _blurred_small(small: Pixels, matte: Pixels | None, deviation_px: float) -> cv2.typing.MatLike:
-    """Blur a reduced image or plane, without what a full-size matte covers."""
-    if matte is None:
+def _weights_for(small: Pixels, matte: Pixels | None) -> Weights | None:
+    """Return the weights of a reduced image's pixels if there is a full-size matte that its blur is not to take in."""
+    return None if matte is None else background_weights(matte, small.shape[1], small.shape[0])
+
+
+def _blurred_small(small: Pixels, weights: Weights | None, deviation_px: float) -> cv2.typing.MatLike:
+    """Blur a reduced image or plane."""
+    if weights is None:
         return cv2.GaussianBlur(small, (0, 0), deviation_px)
-    return weighted_blur(small, background_weights(matte, small.shape[1], small.shape[0]), deviation_px)
+    return weighted_blur(small, weights, deviation_px)
 
 
 def blur_scale(height: int, width: int, strength: float = 1) -> tuple[int, int, float]:
