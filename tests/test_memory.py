@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 
 import pytest
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"),
+    reason="these are settings of glibc, Linux's usual C library",
+)
 
 PROGRAM = """
 import ctypes, sys, threading
@@ -26,13 +32,15 @@ print(len(heaps))
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+def number_printed_by(program: str, form: str) -> float:
+    return float(
+        subprocess.run([sys.executable, "-c", program, form], capture_output=True, text=True, check=True).stdout
+    )
+
+
 @pytest.mark.parametrize(("form", "most", "least"), [("tuned", 2, 1), ("as it is", 6, 3)])
 def test_threads_share_two_heaps(form: str, most: int, least: int) -> None:
-    if not hasattr(__import__("ctypes").CDLL(None), "gnu_get_libc_version"):
-        pytest.skip("another C library than glibc")
-    found = subprocess.run([sys.executable, "-c", PROGRAM, form], capture_output=True, text=True, check=True).stdout
-    assert least <= int(found) <= most
+    assert least <= number_printed_by(PROGRAM, form) <= most
 
 
 FRAMES = """
@@ -56,11 +64,7 @@ print((faults() - first) / 100)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
 @pytest.mark.parametrize(("form", "most", "least"), [("tuned", 20, 0), ("as it is", 1000, 200)])
 def test_memory_of_a_frame_is_kept_for_the_next(form: str, most: int, least: int) -> None:
     """Pages that are mapped anew for each frame; six blocks have 337."""
-    if not hasattr(__import__("ctypes").CDLL(None), "gnu_get_libc_version"):
-        pytest.skip("another C library than glibc")
-    found = subprocess.run([sys.executable, "-c", FRAMES, form], capture_output=True, text=True, check=True).stdout
-    assert least <= float(found) <= most
+    assert least <= number_printed_by(FRAMES, form) <= most

@@ -99,6 +99,7 @@ class MixedSound:
             self._stream = _add_track(output, main, behind, codec)
             self.what = _what(main, behind, codec)
             self.main_index = main.index if main else None
+            self._behind_index = behind.index
         context = self._stream.codec_context
         self._format = SampleFormat(context.sample_rate, context.layout.name)
         self._source = self._open_source()
@@ -133,7 +134,7 @@ class MixedSound:
     def _begin(self, first_pts: Fraction) -> None:
         if self._behind:
             return
-        self._behind = LoopedSamples(self._sound.path, self._format, first_pts)
+        self._behind = LoopedSamples(self._sound.path, self._behind_index, self._format, first_pts)
         begins = [max(0, round(first_pts * self._format.rate_hz))]
         if self._source and self._source.first is not None:
             begins.append(self._source.first)

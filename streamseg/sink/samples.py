@@ -139,11 +139,12 @@ class TrackSamples:
 class LoopedSamples:
     """The samples of a background video's sound, which begins anew when its pictures do."""
 
-    def __init__(self, path: AnyPath, wanted: SampleFormat, begin: Fraction) -> None:
+    def __init__(self, path: AnyPath, index: int, wanted: SampleFormat, begin: Fraction) -> None:
         """Open the video.
 
         Args:
-            path: the video, with sound.
+            path: the video.
+            index: of its track of sound.
             wanted: format of the samples.
             begin: time, in seconds, at which the video begins.
 
@@ -151,11 +152,7 @@ class LoopedSamples:
             av.FFmpegError: the file cannot be read.
             InputError: the file cannot be read.
         """
-        self._path, self._wanted, self._begin = path, wanted, begin
-        with open_source_file(path) as file:
-            main = main_sound(file)
-            assert main is not None
-            self._index = main.index
+        self._path, self._index, self._wanted, self._begin = path, index, wanted, begin
         self._start_time, end_time = playing_time(path)
         self._length = max(end_time - self._start_time, SHORTEST_ROUND_SECONDS)
         self._round = 0
