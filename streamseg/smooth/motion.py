@@ -28,9 +28,9 @@ LEAST_CERTAINTY = 0.1
 """Weight of alpha 0.5 in an average; that of 0 and of 1 is one more."""
 
 EDGE_PX, EDGE_CHANGE = 5, 0.2
-EDGE_WINDOW = np.ones((EDGE_PX, EDGE_PX), np.uint8)
 """Changes narrower than this many pixels are edges that the flow has not followed: beyond about this change of alpha
 an average leaves them out. Wider ones are flicker."""
+EDGE_WINDOW = np.ones((EDGE_PX, EDGE_PX), np.uint8)
 
 SAME_MOTION, SAME_MOTION_PX2 = 0.01, 0.5
 """Forward and backward flow agree if the square of their sum is below this share of the sum of their squares, and this
