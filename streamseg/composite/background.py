@@ -55,7 +55,7 @@ class Background(Protocol):
         ...
 
     def yuv_at(self, frame: Frame) -> YuvImage:
-        """Return the same as YUV; it must not be written to."""
+        """Return the same as YUV; it must not be written to, and holds until the next call."""
         ...
 
     def close(self) -> None:
@@ -247,7 +247,8 @@ class BlurBackground:
         for target, plane, weight, scale in zip(self._yuv.planes, planes, weights, PLANE_SCALES, strict=True):
             soft = _blurred_small(plane, weight, deviation_px * scale)
             cv2.resize(soft, target.shape[::-1], target, interpolation=cv2.INTER_LINEAR)
-        return self._yuv
+        # The planes are written to again and again; an image keeps what was converted from them, so each has its own.
+        return YuvImage(self._yuv.frame, source.matrix)
 
     def close(self) -> None:
         """See `Background`."""
