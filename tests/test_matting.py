@@ -23,6 +23,7 @@ from streamseg.errors import ConfigError, EngineError, InputError, OutputError
 from streamseg.image import Pixels
 from streamseg.infer.engines import ENGINES
 from streamseg.matting import as_pixels
+from streamseg.yuv import RgbImage
 from tests.conftest import SAMPLES
 from tests.synthetic import DISC, DiscEngine, ListSource, frames, picture, true_alpha, write_clip
 from tests.test_gpu_line import texture
@@ -217,6 +218,21 @@ class TestStream:
         assert streamseg_threads()
         results.close()  # type: ignore[attr-defined]
         assert streamseg_threads() == []
+
+    @pytest.mark.parametrize("smooth", ["motion", "one-euro", "none"])
+    @pytest.mark.parametrize("look", [{}, {"match_colors": True, "shadow": True}])
+    def test_pictures_with_and_without_alpha_or_colours(self, smooth: str, look: dict[str, Any]) -> None:
+        """Such as a folder holds; the scene goes on through them."""
+        full = np.full((96, 128), 255, np.uint8)
+        images = [np.dstack((picture(n), full)) if n % 2 else picture(n) for n in range(6)]
+        images.append(np.ascontiguousarray(picture(6)[..., 0]))
+        mixed = [Frame(n, Fraction(n, 25), RgbImage(pixels)) for n, pixels in enumerate(images)]
+        results = list(session(smooth=smooth, **look).stream(ListSource(mixed)))
+        for n, result in enumerate(results):
+            assert result.over("#0000ff").shape == result.foreground.shape == (96, 128, 3)
+            if n < 6:  # The engine of the tests finds its disc by colour.
+                assert np.abs(result.alpha.astype(int) - true_alpha(n)).mean() < 6
+        assert len(results) == 7
 
     def test_a_source_of_ones_own(self) -> None:
         class Counted:
