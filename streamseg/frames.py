@@ -78,6 +78,8 @@ class Frame:
             own.
         card: live, words to show instead of the camera's image, which is absent and stands here only for its size.
         cutout: live, makes the foreground with alpha, RGBA `(H, W, 4)`, whatever background the image has by now.
+        pixel_aspect: width of a pixel over its height, by which backgrounds are fitted; the pipeline gives each frame
+            that of its source's `VideoInfo`.
     """
 
     index: int
@@ -88,6 +90,7 @@ class Frame:
     matte_age_seconds: float = 0.0
     card: str | None = None
     cutout: Callable[[], Pixels] | None = None
+    pixel_aspect: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
         if isinstance(self.image, np.ndarray):

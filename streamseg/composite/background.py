@@ -19,6 +19,7 @@ from streamseg.composite.weighted_blur import Weights, background_weights, weigh
 from streamseg.decode import SeekableSource, open_source
 from streamseg.decode.base import check_seekable
 from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
+from streamseg.decode.pixels import SQUARE
 from streamseg.decode.video import VideoFile
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
@@ -68,18 +69,22 @@ BackgroundSpec = str | Path | Pixels | Callable[[Pixels], Pixels]
 
 
 class ImageBackground:
-    """An image or a colour, fitted once for each frame size."""
+    """An image or a colour, fitted once for each size and shape of pixels that frames have."""
 
-    def __init__(self, pixels: Pixels, fit: Fit) -> None:
-        self._pixels, self._fit = over_black(pixels), fit
+    def __init__(self, pixels: Pixels, fit: Fit, pixel_aspect: Fraction = SQUARE) -> None:
+        """Take the image, RGB or RGBA, and the width of its pixels over their height."""
+        self._pixels, self._fit, self._pixel_aspect = over_black(pixels), fit, pixel_aspect
         self._fitted: Pixels | None = None
+        self._fitted_aspect = SQUARE
         self._yuv: YuvImage | None = None
 
     def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
         height, width = frame.image.shape[:2]
-        if self._fitted is None or self._fitted.shape[:2] != (height, width):
-            self._fitted, self._yuv = fit_to(self._pixels, height, width, self._fit), None
+        aspect = self._pixel_aspect / frame.pixel_aspect
+        if self._fitted is None or self._fitted.shape[:2] != (height, width) or self._fitted_aspect != aspect:
+            self._fitted, self._yuv = fit_to(self._pixels, height, width, self._fit, float(aspect)), None
+            self._fitted_aspect = aspect
         return self._fitted
 
     def yuv_at(self, frame: Frame) -> YuvImage:
@@ -114,7 +119,7 @@ class VideoBackground:
         self._path, self._fit = path, fit
         self._origin: Fraction | None = None  # pts of the video at pts 0 of the frames.
         self._shown = self._next = self._open()
-        self._fitted = ImageBackground(self._shown.pixels, fit)
+        self._fitted = ImageBackground(self._shown.pixels, fit, self._source.info.pixel_aspect)
 
     def begin_at(self, pts: Fraction) -> None:
         """Let the video begin at `pts` of the frames, which may be long before the first frame that comes."""
@@ -139,7 +144,7 @@ class VideoBackground:
             self._shown = self._next
             self._next = next(self._frames, None) or self._restart(self._shown, frame.pts)
         if self._shown is not shown:
-            self._fitted = ImageBackground(self._shown.pixels, self._fit)
+            self._fitted = ImageBackground(self._shown.pixels, self._fit, self._source.info.pixel_aspect)
         return self._fitted
 
     def close(self) -> None:
@@ -313,7 +318,8 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover", blur: float = 1) -> 
     Args:
         bg: an image, a video, a colour (name or #rrggbb), a gradient (`gradient:#102030,#405060`), `blur`; an RGB or
             RGBA array `(H, W, 3 or 4)` uint8; or a function that maps a frame's RGB `(H, W, 3)` to a background of the
-            same shape.
+            same shape. Images and arrays have square pixels, a video those that it says; what a function returns has
+            the frame's.
         fit: `cover` crops an image or video to fill the frame, `contain` adds black bars.
         blur: strength of `blur`.
 
@@ -412,13 +418,23 @@ def blur_scale(height: int, width: int, strength: float = 1) -> tuple[int, int, 
     return max(1, height // reduction), max(1, width // reduction), max(1.0, deviation_px / reduction)
 
 
-def fit_to(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
-    """Scale RGB `(h, w, 3)` to `height` x `width`, cropped for `cover` or with black bars for `contain`."""
+def fit_to(pixels: Pixels, height: int, width: int, fit: Fit, pixel_aspect: float = 1) -> Pixels:
+    """Scale RGB `(h, w, 3)` to `height` x `width`, cropped for `cover` or with black bars for `contain`.
+
+    Args:
+        pixels: the image.
+        height: of the result.
+        width: of the result.
+        fit: see `open_background`.
+        pixel_aspect: how many times as wide the image's pixels are displayed as the result's, at the same height.
+    """
     if fit == "cover":  # Crop first: scaling what is cropped would be a waste.
-        pixels = _crop_centre(pixels, *_largest_inside(pixels.shape[0], pixels.shape[1], height / width))
+        ratio = height / width * pixel_aspect
+        pixels = _crop_centre(pixels, *_largest_inside(pixels.shape[0], pixels.shape[1], ratio))
         inner_height, inner_width = height, width
     else:
-        inner_height, inner_width = _largest_inside(height, width, pixels.shape[0] / pixels.shape[1])
+        ratio = pixels.shape[0] / pixels.shape[1] / pixel_aspect
+        inner_height, inner_width = _largest_inside(height, width, ratio)
     method = cv2.INTER_AREA if inner_height < pixels.shape[0] else cv2.INTER_CUBIC
     scaled = cv2.resize(pixels, (inner_width, inner_height), interpolation=method)
     short_y, short_x = height - inner_height, width - inner_width
