@@ -155,9 +155,9 @@ class MattingSession:
 
     def reset(self) -> None:
         """Forget the frames before: the next one begins another stream, and background videos begin anew."""
-        self._backgrounds.close()
+        self._begin_backgrounds()
         self._smoother, self._count = MatteSmoother(self.settings.smooth), 0
-        self._next_pts = Fraction(0)
+        self._last_pts: Fraction | None = None
 
     def __call__(self, image: ImageLike, pts: float | Fraction | None = None) -> Result:
         """Matte the next frame.
@@ -166,16 +166,21 @@ class MattingSession:
             image: RGB `(H, W, 3)` or RGBA `(H, W, 4)` uint8, a PIL image, a path, or a tensor on any device: uint8
                 `(H, W, 3)`, uint8 or float in [0, 1] `(3, H, W)`.
             pts: the frame's time in seconds, which the temporal filter goes by; 1/25 s after the last if not given. A
-                time that does not come after the last one starts the filter afresh.
+                time that does not come after the last one starts the filter afresh, and an earlier one background
+                videos too.
 
         Raises:
             InputError: the image cannot be read, is too small, or is no image.
             EngineError: no inference engine opens.
             WeightsError: the weights are missing or damaged.
         """
-        pts = self._next_pts if pts is None else Fraction(pts)
-        frame = Frame(self._count, pts, RgbImage(as_pixels(image)))
-        self._count, self._next_pts = self._count + 1, frame.pts + DEFAULT_FRAME_SECONDS
+        last_pts = self._last_pts
+        if pts is None:
+            pts = Fraction(0) if last_pts is None else last_pts + DEFAULT_FRAME_SECONDS
+        frame = Frame(self._count, Fraction(pts), RgbImage(as_pixels(image)))
+        if last_pts is not None and frame.pts < last_pts:
+            self._begin_backgrounds()
+        self._count, self._last_pts = self._count + 1, frame.pts
         batch = next(infer_with_crops([frame], self._engine, self.settings.infer))
         return Result(frame, self._smoother.step(frame, batch.alpha[0]), self._backgrounds)
 
@@ -190,7 +195,7 @@ class MattingSession:
             StreamsegError: the source cannot be read, or as for a single frame.
         """
         opened = _opened(source)
-        self._backgrounds.close()
+        self._begin_backgrounds()
         with closing(opened):
             chooses = opened.info.live and not self._own_engine
             engine = engine_for(self.settings.infer, opened.info).engine if chooses else self._engine
@@ -210,6 +215,11 @@ class MattingSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _begin_backgrounds(self) -> None:
+        """Let background videos begin anew; results that were given before keep to the stream that they are of."""
+        self._backgrounds.close()
+        self._backgrounds = _Backgrounds(self.settings.composite)
 
     @cached_property
     def _engine(self) -> Engine:

@@ -6,7 +6,7 @@ import doctest
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from streamseg import Frame, MattingSession, VideoInfo, convert, matte, open_bac
 from streamseg.errors import ConfigError, EngineError, InputError, OutputError
 from streamseg.image import Pixels
 from streamseg.infer.engines import ENGINES
-from streamseg.matting import as_pixels
+from streamseg.matting import Result, as_pixels
 from streamseg.yuv import RgbImage
 from tests.conftest import SAMPLES
 from tests.synthetic import DISC, DiscEngine, ListSource, frames, picture, true_alpha, write_clip
+from tests.test_composite import write_levels
 from tests.test_gpu_line import texture
 
 
@@ -104,6 +105,36 @@ class TestResult:
         with session() as one:
             shown = [one(np.full((96, 128, 3), 96, np.uint8), pts=n / 25).over(clip.path) for n in range(6)]
         assert not np.array_equal(shown[0], shown[5])
+
+
+class TestClipsOneAfterTheOther:
+    """In one session: where pts goes back, another stream begins, and a background video too."""
+
+    times = (0, 1, 2, 3)
+    wall = np.full((96, 128, 3), 96, np.uint8)
+
+    @pytest.fixture
+    def levels(self, tmp_path: Path) -> Callable[[Iterable[Result]], list[int]]:
+        background = write_levels(tmp_path / "bg.mkv", [40, 80, 120, 160, 200])
+        return lambda results: [int(result.over(background).mean().round()) for result in results]
+
+    def test_each_frame_at_once(self, levels: Callable[[Iterable[Result]], list[int]]) -> None:
+        with session() as one:
+            shown = levels(one(self.wall, pts=Fraction(n, 25)) for n in self.times * 2)
+        assert shown == pytest.approx([40, 80, 120, 160] * 2, abs=1)
+
+    def test_all_frames_afterwards(self, levels: Callable[[Iterable[Result]], list[int]]) -> None:
+        """Each result keeps to the stream that it is of."""
+        with session() as one:
+            results = [one(self.wall, pts=Fraction(n, 25)) for n in self.times * 2]
+            one.reset()
+            results += [one(self.wall, pts=Fraction(n, 25)) for n in self.times]
+            assert levels(results) == pytest.approx([40, 80, 120, 160] * 3, abs=1)
+
+    def test_the_same_time_twice_is_the_same_picture(self, levels: Callable[[Iterable[Result]], list[int]]) -> None:
+        with session() as one:
+            shown = levels(one(self.wall, pts=Fraction(n, 25)) for n in (0, 1, 2, 2, 3))
+        assert shown == pytest.approx([40, 80, 120, 120, 160], abs=1)
 
 
 class TestLoop:
