@@ -178,6 +178,20 @@ class TestStretch:
     def test_times_as_users_write_them(self, text: str, seconds: float) -> None:
         assert TimeRange.of(text, None).start == Fraction(seconds)
 
+    def test_times_as_numbers(self) -> None:
+        """Of seconds, which are what they look like."""
+        found = TimeRange.of(0.1, np.float32(1.2))
+        assert (found.start, found.end) == (Fraction(1, 10), Fraction(12, 10))
+        assert TimeRange.of(1, Fraction(7, 3)).end == Fraction(7, 3)
+        assert TimeRange.of(0, None) == TimeRange()
+        with pytest.raises(InputError, match="the end 0 does not come after the start 0"):
+            TimeRange.of(None, 0)
+
+    @pytest.mark.parametrize("number", [-1, float("nan"), float("inf"), [1]], ids=repr)
+    def test_numbers_that_are_no_time(self, number: Any) -> None:
+        with pytest.raises(InputError, match=r"is not a time; write seconds such as 90\.5, or 1:30\.5"):
+            TimeRange.of(number, None)
+
     @pytest.mark.parametrize("text", ["", "abc", "-5", "1:2:3:4", "5s", "1e3"])
     def test_what_is_no_time(self, text: str) -> None:
         if not text:

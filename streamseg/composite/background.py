@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from streamseg.composite.gradient import draw_gradient, gradient_colours, is_gra
 from streamseg.composite.weighted_blur import Weights, background_weights, weighted_blur
 from streamseg.decode import SeekableSource, open_source
 from streamseg.decode.base import check_seekable
+from streamseg.decode.given import given_pixels
 from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
 from streamseg.decode.pixels import SQUARE
 from streamseg.decode.video import VideoFile
@@ -28,7 +29,14 @@ from streamseg.media.storage import AnyPath, path_of
 from streamseg.settings import CompositeSettings
 from streamseg.yuv import YuvImage
 
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
 Fit = Literal["cover", "contain"]
+
+KINDS = "a path, a colour, a gradient, blur, an array, a PIL image, a tensor or a function"
+"""What a background may be, for messages."""
 
 BLUR = "blur"
 """Name of the blurred background."""
@@ -64,7 +72,10 @@ class Background(Protocol):
         ...
 
 
-BackgroundSpec = str | Path | Pixels | Callable[[Pixels], Pixels]
+InMemory: TypeAlias = "Pixels | Image.Image | Tensor"
+"""An image that a user has in memory; see `decode.given`."""
+
+BackgroundSpec: TypeAlias = "str | Path | InMemory | Callable[[Pixels], InMemory]"
 """What `open_background` takes."""
 
 
@@ -289,7 +300,7 @@ def without_subject(background: Background, matte: Pixels) -> Background:
 class ComputedBackground:
     """What a function returns for the frame."""
 
-    def __init__(self, compute: Callable[[Pixels], Pixels]) -> None:
+    def __init__(self, compute: Callable[[Pixels], object]) -> None:
         self._compute = compute
 
     def frame_at(self, frame: Frame) -> Pixels:
@@ -299,7 +310,9 @@ class ComputedBackground:
             InputError: the function returned something else than RGB of the frame's size.
         """
         rgb = frame.image.rgb
-        found = _check_pixels(self._compute(rgb))
+        found = given_pixels(
+            self._compute(rgb), "a background", "an array, a PIL image or a tensor where a function returns it"
+        )
         if found.shape != rgb.shape:
             raise InputError(f"the background function returned {found.shape} for a frame of {rgb.shape}")
         return found
@@ -317,19 +330,19 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover", blur: float = 1) -> 
 
     Args:
         bg: an image, a video, a colour (name or #rrggbb), a gradient (`gradient:#102030,#405060`), `blur`; an RGB or
-            RGBA array `(H, W, 3 or 4)` uint8; or a function that maps a frame's RGB `(H, W, 3)` to a background of the
-            same shape. Images and arrays have square pixels, a video those that it says; what a function returns has
-            the frame's.
+            RGBA array `(H, W, 3 or 4)` uint8, a PIL image or a tensor; or a function that maps a frame's RGB
+            `(H, W, 3)` to one of these of the same shape. Images and arrays have square pixels, a video those that it
+            says; what a function returns has the frame's.
         fit: `cover` crops an image or video to fill the frame, `contain` adds black bars.
         blur: strength of `blur`.
 
     Raises:
         InputError: `bg` is none of these, or the file cannot be read.
     """
-    if isinstance(bg, np.ndarray):
-        return ImageBackground(_check_pixels(bg), fit)
     if callable(bg):
         return ComputedBackground(bg)
+    if not isinstance(bg, str | Path):
+        return ImageBackground(given_pixels(bg, "a background", KINDS), fit)
     video = video_of(bg)
     if video:
         return VideoBackground(video, fit)
@@ -457,14 +470,6 @@ def over_black(pixels: Pixels) -> Pixels:
     if pixels.shape[2] == 3:
         return pixels
     return np.rint(pixels[..., :3] * (pixels[..., 3:] / np.float32(255))).astype(np.uint8)
-
-
-def _check_pixels(pixels: Pixels) -> Pixels:
-    """Return the array if it is RGB or RGBA uint8, else raise InputError."""
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] not in {(3,), (4,)}:
-        found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise InputError(f"a background array is uint8 (H, W, 3) in RGB, or (H, W, 4) with alpha; got {found}")
-    return pixels
 
 
 def _parse_colour(text: str) -> Pixels:
