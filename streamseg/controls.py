@@ -98,11 +98,12 @@ class Controls:
             return self.change(**{name: not getattr(section, name)})
 
     def backgrounds(self) -> list[Path]:
-        """Return the images and videos of the folder of backgrounds, by name; none if there is no such folder."""
+        """Return the images and videos of the folder of backgrounds, by name; none while it cannot be read."""
         folder = self._current.live.backgrounds
-        if not folder or not folder.is_dir():
+        try:
+            return sorted(filter(_is_background, folder.iterdir())) if folder else []
+        except OSError:  # It may have been taken away, as a drive of the network may be.
             return []
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in BACKGROUND_SUFFIXES)
 
     def step_background(self, step: int) -> Settings:
         """Take the next (1) or previous (-1) background: those of the folder, the blur, then the one of the start."""
@@ -152,3 +153,7 @@ class Controls:
                 self._listeners.remove(listener)
 
         return forget
+
+
+def _is_background(path: Path) -> bool:
+    return path.suffix.lower() in BACKGROUND_SUFFIXES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +49,10 @@ class Backgrounds:
 
     def files(self) -> list[Choice]:
         """Return the files that can be chosen: the one of the start, those of the folder, and what was uploaded."""
-        folder: list[Choice] = []
-        with suppress(OSError):  # The folder may have been taken away.
-            folder = [
-                Choice(FOLDER + path.name, path.name, path, path.suffix.lower() in VIDEO_SUFFIXES)
-                for path in self._controls.backgrounds()
-            ]
+        folder = [
+            Choice(FOLDER + path.name, path.name, path, path.suffix.lower() in VIDEO_SUFFIXES)
+            for path in self._controls.backgrounds()
+        ]
         uploads = [
             Choice(UPLOAD + identity, upload.name, upload.background.path, upload.background.is_video)
             for identity, upload in self._uploads.kept.items()
