@@ -156,4 +156,9 @@ class Controls:
 
 
 def _is_background(path: Path) -> bool:
-    return path.suffix.lower() in BACKGROUND_SUFFIXES
+    """Whether a path of the folder is a file that can be one, and is not hidden: macOS puts ._x.jpg beside x.jpg."""
+    is_named_so = path.suffix.lower() in BACKGROUND_SUFFIXES and not path.name.startswith(".")
+    try:
+        return is_named_so and path.is_file()
+    except OSError:
+        return False

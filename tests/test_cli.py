@@ -169,6 +169,14 @@ def test_weights_do_not_know_auto() -> None:
     expect_one_line_error(streamseg("weights", "info", "auto"), "no weights at auto", "one of the names lite")
 
 
+def test_webcam_without_its_folder_of_backgrounds(tmp_path: Path) -> None:
+    (tmp_path / "beach.jpg").touch()
+    for folder in (tmp_path / "gone", tmp_path / "beach.jpg"):
+        flags = ("--camera", "testsrc", "--frames", 1, "-o", tmp_path / "c.mp4")
+        result = streamseg("webcam", "--backgrounds", folder, *flags)
+        expect_one_line_error(result, f"cannot read the folder of backgrounds {folder}: ", "--backgrounds")
+
+
 @pytest.mark.usefixtures("disc")
 def test_webcam_takes_the_test_pattern(tmp_path: Path) -> None:
     result = streamseg("webcam", "--camera", "testsrc=320x240", "--bg", "blur", "--frames", 3, "-o", tmp_path / "c.mp4")

@@ -70,6 +70,7 @@ def run_live(
     controls, statistics = Controls(settings), Statistics()
     with ExitStack() as stack:
         outs = _check_outs(settings)
+        _check_backgrounds(settings.live.backgrounds)
         wanted = always
         if settings.live.on_demand:
             readers = stack.enter_context(closing(watch_readers(_virtual(outs))))
@@ -203,6 +204,17 @@ def _check_outs(settings: Settings) -> tuple[str, ...]:
     if WINDOW in live.outputs:  # Before the camera and the network are opened.
         check_display()
     return live.outputs
+
+
+def _check_backgrounds(folder: Path | None) -> None:
+    """Raise ConfigError if the folder of backgrounds cannot be read."""
+    try:
+        if folder:
+            next(folder.iterdir(), None)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the folder of backgrounds {folder}: {error.strerror}; give another --backgrounds"
+        ) from error
 
 
 def _virtual(outs: tuple[str, ...]) -> str:
