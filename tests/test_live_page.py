@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 import stat
 import struct
@@ -526,6 +527,19 @@ class TestUploads:
         uploads = [identity for identity in listed if identity.startswith("upload/")]
         assert uploads == [first, *kept[1:]]
         assert len(files_in(temporary)) == MAX_KEPT
+
+    def test_a_temporary_folder_that_was_cleaned_meanwhile(self, client: httpx.Client, temporary: Path) -> None:
+        """An all-day run outlives its temporary files: systemd-tmpfiles, for one, removes old ones."""
+        client.post("/api/backgrounds", content=png(picture(0)))
+        for file in files_in(temporary):
+            file.unlink()
+        assert client.post("/api/backgrounds", content=png(picture(1))).status_code == 201
+        for folder in temporary.iterdir():
+            shutil.rmtree(folder)
+        assert client.post("/api/matte", content=png(picture(1))).status_code == 200
+        assert client.post("/api/backgrounds", content=png(picture(1))).status_code == 201
+        (folder,) = temporary.iterdir()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
     def test_a_body_that_says_it_is_too_large(self, live: LivePage) -> None:
         assert status_of(live, "/api/backgrounds", MAX_VIDEO_BYTES + 1) == 413
