@@ -85,8 +85,12 @@ def run_live(
             controls.notice = words
             say(words)
 
+        def report(problem: object) -> None:
+            controls.report(problem)
+            say(str(problem))
+
         network = stack.enter_context(
-            AdaptiveNetwork(lambda: controls.current.infer, source.info, tell, opener=_open_shared)
+            AdaptiveNetwork(lambda: controls.current.infer, source.info, tell, report, opener=_open_shared)
         )
         live = _Live(source.info, controls, statistics, network, token, say)
         sinks = [live.open(out) for out in outs]
