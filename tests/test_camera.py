@@ -170,6 +170,20 @@ class TestCards:
             stage.camera.trouble = None
             stage.until(frames, None)
 
+    def test_that_it_is_back_is_told_once(self, stage: Stage) -> None:
+        controls = stage.controls
+        with stage.live() as live:
+            frames = iter(live)
+            assert next(frames) and controls.notice == ""
+            stage.camera.trouble = unplugged()
+            stage.until(frames, "camera unplugged: waiting for it")
+            assert (controls.notice, controls.is_problem) == ("camera Fake (/dev/video0) is unplugged", True)
+            stage.camera.trouble = None
+            stage.until(frames, None)
+            assert (controls.notice, controls.is_problem) == ("the camera is back", False)
+            controls.notice = "blur: 1.25"
+            assert next(frames).card is None and controls.notice == "blur: 1.25"
+
     def test_paused_while_it_is_unplugged(self, stage: Stage) -> None:
         with stage.live() as live:
             frames = iter(live)
