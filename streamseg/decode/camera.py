@@ -86,6 +86,7 @@ class LiveCamera(BaseSource):
             raise
         self._to_image = ToLiveImage(self.info.width_px, self.info.height_px, self.info.pixel_aspect)
         self._black = self._to_image.black()
+        self._follow_controls()  # Paused or unwatched from the start, it rests from here on.
 
     def __iter__(self) -> Iterator[Frame]:
         while True:
