@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,7 +93,7 @@ def run_live(
             AdaptiveNetwork(lambda: controls.current.infer, source.info, tell, report, opener=_open_shared)
         )
         live = _Live(source.info, controls, statistics, network, token, say)
-        sinks = [live.open(out) for out in outs]
+        sinks = live.open_all(outs)
         sink = TeeSink([*sinks, SnapshotSink(controls), RecordingSink(source.info, controls)], tell)
         try:
             with sink, FileWatcher(controls, config, load or (lambda: settings)):
@@ -129,6 +129,13 @@ class _Live:
         self._info, self._controls, self._statistics = info, controls, statistics
         self._network, self._token, self._say = network, token, say
         self._photos: tuple[Engine, MattingSession] | None = None
+
+    def open_all(self, outs: Sequence[str]) -> list[BaseSink]:
+        """Open all outputs; if one fails, those before it are discarded."""
+        with ExitStack() as stack:
+            sinks = [stack.enter_context(self.open(out)) for out in outs]
+            stack.pop_all()
+        return sinks
 
     def open(self, out: str) -> BaseSink:
         """Open an output by what `--out` says."""
