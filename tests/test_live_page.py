@@ -243,9 +243,11 @@ class TestState:
             ("none", None),
             (None, None),
             ("#00B140", "#00b140"),
+            ("#FfF", "#ffffff"),
             ("green", "#008000"),
             ("gradient:Red, #0000FF", "gradient:#ff0000,#0000ff"),
             ("gradient:red,lime,blue", "gradient:#ff0000,#00ff00,#0000ff"),
+            ("gradient:#fff,#000", "gradient:#ffffff,#000000"),
         ],
     )
     def test_backgrounds_that_are_no_files(
@@ -255,13 +257,24 @@ class TestState:
         assert live.controls.current.composite.bg == bg
         assert answer.json()["settings"]["bg"] == (bg or "none")
 
-    @pytest.mark.parametrize("bg", ["gradient:red,#0000ff", "green", "blur", None])
-    def test_a_background_of_the_start_that_is_no_file_is_none_in_the_list(self, bg: str | None) -> None:
+    @pytest.mark.parametrize(
+        ("bg", "told"),
+        [
+            ("gradient:red,#0000ff", "gradient:#ff0000,#0000ff"),
+            ("gradient:#fff,#000", "gradient:#ffffff,#000000"),
+            ("green", "#008000"),
+            ("#FfF", "#ffffff"),
+            ("blur", "blur"),
+            (None, None),
+        ],
+    )
+    def test_a_background_of_the_start_that_is_no_file_is_none_in_the_list(
+        self, bg: str | None, told: str | None
+    ) -> None:
         with closing(Uploads(LimitedProcess())) as uploads:
             backgrounds = Backgrounds(Controls(load_settings(overrides={"bg": bg})), uploads)
             assert backgrounds.files() == []
-            written = bg and bg.replace("red", "#ff0000").replace("green", "#008000")
-            assert backgrounds.value_of(backgrounds.id_of(bg)) == written
+            assert backgrounds.value_of(backgrounds.id_of(bg)) == told
 
     def test_a_background_of_the_folder(self, live: LivePage, client: httpx.Client) -> None:
         client.post("/api/state", json={"bg": "folder/red.png"})
