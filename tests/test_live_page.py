@@ -373,6 +373,16 @@ class TestState:
         assert red.shape == (135, 240, 3)
         assert np.abs(red[60, 100].astype(int) - (255, 0, 0)).max() <= 4
 
+    def test_a_thumbnail_of_a_broken_file_does_not_tell_its_folder(self, live: LivePage, client: httpx.Client) -> None:
+        folder = live.controls.current.live.backgrounds
+        assert folder
+        for name in ("broken.jpg", "broken.mp4"):
+            (folder / name).write_bytes(b"nonsense")
+            answer = client.get("/api/thumbnail", params={"id": f"folder/{name}"})
+            (folder / name).unlink()
+            refused(answer, 422, "the file")
+            assert str(folder) not in answer.text
+
 
 class TestFeeds:
     def test_mjpeg_moves(self, client: httpx.Client) -> None:
