@@ -107,7 +107,7 @@ def webcam(
         for out in settings.live.outputs:
             refuse_overwriting(output_path(out), settings.live.camera, settings.composite.bg)
         raise_again()
-        with RunProgress(frames) as progress:
+        with RunProgress(frames, is_live=True) as progress:
             statistics, summary = run_live(
                 settings, config, lambda: settings_from_flags(context), frames, token, print, progress.update
             )
