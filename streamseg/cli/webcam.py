@@ -14,7 +14,6 @@ from streamseg.cli.options import (
     CameraFps,
     CameraSize,
     CameraSpec,
-    ConfigFile,
     EngineName,
     Feather,
     Fit,
@@ -87,7 +86,15 @@ def webcam(
     gate: Gate = None,
     subject: Subject = None,
     keep: Keep = None,
-    config: ConfigFile = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="TOML file with the same names (--out is outputs; no token, no frames), followed while the camera "
+            "runs; flags win over it.",
+        ),
+    ] = None,
     frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N camera frames.")] = None,
 ) -> None:
     """Matte a camera live: `streamseg webcam --bg beach.jpg`.
