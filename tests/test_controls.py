@@ -121,3 +121,5 @@ def test_a_problem_is_told_from_a_notice() -> None:
     assert (controls.notice, controls.is_problem) == ("cannot read x.png", True)
     controls.notice = "saved y.png"
     assert (controls.notice, controls.is_problem) == ("saved y.png", False)
+    controls.notice = "saved y.png"
+    assert controls.notice_count == 3

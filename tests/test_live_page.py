@@ -564,6 +564,18 @@ class TestUploads:
         (folder,) = temporary.iterdir()
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
+    def test_one_that_is_chosen_while_another_arrives_is_kept(self, client: httpx.Client) -> None:
+        kept = [client.post("/api/backgrounds", content=png(picture(1))).json()["id"] for _ in range(MAX_KEPT)]
+
+        def body() -> Iterator[bytes]:
+            yield png(picture(0))[:100]
+            client.post("/api/state", json={"bg": kept[0]})
+            yield png(picture(0))[100:]
+
+        assert client.post("/api/backgrounds", content=body()).status_code == 201
+        listed = [one["id"] for one in client.get("/api/state").json()["choices"]["backgrounds"]]
+        assert kept[0] in listed and kept[1] not in listed
+
     def test_a_body_that_says_it_is_too_large(self, live: LivePage) -> None:
         assert status_of(live, "/api/backgrounds", MAX_VIDEO_BYTES + 1) == 413
 

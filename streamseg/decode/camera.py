@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 from streamseg.controls import Controls
@@ -183,7 +184,8 @@ class LiveCamera(BaseSource):
     def _picture(self, shot: Shot) -> Frame:
         image = self._to_image(shot.frame)
         is_mirrored = self._controls is not None and self._controls.current.live.mirror
-        return self._frame(image.mirrored() if is_mirrored else image, shot.captured_seconds)
+        frame = self._frame(image.mirrored() if is_mirrored else image, shot.captured_seconds)
+        return replace(frame, mirrored=is_mirrored)
 
     def _is_card_due(self, words: str) -> bool:
         """Whether to show a card now: at the camera's rate, but rarely while nobody watches."""

@@ -26,6 +26,7 @@ from streamseg.pipeline import run
 from streamseg.settings import InferSettings, Settings
 from streamseg.sink import WINDOW, BaseSink, open_sink
 from streamseg.sink.display import check_display
+from streamseg.sink.one_kind import OneKindSink
 from streamseg.sink.snapshots import RecordingSink, SnapshotSink
 from streamseg.sink.tee import TeeSink
 from streamseg.sink.virtual import is_virtual_camera, watch_readers
@@ -94,7 +95,7 @@ def run_live(
         )
         live = _Live(source.info, controls, statistics, network, token, say)
         sinks = live.open_all(outs)
-        sink = TeeSink([*sinks, SnapshotSink(controls), RecordingSink(source.info, controls)], tell)
+        sink = TeeSink(sinks, tell, beside=(SnapshotSink(controls), RecordingSink(source.info, controls)))
         try:
             with sink, FileWatcher(controls, config, load or (lambda: settings)):
                 run(
@@ -146,10 +147,13 @@ class _Live:
             page = self._open_page(settings)
             self._say(page.banner)
             return page
-        sink = open_sink(out, self._info, None, settings.output)
-        if isinstance(sink, LoopbackCamera) and sink.hint:
-            self._say(sink.hint)
-        return sink
+        if is_virtual_camera(out):
+            camera = open_sink(out, self._info)
+            if isinstance(camera, LoopbackCamera) and camera.hint:
+                self._say(camera.hint)
+            return camera
+        kind = settings.composite.kind
+        return OneKindSink(open_sink(out, self._info, kind, settings.output), kind)
 
     def _open_page(self, settings: Settings) -> HttpSink:
         from streamseg.live.sink import open_page

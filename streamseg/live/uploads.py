@@ -55,12 +55,12 @@ class Uploads:
         self._under_way = 0
         self.kept: dict[str, Upload] = {}
 
-    async def add(self, request: Request, in_use: str | None) -> str:
+    async def add(self, request: Request, in_use: Callable[[], str | None]) -> str:
         """Receive a background in a request's body and return its id.
 
         Args:
             request: its query has the file's `name`.
-            in_use: the background that is shown, which is kept.
+            in_use: returns the background that is shown, which is kept; another one may be by the end of the upload.
 
         Raises:
             Refused: the file is too large, or no image or video.
@@ -76,7 +76,7 @@ class Uploads:
                 raise
         identity = secrets.token_hex(8)
         self.kept[identity] = Upload(_shown_name(request.query_params.get("name", "")), background)
-        self._drop_oldest(in_use, identity)
+        self._drop_oldest(in_use(), identity)
         return identity
 
     @asynccontextmanager
