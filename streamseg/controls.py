@@ -114,11 +114,12 @@ class Controls:
             return self.change(**{name: not getattr(section, name)})
 
     def backgrounds(self) -> list[Path]:
-        """Return the images and videos of the folder of backgrounds, by name; none if there is no such folder."""
+        """Return the images and videos of the folder of backgrounds, by name; none while it cannot be read."""
         folder = self._current.live.backgrounds
-        if not folder or not folder.is_dir():
+        try:
+            return sorted(filter(_is_background, folder.iterdir())) if folder else []
+        except OSError:  # It may have been taken away, as a drive of the network may be.
             return []
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in BACKGROUND_SUFFIXES)
 
     def step_background(self, step: int) -> Settings:
         """Take the next (1) or previous (-1) background: those of the folder, the blur, then the one of the start."""
@@ -168,6 +169,15 @@ class Controls:
                 self._listeners.remove(listener)
 
         return forget
+
+
+def _is_background(path: Path) -> bool:
+    """Whether a path of the folder is a file that can be one, and is not hidden: macOS puts ._x.jpg beside x.jpg."""
+    is_named_so = path.suffix.lower() in BACKGROUND_SUFFIXES and not path.name.startswith(".")
+    try:
+        return is_named_so and path.is_file()
+    except OSError:
+        return False
 
 
 def mirrored(settings: SmoothSettings) -> SmoothSettings:

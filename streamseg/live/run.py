@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +71,7 @@ def run_live(
     controls, statistics = Controls(settings), Statistics()
     with ExitStack() as stack:
         outs = _check_outs(settings)
+        _check_backgrounds(settings.live.backgrounds)
         wanted = always
         if settings.live.on_demand:
             readers = stack.enter_context(closing(watch_readers(_virtual(outs))))
@@ -85,11 +86,15 @@ def run_live(
             controls.notice = words
             say(words)
 
+        def report(problem: object) -> None:
+            controls.report(problem)
+            say(str(problem))
+
         network = stack.enter_context(
-            AdaptiveNetwork(lambda: controls.current.infer, source.info, tell, opener=_open_shared)
+            AdaptiveNetwork(lambda: controls.current.infer, source.info, tell, report, opener=_open_shared)
         )
         live = _Live(source.info, controls, statistics, network, token, say)
-        sinks = [live.open(out) for out in outs]
+        sinks = live.open_all(outs)
         sink = TeeSink(sinks, tell, beside=(SnapshotSink(controls), RecordingSink(source.info, controls)))
         try:
             with sink, FileWatcher(controls, config, load or (lambda: settings)):
@@ -125,6 +130,13 @@ class _Live:
         self._info, self._controls, self._statistics = info, controls, statistics
         self._network, self._token, self._say = network, token, say
         self._photos: tuple[Engine, MattingSession] | None = None
+
+    def open_all(self, outs: Sequence[str]) -> list[BaseSink]:
+        """Open all outputs; if one fails, those before it are discarded."""
+        with ExitStack() as stack:
+            sinks = [stack.enter_context(self.open(out)) for out in outs]
+            stack.pop_all()
+        return sinks
 
     def open(self, out: str) -> BaseSink:
         """Open an output by what `--out` says."""
@@ -207,6 +219,17 @@ def _check_outs(settings: Settings) -> tuple[str, ...]:
     if WINDOW in live.outputs:  # Before the camera and the network are opened.
         check_display()
     return live.outputs
+
+
+def _check_backgrounds(folder: Path | None) -> None:
+    """Raise ConfigError if the folder of backgrounds cannot be read."""
+    try:
+        if folder:
+            next(folder.iterdir(), None)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the folder of backgrounds {folder}: {error.strerror}; give another --backgrounds"
+        ) from error
 
 
 def _virtual(outs: tuple[str, ...]) -> str:
