@@ -564,6 +564,15 @@ class TestUploads:
         (folder,) = temporary.iterdir()
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
+    def test_another_folder_in_the_place_of_the_cleaned_one_is_not_used(
+        self, client: httpx.Client, temporary: Path, tmp_path: Path
+    ) -> None:
+        (own,) = temporary.iterdir()
+        shutil.rmtree(own)
+        own.symlink_to(tmp_path, target_is_directory=True)
+        assert client.post("/api/backgrounds", content=png(picture(1))).status_code == 201
+        assert not list(tmp_path.iterdir())
+
     def test_one_that_is_chosen_while_another_arrives_is_kept(self, client: httpx.Client) -> None:
         kept = [client.post("/api/backgrounds", content=png(picture(1))).json()["id"] for _ in range(MAX_KEPT)]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -88,7 +90,7 @@ class Uploads:
         """
         if self._under_way >= MAX_AT_ONCE:
             raise Refused(503, "too many files are being sent at once; try again in a moment")
-        if not self._folder.is_dir():  # Systems clean their temporary folders, and runs last all day and longer.
+        if not _is_own(self._folder):  # Systems clean their temporary folders, and runs last all day and longer.
             self._folder = _private_folder()
         self._under_way += 1
         path = self._folder / secrets.token_hex(8)
@@ -135,6 +137,15 @@ def _size_bytes(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is there and this user's: in its place, another one may have made one of the same name."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and (not hasattr(os, "getuid") or found.st_uid == os.getuid())
 
 
 async def read_body(request: Request, most_bytes: int) -> bytes:
