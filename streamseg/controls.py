@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streamseg.errors import ConfigError
-from streamseg.settings import Settings, changed_settings
+from streamseg.settings import Settings, SmoothSettings, changed_settings
 
 CHANGEABLE = frozenset(
     {
@@ -34,6 +34,7 @@ class Controls:
     """The settings of a live run; stages read `current` before each frame, any thread may change it.
 
     Attributes:
+        notice_count: number of notices and problems so far; two may have the same words.
         background_version: grows when the background's file has been saved anew.
     """
 
@@ -44,6 +45,7 @@ class Controls:
         self._snapshots_asked = 0
         self._first_background = settings.composite.bg
         self._notice, self._is_problem = "", False
+        self.notice_count = 0
         self.background_version = 0
 
     @property
@@ -52,13 +54,19 @@ class Controls:
         return self._current
 
     @property
+    def smooth(self) -> SmoothSettings:
+        """Those of smoothing, whose `keep` is a point of the camera's own image, mirrored or not."""
+        current = self._current
+        return mirrored(current.smooth) if current.live.mirror else current.smooth
+
+    @property
     def notice(self) -> str:
         """The last thing worth telling the user, such as the file of a snapshot; see `report` for problems."""
         return self._notice
 
     @notice.setter
     def notice(self, words: str) -> None:
-        self._notice, self._is_problem = words, False
+        self._tell(words, is_problem=False)
 
     @property
     def is_problem(self) -> bool:
@@ -67,7 +75,12 @@ class Controls:
 
     def report(self, problem: object) -> None:
         """Tell the user of something that went wrong, such as a background that cannot be read."""
-        self._notice, self._is_problem = str(problem), True
+        self._tell(str(problem), is_problem=True)
+
+    def _tell(self, words: str, is_problem: bool) -> None:
+        with self._lock:
+            self._notice, self._is_problem = words, is_problem
+            self.notice_count += 1
 
     def change(self, /, **values: Any) -> Settings:
         """Change settings by name, all or none.
@@ -83,7 +96,10 @@ class Controls:
             listed = ", ".join(sorted(CHANGEABLE))
             raise ConfigError(f"{fixed[0]!r:.42} cannot be changed while the camera runs; these can: {listed}")
         with self._lock:
-            before, self._current = self._current, changed_settings(self._current, values)
+            before = self._current
+            self._current = changed_settings(before, values)
+            if self._current.live.mirror != before.live.mirror and "keep" not in values:  # The same person stays.
+                self._current = self._current.model_copy(update={"smooth": mirrored(self._current.smooth)})
             current, listeners = self._current, list(self._listeners)
         if current != before:
             for listener in listeners:
@@ -98,11 +114,12 @@ class Controls:
             return self.change(**{name: not getattr(section, name)})
 
     def backgrounds(self) -> list[Path]:
-        """Return the images and videos of the folder of backgrounds, by name; none if there is no such folder."""
+        """Return the images and videos of the folder of backgrounds, by name; none while it cannot be read."""
         folder = self._current.live.backgrounds
-        if not folder or not folder.is_dir():
+        try:
+            return sorted(filter(_is_background, folder.iterdir())) if folder else []
+        except OSError:  # It may have been taken away, as a drive of the network may be.
             return []
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in BACKGROUND_SUFFIXES)
 
     def step_background(self, step: int) -> Settings:
         """Take the next (1) or previous (-1) background: those of the folder, the blur, then the one of the start."""
@@ -152,3 +169,20 @@ class Controls:
                 self._listeners.remove(listener)
 
         return forget
+
+
+def _is_background(path: Path) -> bool:
+    """Whether a path of the folder is a file that can be one, and is not hidden: macOS puts ._x.jpg beside x.jpg."""
+    is_named_so = path.suffix.lower() in BACKGROUND_SUFFIXES and not path.name.startswith(".")
+    try:
+        return is_named_so and path.is_file()
+    except OSError:
+        return False
+
+
+def mirrored(settings: SmoothSettings) -> SmoothSettings:
+    """Return the settings for the mirror image of the frames; twice mirrored, they are as before."""
+    if settings.keep is None:
+        return settings
+    across, down = settings.keep
+    return settings.model_copy(update={"keep": (round(1 - across, 6), down)})

@@ -77,6 +77,7 @@ class Frame:
         matte_age_seconds: capture time of this frame less that of the frame whose matte it got; 0 if the matte is its
             own.
         card: live, words to show instead of the camera's image, which is absent and stands here only for its size.
+        mirrored: live, the image is the camera's mirrored.
         cutout: live, makes the foreground with alpha, RGBA `(H, W, 4)`, whatever background the image has by now.
         pixel_aspect: width of a pixel over its height, by which backgrounds are fitted; the pipeline gives each frame
             that of its source's `VideoInfo`.
@@ -89,6 +90,7 @@ class Frame:
     duration: Fraction | None = None
     matte_age_seconds: float = 0.0
     card: str | None = None
+    mirrored: bool = False
     cutout: Callable[[], Pixels] | None = None
     pixel_aspect: Fraction = Fraction(1)
 

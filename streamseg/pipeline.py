@@ -259,7 +259,7 @@ def _controlled_stages(
 ) -> tuple[Prefetch[Any], ...]:
     """Return the stages of a live run whose settings change while it goes on; on a GPU only the network runs there."""
     batches = Prefetch(infer_live(frames, network, float(1 / info.rate)), 1, name="infer")
-    smoothed = smooth(batches, lambda: controls.current.smooth)
+    smoothed = smooth(batches, lambda: controls.smooth)
     return batches, Prefetch(composite_live(smoothed, controls), 1, name="composite")
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from streamseg.errors import ConfigError
 
@@ -58,6 +58,18 @@ def _parse_point(value: object) -> object:
 
 Point = Annotated[tuple[float, float], BeforeValidator(_parse_point)]
 """A place in the frame, as fractions of its width and height from the upper left; 0.3,0.5 in TOML and flags."""
+
+
+def _in_home(path: Path) -> Path:
+    """Return a path with the home folder in place of ~, which a shell replaces in flags alone."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # ~name of nobody: left as it is, as a shell does.
+        return path
+
+
+Folder = Annotated[Path, AfterValidator(_in_home)]
+"""A folder's path, which may begin with ~."""
 
 
 class Section(BaseModel):
@@ -202,7 +214,7 @@ class LiveSettings(Section):
     """Show a card instead of the camera, which is closed meanwhile."""
     recording: bool = False
     """Write what is shown to a file as well."""
-    backgrounds: Path | None = None
+    backgrounds: Folder | None = None
     """Folder whose images and videos can be chosen as background while the camera runs."""
     outputs: tuple[str, ...] = Field(("window",), min_length=1)
     """Where the image goes, side by side: `window`, `http` (the page), `virtual`, `virtual:NAME`, or files."""

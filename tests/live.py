@@ -60,7 +60,7 @@ class LivePage:
     """
 
     def __init__(self, width_px: int = 320, height_px: int = 180, draw: Draw = picture, **settings: Any) -> None:
-        overrides = {"smooth": "none", "bg": "#0000ff", **settings}
+        overrides = {"smooth": "none", "bg": "#0000ff", "port": 0, **settings}
         chosen = load_settings(overrides=overrides)
         self.start_bg = chosen.composite.bg
         self.controls, self.statistics = Controls(chosen), Statistics()
@@ -74,7 +74,7 @@ class LivePage:
             find_disc,
             models=("auto", "lite", "nano"),
             engine=lambda: "a stand-in",
-            port=0,
+            port=chosen.live.port,
             token=TOKEN,
         )
         self._error: BaseException | None = None

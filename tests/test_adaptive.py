@@ -20,6 +20,7 @@ from streamseg.infer.adaptive import (
     AdaptiveNetwork,
     Rung,
     ladder,
+    open_rung,
 )
 from streamseg.settings import InferSettings
 from tests.synthetic import DiscEngine
@@ -55,6 +56,7 @@ class Machine:
     now: float = 0.0
     settings: InferSettings = field(default_factory=InferSettings)
     told: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     opened: list[Rung] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -62,6 +64,7 @@ class Machine:
             lambda: self.settings,
             INFO,
             self.told.append,
+            lambda problem: self.problems.append(str(problem)),
             self.open,
             lambda: self.now,
             AtOnce(),
@@ -162,7 +165,32 @@ def test_a_network_that_does_not_open_leaves_the_one_before() -> None:
     machine = Machine(20)
     machine.settings = InferSettings(model="broken")
     assert machine.run(2) == ["nano at 320"]
-    assert machine.told[-1] == "broken does not open"
+    assert machine.problems == ["broken does not open"]
+
+
+def test_after_a_network_that_does_not_open_the_load_is_answered_as_before() -> None:
+    machine = Machine(20)
+    for model in ("broken", "lite", "broken"):
+        machine.settings = InferSettings(model=model)
+        machine.run(2)
+    machine.load = 2
+    assert machine.run(10) == ["lite at 320", "lite at 256"]
+    machine.load = 1
+    assert machine.run(10) == ["lite at 256", "lite at 320"]
+    assert machine.problems == 2 * ["broken does not open"]
+
+
+def test_a_rung_is_of_its_own_network_whatever_the_settings_name_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, int]] = []
+
+    def load(settings: InferSettings, threads: int) -> DiscEngine:
+        opened.append((settings.model, threads))
+        return DiscEngine()
+
+    monkeypatch.setattr("streamseg.infer.engines.load_engine", load)
+    for model in ("auto", "full"):
+        open_rung(InferSettings(model=model), Rung("nano", 256, 3))
+    assert opened == 2 * [("nano", 3)]
 
 
 def test_the_engine_of_one_network_serves_all_sizes() -> None:

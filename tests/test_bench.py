@@ -175,6 +175,15 @@ class TestCommand:
         assert "cannot read the configuration" in done.output
         assert "fps" not in done.output
 
+    @pytest.mark.parametrize("flags", [("--png", "b.svg"), ("--png", "no/b.png"), ("--json", "no/b.json")])
+    def test_what_the_figures_cannot_be_written_to_is_told_before_they_are_measured(
+        self, clip: str, flags: tuple[str, str]
+    ) -> None:
+        done = CliRunner().invoke(app, ["bench", clip, *flags])
+        assert done.exit_code == 2
+        assert "must end in .png" in done.output or "there is no folder no" in done.output
+        assert "fps" not in done.output
+
     def test_no_such_clip(self) -> None:
         done = CliRunner().invoke(app, ["bench", "missing.mp4"])
         assert done.exit_code == 2

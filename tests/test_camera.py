@@ -158,6 +158,19 @@ class TestCards:
             stage.is_watched = True
             stage.until(frames, None, 0.2)
 
+    @pytest.mark.parametrize("card", ["paused", "nobody is watching"])
+    def test_at_rest_from_the_start_it_is_closed_after_a_look(self, stage: Stage, card: str) -> None:
+        stage.is_watched = card == "paused"
+        stage.controls.change(paused=stage.is_watched)
+        with stage.live() as live:
+            assert not stage.camera.is_open
+            frames = iter(live)
+            assert next(frames).card == card
+            stage.is_watched = True
+            stage.controls.change(paused=False)
+            stage.until(frames, None)
+            assert stage.camera.opened == 2
+
     def test_busy_when_it_is_to_be_opened_again(self, stage: Stage) -> None:
         with stage.live() as live:
             frames = iter(live)
@@ -169,6 +182,20 @@ class TestCards:
             assert stage.controls.notice == "camera Fake is in use by zoom; close it there"
             stage.camera.trouble = None
             stage.until(frames, None)
+
+    def test_that_it_is_back_is_told_once(self, stage: Stage) -> None:
+        controls = stage.controls
+        with stage.live() as live:
+            frames = iter(live)
+            assert next(frames) and controls.notice == ""
+            stage.camera.trouble = unplugged()
+            stage.until(frames, "camera unplugged: waiting for it")
+            assert (controls.notice, controls.is_problem) == ("camera Fake (/dev/video0) is unplugged", True)
+            stage.camera.trouble = None
+            stage.until(frames, None)
+            assert (controls.notice, controls.is_problem) == ("the camera is back", False)
+            controls.notice = "blur: 1.25"
+            assert next(frames).card is None and controls.notice == "blur: 1.25"
 
     def test_paused_while_it_is_unplugged(self, stage: Stage) -> None:
         with stage.live() as live:

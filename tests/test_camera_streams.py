@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -125,6 +126,14 @@ def test_passwords_are_not_told(server: str) -> None:
         StreamOpener(url)()
     assert "secret" not in str(caught.value) and f"{server}/nothing" in str(caught.value)
     assert without_password("rtsp://me:p%40ss@cam:554/1?x=2") == "rtsp://cam:554/1?x=2"
+    assert without_password("https://me:p@ss@[fe80::1/1") == "https://[fe80::1/1"
+    assert without_password("http://cam/1?mail=me@home") == "http://cam/1?mail=me@home"
+
+
+@pytest.mark.parametrize("url", ["rtsp://[fe80::1/stream", "http://[fe80::1/stream", "rtsp://]/", "http://"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(CameraError, match=rf"^cannot read {re.escape(url)}: [^\n]*; check the address[^\n]*$"):
+        open_camera(url)
 
 
 @pytest.mark.parametrize(

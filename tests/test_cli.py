@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from streamseg.cli import app as cli
 from streamseg.model.precision import LIVE_MODEL
+from streamseg.settings import setting_names
 from tests.conftest import SAMPLES
 from tests.synthetic import Clip, DiscEngine, picture, true_alpha, write_clip
 
@@ -165,8 +166,29 @@ def test_help_says_what_auto_is(command: str) -> None:
     assert "auto: lite for files and photos, nano for cameras (default: auto)" in told
 
 
+def test_help_says_which_flags_of_webcam_are_no_keys_of_a_configuration() -> None:
+    flags = {
+        flag.name: flag.opts[0]
+        for flag in typer.main.get_command(cli.app).commands["webcam"].params  # type: ignore[attr-defined]
+    }
+    settings = {name: flag for name, flag in flags.items() if name in setting_names()}
+    assert {flags[name] for name in flags.keys() - settings} == {"--token", "--frames", "--config"}
+    renamed = {name: flag for name, flag in settings.items() if flag != f"--{name.replace('_', '-')}"}
+    assert renamed == {"outputs": "--out"}
+    told = " ".join(streamseg("webcam", "--help").stdout.replace("│", " ").split())
+    assert "TOML file with the same names (--out is outputs; no token, no frames)" in told
+
+
 def test_weights_do_not_know_auto() -> None:
     expect_one_line_error(streamseg("weights", "info", "auto"), "no weights at auto", "one of the names lite")
+
+
+def test_webcam_without_its_folder_of_backgrounds(tmp_path: Path) -> None:
+    (tmp_path / "beach.jpg").touch()
+    for folder in (tmp_path / "gone", tmp_path / "beach.jpg"):
+        flags = ("--camera", "testsrc", "--frames", 1, "-o", tmp_path / "c.mp4")
+        result = streamseg("webcam", "--backgrounds", folder, *flags)
+        expect_one_line_error(result, f"cannot read the folder of backgrounds {folder}: ", "--backgrounds")
 
 
 @pytest.mark.usefixtures("disc")

@@ -17,6 +17,7 @@ from streamseg.composite.live import FADE_SECONDS, LiveCompositor, composite_liv
 from streamseg.controls import Controls
 from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
+from streamseg.live.watch import FileWatcher
 from streamseg.settings import load_settings
 from streamseg.yuv import RgbImage, YuvImage
 from tests.synthetic import WALL, frames, picture, true_alpha
@@ -56,6 +57,18 @@ def live(request: pytest.FixtureRequest) -> Iterator[Live]:
 
 def corner(frame: Frame) -> tuple[int, ...]:
     return tuple(int(level) for level in frame.pixels[2, 2])
+
+
+def is_near(colour: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return max(abs(one - two) for one, two in zip(colour, other, strict=True)) < 30
+
+
+def write_film(path: Path, colour: tuple[int, int, int]) -> None:
+    """Half a second of one colour."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (128, 96))
+    for _ in range(12):
+        writer.write(np.full((96, 128, 3), colour[::-1], np.uint8))
+    writer.release()
 
 
 def test_another_background_fades_in_without_a_jump(live: Live) -> None:
@@ -110,6 +123,42 @@ def test_a_background_that_cannot_be_read_leaves_the_one_before_and_says_so(live
     live.next()
     assert corner(live.settled()) == RED
     assert "bad.jpg" in live.controls.notice
+
+
+def test_after_a_background_that_cannot_be_read_the_look_still_changes(live: Live) -> None:
+    live.next()
+    live.controls.change(bg="missing.jpg")
+    live.settled()
+    live.controls.change(matte_only=True)
+    live.next()
+    assert live.settled().kind == "matte"
+
+
+def test_the_look_that_was_asked_for_with_a_background_that_cannot_be_read_is_shown(live: Live) -> None:
+    live.next()
+    live.controls.change(bg="missing.jpg", matte_only=True)
+    live.next()
+    assert live.settled().kind == "matte"
+
+
+@pytest.mark.parametrize("left", [None, b"no video"])
+def test_a_background_video_that_is_lost_stops_until_it_is_saved_anew(tmp_path: Path, left: bytes | None) -> None:
+    path = tmp_path / "bg.avi"
+    write_film(path, (250, 0, 0))
+    live = Live(bg=str(path))
+    with live.compositor, FileWatcher(live.controls, None, lambda: live.controls.current) as watcher:
+        assert is_near(corner(live.next()), RED)
+        path.unlink()
+        if left is not None:
+            path.write_bytes(left)
+        watcher.look()
+        shown = [corner(live.next()) for _ in range(20)]
+        assert all(is_near(one, RED) for one in shown)
+        assert "bg.avi" in live.controls.notice and live.controls.is_problem
+        write_film(path, (0, 0, 250))
+        watcher.look()
+        live.next()
+        assert is_near(corner(live.settled()), BLUE)
 
 
 def test_the_last_of_several_quick_choices_is_shown(live: Live) -> None:

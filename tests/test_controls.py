@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,25 @@ def test_the_backgrounds_of_a_folder_go_round_with_the_blur_and_that_of_the_star
     assert controls().step_background(1).composite.bg == "blur"
 
 
+def test_what_is_hidden_or_no_file_is_no_background(folder: Path) -> None:
+    for name in ("._b.jpg", ".hidden.png"):
+        (folder / name).touch()
+    (folder / "album.png").mkdir()
+    (folder / "gone.png").symlink_to("nowhere.png")
+    (folder / "refused.png").symlink_to("a" * 300)
+    assert [path.name for path in controls(backgrounds=folder).backgrounds()] == ["a.png", "b.jpg", "c.MP4"]
+
+
+def test_a_folder_that_cannot_be_read_gives_no_backgrounds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    state = controls(backgrounds=folder, bg="red")
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert [state.step_background(1).composite.bg for _ in range(3)] == ["blur", "red", "blur"]
+    assert controls(backgrounds=folder / ("a" * 300)).backgrounds() == []
+
+
 def test_the_blur_grows_and_shrinks_within_its_limits() -> None:
     state = controls(bg="blur")
     assert state.step_blur(1).composite.blur == pytest.approx(BLUR_STEP)
@@ -100,3 +121,5 @@ def test_a_problem_is_told_from_a_notice() -> None:
     assert (controls.notice, controls.is_problem) == ("cannot read x.png", True)
     controls.notice = "saved y.png"
     assert (controls.notice, controls.is_problem) == ("saved y.png", False)
+    controls.notice = "saved y.png"
+    assert controls.notice_count == 3

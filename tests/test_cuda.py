@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +123,24 @@ def test_batches_of_any_length(sizes: tuple[int, ...], net: U2Net) -> None:
 def test_sizes_change_while_batches_are_in_flight(net: U2Net) -> None:
     batches = [pictures(1, *size, seed=n) for n, size in enumerate([(64, 96), (96, 64), (64, 96), (64, 96)])]
     for matte, small in zip(predict(StreamedEngine(net, CPU), batches), batches, strict=True):
+        torch.testing.assert_close(matte, alone(net, small), atol=1e-4, rtol=0)
+
+
+def test_threads_may_share_it(net: U2Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each makes buffers for its own size; without a lock both would do so at once."""
+    capture, both = cuda.capture_graph, threading.Barrier(2, timeout=0.3)
+
+    def capture_beside(*args: Any) -> cuda.Network:
+        with suppress(threading.BrokenBarrierError):
+            both.wait()
+        return capture(*args)
+
+    monkeypatch.setattr(cuda, "capture_graph", capture_beside)
+    engine = StreamedEngine(net, CPU)
+    batches = [pictures(1), pictures(1, width=128)]
+    with ThreadPoolExecutor(2) as pool:
+        mattes = list(pool.map(lambda small: engine.submit(small)(), batches))
+    for matte, small in zip(mattes, batches, strict=True):
         torch.testing.assert_close(matte, alone(net, small), atol=1e-4, rtol=0)
 
 

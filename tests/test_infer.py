@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from streamseg.infer.engines.torch_engine import TorchEngine
 from streamseg.infer.every_frame import infer, warm_up
 from streamseg.infer.letterbox import MARGIN_PX, TALL_GROWTH, Letterbox, network_input
 from streamseg.model.u2net import U2Net
+from streamseg.model.weights import MODELS
 from streamseg.settings import InferSettings
 from tests.synthetic import DiscEngine, frames, randomised
 
@@ -52,14 +54,31 @@ def seen(pictures: list[Pixels], input_size: int) -> Tensor:
         (16, 16, 64, (48, 48), (64, 64)),
         (1280, 720, 320, (379, 213), (416, 256)),  # grows until it is two thirds of 320 px wide
         (908, 480, 320, (400, 211), (416, 256)),  # grows to 1.3 times 320 px, margin included
-        (100, 10_000, 320, (3, 304), (32, 320)),
-        (10_000, 100, 320, (400, 4), (416, 32)),
+        (100, 10_000, 320, (3, 304), (64, 320)),
+        (10_000, 100, 320, (400, 4), (416, 64)),
     ],
 )
 def test_inset(height: int, width: int, input_size: int, inner: tuple[int, int], whole: tuple[int, int]) -> None:
     letterbox = Letterbox.of(height, width, input_size)
     assert (letterbox.height, letterbox.width) == inner
     assert (letterbox.input_height, letterbox.input_width) == whole
+
+
+@pytest.mark.parametrize("size", [(1400, 60), (60, 1400)])
+@pytest.mark.parametrize("name", ["nano", "nano-int8"])
+def test_the_smallest_network_takes_banners(name: str, size: tuple[int, int]) -> None:
+    engine = load_engine(InferSettings(model=name, engine="openvino"))
+    (batch,) = infer(frames(1, *size), engine, 320)
+    assert min(batch.alpha.shape[-2:]) >= 1
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_a_damaged_network_in_int8_is_one_line(tmp_path: Path, engine: str) -> None:
+    damaged = tmp_path / "mine.int8.onnx"
+    damaged.write_bytes((MODELS / "nano.int8.onnx").read_bytes()[:50_000])
+    with pytest.raises(EngineError, match=f"no inference engine opens: {engine}: ") as caught:
+        load_engine(InferSettings(model=str(damaged), engine=engine))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("height", [1, 17, 99, 480, 1081, 9999])

@@ -183,6 +183,16 @@ class TestPicture:
         assert tuple(shot[5, 5]) == ((0, 255, 0) if query else (0, 0, 0))  # above the picture
         page.until(lambda later: not np.array_equal(later, shot))
 
+    def test_the_feed_for_obs_goes_on_after_another_start(self, page: Browser) -> None:
+        def shows_over(bg: tuple[int, int, int]) -> None:
+            page.until(lambda shot: np.abs(shot[450, 5].astype(int) - bg).max() <= 6)
+
+        with LivePage(bg="#ff0000") as first:
+            page.go(first.page.url.replace("/?", "/obs?"))
+            shows_over((255, 0, 0))
+        with LivePage(bg="#00ff00", port=first.page.port):
+            shows_over((0, 255, 0))
+
     def test_the_locked_page(self, live: LivePage, page: Browser) -> None:
         page.ask("Network.enable")
         page.ask("Network.clearBrowserCookies")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 import stat
 import struct
@@ -242,9 +243,11 @@ class TestState:
             ("none", None),
             (None, None),
             ("#00B140", "#00b140"),
+            ("#FfF", "#ffffff"),
             ("green", "#008000"),
             ("gradient:Red, #0000FF", "gradient:#ff0000,#0000ff"),
             ("gradient:red,lime,blue", "gradient:#ff0000,#00ff00,#0000ff"),
+            ("gradient:#fff,#000", "gradient:#ffffff,#000000"),
         ],
     )
     def test_backgrounds_that_are_no_files(
@@ -254,13 +257,24 @@ class TestState:
         assert live.controls.current.composite.bg == bg
         assert answer.json()["settings"]["bg"] == (bg or "none")
 
-    @pytest.mark.parametrize("bg", ["gradient:red,#0000ff", "green", "blur", None])
-    def test_a_background_of_the_start_that_is_no_file_is_none_in_the_list(self, bg: str | None) -> None:
+    @pytest.mark.parametrize(
+        ("bg", "told"),
+        [
+            ("gradient:red,#0000ff", "gradient:#ff0000,#0000ff"),
+            ("gradient:#fff,#000", "gradient:#ffffff,#000000"),
+            ("green", "#008000"),
+            ("#FfF", "#ffffff"),
+            ("blur", "blur"),
+            (None, None),
+        ],
+    )
+    def test_a_background_of_the_start_that_is_no_file_is_none_in_the_list(
+        self, bg: str | None, told: str | None
+    ) -> None:
         with closing(Uploads(LimitedProcess())) as uploads:
             backgrounds = Backgrounds(Controls(load_settings(overrides={"bg": bg})), uploads)
             assert backgrounds.files() == []
-            written = bg and bg.replace("red", "#ff0000").replace("green", "#008000")
-            assert backgrounds.value_of(backgrounds.id_of(bg)) == written
+            assert backgrounds.value_of(backgrounds.id_of(bg)) == told
 
     def test_a_background_of_the_folder(self, live: LivePage, client: httpx.Client) -> None:
         client.post("/api/state", json={"bg": "folder/red.png"})
@@ -358,6 +372,16 @@ class TestState:
         red = shown(client.get("/api/thumbnail", params={"id": "folder/red.png"}))
         assert red.shape == (135, 240, 3)
         assert np.abs(red[60, 100].astype(int) - (255, 0, 0)).max() <= 4
+
+    def test_a_thumbnail_of_a_broken_file_does_not_tell_its_folder(self, live: LivePage, client: httpx.Client) -> None:
+        folder = live.controls.current.live.backgrounds
+        assert folder
+        for name in ("broken.jpg", "broken.mp4"):
+            (folder / name).write_bytes(b"nonsense")
+            answer = client.get("/api/thumbnail", params={"id": f"folder/{name}"})
+            (folder / name).unlink()
+            refused(answer, 422, "the file")
+            assert str(folder) not in answer.text
 
 
 class TestFeeds:
@@ -526,6 +550,40 @@ class TestUploads:
         uploads = [identity for identity in listed if identity.startswith("upload/")]
         assert uploads == [first, *kept[1:]]
         assert len(files_in(temporary)) == MAX_KEPT
+
+    def test_a_temporary_folder_that_was_cleaned_meanwhile(self, client: httpx.Client, temporary: Path) -> None:
+        """An all-day run outlives its temporary files: systemd-tmpfiles, for one, removes old ones."""
+        client.post("/api/backgrounds", content=png(picture(0)))
+        for file in files_in(temporary):
+            file.unlink()
+        assert client.post("/api/backgrounds", content=png(picture(1))).status_code == 201
+        for folder in temporary.iterdir():
+            shutil.rmtree(folder)
+        assert client.post("/api/matte", content=png(picture(1))).status_code == 200
+        assert client.post("/api/backgrounds", content=png(picture(1))).status_code == 201
+        (folder,) = temporary.iterdir()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+    def test_another_folder_in_the_place_of_the_cleaned_one_is_not_used(
+        self, client: httpx.Client, temporary: Path, tmp_path: Path
+    ) -> None:
+        (own,) = temporary.iterdir()
+        shutil.rmtree(own)
+        own.symlink_to(tmp_path, target_is_directory=True)
+        assert client.post("/api/backgrounds", content=png(picture(1))).status_code == 201
+        assert not list(tmp_path.iterdir())
+
+    def test_one_that_is_chosen_while_another_arrives_is_kept(self, client: httpx.Client) -> None:
+        kept = [client.post("/api/backgrounds", content=png(picture(1))).json()["id"] for _ in range(MAX_KEPT)]
+
+        def body() -> Iterator[bytes]:
+            yield png(picture(0))[:100]
+            client.post("/api/state", json={"bg": kept[0]})
+            yield png(picture(0))[100:]
+
+        assert client.post("/api/backgrounds", content=body()).status_code == 201
+        listed = [one["id"] for one in client.get("/api/state").json()["choices"]["backgrounds"]]
+        assert kept[0] in listed and kept[1] not in listed
 
     def test_a_body_that_says_it_is_too_large(self, live: LivePage) -> None:
         assert status_of(live, "/api/backgrounds", MAX_VIDEO_BYTES + 1) == 413

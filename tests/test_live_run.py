@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import pytest
 
 from streamseg.composite.live import CARD_BRIGHTNESS
 from streamseg.decode import open_source
+from streamseg.errors import OutputError
 from streamseg.frames import VideoInfo
 from streamseg.image import Pixels
 from streamseg.live.run import run_live
@@ -205,6 +207,19 @@ def test_a_meeting(folder: Path, camera: NetworkCamera, window: FakeWindow, virt
         f"recordings: 1, the last one {recording.name}",
     ):
         assert words in summary
+    wait_for(lambda: not [thread.name for thread in threading.enumerate() if thread.name.startswith("streamseg")])
+
+
+def test_an_output_that_does_not_open_leaves_nothing_of_those_before_it(
+    folder: Path, virtual: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    outputs = ("talk.mp4", "http", "virtual", "nofolder/talk.mp4")
+    settings = load_settings(overrides={"camera": "testsrc=128x96", "bg": "blue", "outputs": outputs, "port": 0})
+    with pytest.raises(OutputError, match="nofolder"):
+        run_live(settings, say=lambda _: None)
+    assert virtual.is_closed and not virtual.is_repeating
+    assert list(folder.iterdir()) == []
     wait_for(lambda: not [thread.name for thread in threading.enumerate() if thread.name.startswith("streamseg")])
 
 

@@ -39,6 +39,15 @@ def test_a_pipe_gets_a_plain_line_every_five_seconds() -> None:
     ]
 
 
+def test_a_live_run_that_lasts_all_day_gets_few_lines() -> None:
+    text, console = piped()
+    with RunProgress(None, console, is_live=True) as progress:
+        for second in range(1, 2000):
+            progress.update(state(second, float(second)))
+    seconds = [int(line.split()[1]) for line in text.getvalue().splitlines()]
+    assert seconds == [*range(5, 61, 5), 660, 1260, 1860]
+
+
 def test_a_short_run_prints_nothing_into_a_pipe() -> None:
     text, console = piped()
     with RunProgress(3, console) as progress:

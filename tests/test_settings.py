@@ -113,6 +113,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_settings(tmp_path / "latin.toml")
 
 
+def test_a_folder_of_backgrounds_may_be_in_the_home_folder(toml, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, "/home/me")
+    assert load_settings(toml('[live]\nbackgrounds = "~/Pictures"\n')).live.backgrounds == Path("/home/me/Pictures")
+    nobody = load_settings(overrides={"backgrounds": "~nobody-of-this-name/x"})
+    assert nobody.live.backgrounds == Path("~nobody-of-this-name/x")
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         load_settings().infer.input_size = 64  # type: ignore[misc]

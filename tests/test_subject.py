@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from streamseg.controls import Controls
 from streamseg.decode.images import read_image
 from streamseg.errors import ConfigError
 from streamseg.frames import Batch, Frame
@@ -67,6 +68,43 @@ class Changing:
         frame = Frame(self.frames, Fraction(self.frames, 25), picture(0))
         self.frames += 1
         return self.smoother.step(frame, torch.from_numpy(matte)[None])[0].numpy()
+
+
+@pytest.mark.parametrize("smooth", ["none", "ema", "motion"])
+def test_the_same_one_stays_when_the_camera_is_mirrored(smooth: str) -> None:
+    """By then, the one that was chosen is where the other one was; a frame from before each switch comes after it."""
+    controls = Controls(load_settings(overrides={"keep": (0.2, 0.5), "smooth": smooth, "gate": False}))
+    smoother = MatteSmoother(controls.smooth)
+    shown: list[Alpha] = []
+
+    def next(left: int, mirrored: bool) -> None:
+        index, turn = len(shown), slice(None, None, -1 if mirrored else 1)
+        matte = np.maximum(bodies((left, 12)), bodies((left + 60, 20)))[:, turn].copy()
+        frame = Frame(index, Fraction(index, 25), np.ascontiguousarray(picture(0)[:, turn]), mirrored=mirrored)
+        smoother.change(controls.smooth)
+        shown.append(smoother.step(frame, torch.from_numpy(matte)[None])[0].numpy()[:, turn])
+
+    for left in range(20, 90, 4):
+        next(left, mirrored=False)
+    controls.toggle("mirror")
+    assert controls.current.smooth.keep == (0.8, 0.5)
+    next(88, mirrored=False)
+    next(88, mirrored=True)
+    controls.toggle("mirror")
+    next(88, mirrored=True)
+    next(88, mirrored=False)
+    assert controls.current.smooth.keep == (0.2, 0.5)
+    kept, other = bodies((88, 12)) > 0.5, bodies((148, 20)) > 0.5
+    for alpha in shown[-4:]:
+        assert alpha[kept].mean() > 0.5 and alpha[other].max() < 0.05
+
+
+def test_a_place_is_one_of_the_frames_that_are_shown() -> None:
+    controls = Controls(load_settings(overrides={"keep": (0.2, 0.5), "mirror": True}))
+    assert controls.current.smooth.keep == (0.2, 0.5)
+    assert controls.smooth.keep == (0.8, 0.5)
+    controls.change(mirror=False, keep=(0.3, 0.5))
+    assert controls.current.smooth.keep == controls.smooth.keep == (0.3, 0.5)
 
 
 def test_it_is_chosen_anew_when_the_settings_change_and_not_before() -> None:

@@ -37,9 +37,9 @@ class Recording(BaseSink):
         self.ended.append("discard")
 
 
-def run(sinks: Sequence[BaseSink]) -> list[str]:
+def run(sinks: Sequence[BaseSink], beside: Sequence[BaseSink] = ()) -> list[str]:
     told: list[str] = []
-    with TeeSink(sinks, told.append) as tee:
+    with TeeSink(sinks, told.append, beside) as tee:
         for frame in frames(4):
             tee.write(frame)
     return told
@@ -63,6 +63,23 @@ def test_the_last_one_that_fails_ends_the_run() -> None:
     with pytest.raises(OutputError, match="b is full"):
         run(sinks)
     assert sinks[1].ended == ["discard"]
+
+
+def test_what_is_written_beside_does_not_keep_a_run_alive() -> None:
+    sink, snapshots = Recording("a", fails_at=2), Recording("snapshots")
+    with pytest.raises(OutputError, match="a is full"):
+        run([sink], beside=[snapshots])
+    assert snapshots.written == [0, 1] and snapshots.ended == ["discard"]
+
+
+def test_one_that_cannot_even_be_ended_does_not_end_the_others() -> None:
+    class Full(Recording):
+        def complete(self) -> None:
+            raise OutputError("no space for the end either")
+
+    sinks = [Full("a", fails_at=2), Recording("b")]
+    assert run(sinks) == ["a is full"]
+    assert sinks[1].written == [0, 1, 2, 3]
 
 
 def test_a_closed_window_ends_the_run() -> None:

@@ -154,6 +154,18 @@ class TestPicture:
         assert np.array_equal(fake.shown[0], fake.shown[1])
         assert np.array_equal(fake.shown[2], picture(0, 640, 360))
 
+    def test_a_notice_that_comes_again_is_shown_again(self, fake: FakeWindow, clock: list[float]) -> None:
+        controls = Controls(Settings())
+        with PreviewWindow(INFO, controls) as window:
+            for _ in range(2):
+                controls.report("no such file: x.png")
+                window.write(frame())
+                clock[0] += NOTICE_SECONDS + 1
+                window.write(frame())
+        assert np.array_equal(fake.shown[0], fake.shown[2])
+        assert np.array_equal(fake.shown[1], fake.shown[3])
+        assert not np.array_equal(fake.shown[0], fake.shown[1])
+
     def test_figures_are_asked_for_twice_a_second(self, fake: FakeWindow, clock: list[float]) -> None:
         asked: list[str] = []
         with PreviewWindow(INFO, overlay=lambda: asked.append("") or "25.0 fps") as window:

@@ -22,7 +22,9 @@ from streamseg.cli.options import (
     Stride,
     settings_from_flags,
 )
+from streamseg.errors import ConfigError
 from streamseg.interrupt import raise_again
+from streamseg.sink.video import check_folder
 
 if TYPE_CHECKING:
     from streamseg.bench.benchmark import Speedup, Workload
@@ -74,6 +76,7 @@ def bench(
         from streamseg.model.precision import chosen_model
         from streamseg.settings import load_settings
 
+        _check_figures(json, png)
         workload, console = (
             Workload(clip, _with_background(settings_from_flags(context)), frames, encode, live),
             Console(),
@@ -103,6 +106,14 @@ def bench(
         print(f"all figures: {json}")
         if png:
             draw(png, result)
+
+
+def _check_figures(json: Path, png: Path | None) -> None:
+    """Refuse what the figures cannot be written to, before they are measured."""
+    if png and png.suffix.lower() != ".png":
+        raise ConfigError(f"--png {png} must end in .png")
+    for path in filter(None, (json, png)):
+        check_folder(path)
 
 
 def _with_background(settings: Settings) -> Settings:

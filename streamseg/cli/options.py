@@ -142,7 +142,10 @@ GpusPerTask = Annotated[
     ),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the same names; flags win over it.")
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="TOML file with the settings among the flags, by name; flags win over it."
+    ),
 ]
 
 

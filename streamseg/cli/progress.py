@@ -24,19 +24,22 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 5.0
 """Time between two lines where there is no terminal."""
+LIVE_START_SECONDS, LIVE_SECONDS_BETWEEN_LINES = 60.0, 600.0
+"""Live runs, which may last for days, get lines less often after the first minute: a journal keeps them all."""
 
 
 class RunProgress:
     """Shows finished frames, frames a second and the remaining time."""
 
-    def __init__(self, frame_count: int | None, console: Console | None = None) -> None:
+    def __init__(self, frame_count: int | None, console: Console | None = None, is_live: bool = False) -> None:
         """Prepare the display.
 
         Args:
             frame_count: number of frames that will come; None if unknown.
             console: standard error if None.
+            is_live: whether it is a live run, which gets few lines.
         """
-        self._total = frame_count
+        self._total, self._is_live = frame_count, is_live
         self._console = console or Console(stderr=True)
         self._next_line_seconds = SECONDS_BETWEEN_LINES
         self._bar: Progress | None = None
@@ -66,7 +69,9 @@ class RunProgress:
         if self._bar:
             self._bar.update(self._task, completed=frames, total=total, rate=f"{fps:.1f} fps{more}")
         elif elapsed_seconds >= self._next_line_seconds:
-            self._next_line_seconds = elapsed_seconds + SECONDS_BETWEEN_LINES
+            is_rare = self._is_live and elapsed_seconds >= LIVE_START_SECONDS
+            interval_seconds = LIVE_SECONDS_BETWEEN_LINES if is_rare else SECONDS_BETWEEN_LINES
+            self._next_line_seconds = elapsed_seconds + interval_seconds
             print(_line(frames, total, fps) + more, file=self._console.file, flush=True)
 
 

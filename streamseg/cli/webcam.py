@@ -14,7 +14,6 @@ from streamseg.cli.options import (
     CameraFps,
     CameraSize,
     CameraSpec,
-    ConfigFile,
     EngineName,
     Feather,
     Fit,
@@ -87,7 +86,15 @@ def webcam(
     gate: Gate = None,
     subject: Subject = None,
     keep: Keep = None,
-    config: ConfigFile = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="TOML file with the same names (--out is outputs; no token, no frames), followed while the camera "
+            "runs; flags win over it.",
+        ),
+    ] = None,
     frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N camera frames.")] = None,
 ) -> None:
     """Matte a camera live: `streamseg webcam --bg beach.jpg`.
@@ -107,7 +114,7 @@ def webcam(
         for out in settings.live.outputs:
             refuse_overwriting(output_path(out), settings.live.camera, settings.composite.bg)
         raise_again()
-        with RunProgress(frames) as progress:
+        with RunProgress(frames, is_live=True) as progress:
             statistics, summary = run_live(
                 settings, config, lambda: settings_from_flags(context), frames, token, print, progress.update
             )

@@ -158,6 +158,11 @@ class VideoBackground:
             self._fitted = ImageBackground(self._shown.pixels, self._fit, self._source.info.pixel_aspect)
         return self._fitted
 
+    @property
+    def still(self) -> ImageBackground:
+        """The picture shown last, for those who go on where the file cannot be read any more."""
+        return self._fitted
+
     def close(self) -> None:
         """See `Background`."""
         self._source.__exit__(None, None, None)

@@ -12,16 +12,16 @@ from functools import partial
 import cv2
 import numpy as np
 
-from streamseg.composite.background import Background, blurred, open_background, over_black
+from streamseg.composite.background import Background, VideoBackground, blurred, open_background, over_black
 from streamseg.composite.guided_filter import Alpha
 from streamseg.composite.look import Look
 from streamseg.composite.stage import finish
 from streamseg.controls import Controls
-from streamseg.errors import StreamsegError
+from streamseg.errors import InputError, StreamsegError
 from streamseg.frames import Batch, Frame
 from streamseg.image import Pixels
 from streamseg.settings import CompositeSettings
-from streamseg.yuv import RgbImage, YuvImage
+from streamseg.yuv import AnyImage, RgbImage, YuvImage
 
 FADE_SECONDS = 0.3
 """Time of the cross-fade from one look to the next."""
@@ -54,8 +54,9 @@ class LiveCompositor:
         self._opener = ThreadPoolExecutor(1, "streamseg-background")
         chosen = controls.current.composite
         self._background = _opened(chosen)
-        self._shown = self._wanted = chosen
-        self._look = Look.of(chosen)
+        self._wanted = chosen
+        self._shown_background = _background_of(chosen)
+        self._matte_only, self._look = chosen.matte_only, Look.of(chosen)
         self._mattes = controls.current.smooth
         self._version = controls.background_version
         self._opening: Future[Background | None] | None = None
@@ -87,11 +88,23 @@ class LiveCompositor:
                 self._card = None
                 self._begin_fade(frame)
             self._follow(frame)
-            image = finish(frame, alpha, self._background, self._shown.matte_only, self._look)
+            image = self._composite(frame, alpha)
             finished = replace(frame, image=image, cutout=partial(_cutout, frame, alpha, self._look))
         finished = self._faded(finished)
         self._last = finished
         return finished
+
+    def _composite(self, frame: Frame, alpha: Alpha) -> AnyImage:
+        """Composite a frame; a background video that is gone, or is being saved anew, stops at its last picture."""
+        try:
+            return finish(frame, alpha, self._background, self._matte_only, self._look)
+        except InputError as error:
+            if not isinstance(self._background, VideoBackground):
+                raise
+            self._report(error)
+            self._background.close()
+            self._background = self._background.still
+            return finish(frame, alpha, self._background, self._matte_only, self._look)
 
     def _follow(self, frame: Frame) -> None:
         """Take over what the controls say now; a background is opened on a thread of its own before it is shown."""
@@ -101,28 +114,39 @@ class LiveCompositor:
             self._mattes = mattes
             self._begin_fade(frame)
         if wanted != self._wanted or version != self._version:
-            is_saved_anew, self._wanted, self._version = version != self._version, wanted, version
-            self._forget_opening()
-            if not is_saved_anew and _background_of(wanted) == _background_of(self._shown):
-                self._show(frame, self._background)
-            else:
-                self._opening = self._opener.submit(_opened, wanted)
+            is_other = version != self._version or _background_of(wanted) != _background_of(self._wanted)
+            is_shown = version == self._version and _background_of(wanted) == self._shown_background
+            self._wanted, self._version = wanted, version
+            if is_other:
+                self._forget_opening()
+                self._opening = None if is_shown else self._opener.submit(_opened, wanted)
+            if not self._opening:
+                self._show(frame)
         if self._opening and self._opening.done():
-            opening, self._opening = self._opening, None
-            try:
-                opened = opening.result()
-            except StreamsegError as error:
-                self._controls.report(error)
-                log.warning("%s", error)
-                return
-            if self._background:
-                self._background.close()
-            self._show(frame, opened)
+            self._take_opened(self._opening)
+            self._opening = None
+            self._show(frame)
 
-    def _show(self, frame: Frame, background: Background | None) -> None:
+    def _take_opened(self, opening: Future[Background | None]) -> None:
+        """Take the background that was wanted; the one before stays if it cannot be opened."""
+        try:
+            opened = opening.result()
+        except StreamsegError as error:
+            self._report(error)
+            return
+        if self._background:
+            self._background.close()
+        self._background, self._shown_background = opened, _background_of(self._wanted)
+
+    def _show(self, frame: Frame) -> None:
+        """Show the frames with the wanted look from now on."""
         self._begin_fade(frame)
-        self._background, self._shown = background, self._wanted
+        self._matte_only = self._wanted.matte_only
         self._look = self._look.changed(self._wanted) if self._look else Look.of(self._wanted)
+
+    def _report(self, error: StreamsegError) -> None:
+        self._controls.report(error)
+        log.warning("%s", error)
 
     def _forget_opening(self) -> None:
         """Close a background that is being opened and no longer wanted, as soon as it is open."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 from streamseg.controls import Controls
@@ -31,6 +32,7 @@ UNWATCHED_CARD_SECONDS = 0.5
 """Time between two cards while nobody watches."""
 
 STARTING = "the camera starts"
+BACK = "the camera is back"
 SILENT = "no picture from the camera: waiting for it"
 
 TIME_BASE = Fraction(1, 1_000_000)
@@ -72,7 +74,7 @@ class LiveCamera(BaseSource):
         self._reader: Reader | None = None
         self._card: str | None = None
         self._last_card: tuple[str, float] | None = None
-        self._is_resting = False
+        self._is_resting = self._is_lost = False
         self._retry_at = self._last_sign = clock()
         self._started: float | None = None
         self._last_pts = -LEAST_STEP
@@ -85,6 +87,7 @@ class LiveCamera(BaseSource):
             raise
         self._to_image = ToLiveImage(self.info.width_px, self.info.height_px, self.info.pixel_aspect)
         self._black = self._to_image.black()
+        self._follow_controls()  # Paused or unwatched from the start, it rests from here on.
 
     def __iter__(self) -> Iterator[Frame]:
         while True:
@@ -152,6 +155,7 @@ class LiveCamera(BaseSource):
             return None
         if shot is not None:
             self._last_sign = self._clock()
+            self._find_again()
         return shot
 
     def _check_silence(self) -> None:
@@ -167,13 +171,21 @@ class LiveCamera(BaseSource):
         self.close()
         self._retry_at = self._clock() + RETRY_SECONDS
         self._card = error.card if isinstance(error, CameraError) else SILENT
+        self._is_lost = True
         if self._controls:
             self._controls.report(error)
+
+    def _find_again(self) -> None:
+        """Withdraw what was reported of a camera that was lost."""
+        if self._is_lost and self._controls:
+            self._controls.notice = BACK
+        self._is_lost = False
 
     def _picture(self, shot: Shot) -> Frame:
         image = self._to_image(shot.frame)
         is_mirrored = self._controls is not None and self._controls.current.live.mirror
-        return self._frame(image.mirrored() if is_mirrored else image, shot.captured_seconds)
+        frame = self._frame(image.mirrored() if is_mirrored else image, shot.captured_seconds)
+        return replace(frame, mirrored=is_mirrored)
 
     def _is_card_due(self, words: str) -> bool:
         """Whether to show a card now: at the camera's rate, but rarely while nobody watches."""

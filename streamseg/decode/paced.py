@@ -52,7 +52,7 @@ class Paced(BaseSource):
             card = reason_to_rest(self._controls, self._wanted)
             is_mirrored = self._controls is not None and self._controls.current.live.mirror
             image = frame.image.mirrored() if is_mirrored and not card else frame.image
-            yield replace(frame, image=image, captured_seconds=self._clock(), card=card)
+            yield replace(frame, image=image, captured_seconds=self._clock(), card=card, mirrored=is_mirrored)
         self.decode_error = self._source.decode_error
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
 
 import av
 
@@ -57,5 +57,4 @@ def is_address(spec: str) -> bool:
 
 def without_password(url: str) -> str:
     """Return an address without the user's name and password, for messages."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return re.sub("^([^:/]+://)[^/?#]*@", r"\1", url)

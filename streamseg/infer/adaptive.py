@@ -18,7 +18,7 @@ from streamseg.infer.engines.base import Engine, call_seconds
 from streamseg.infer.letterbox import black_images
 from streamseg.infer.live import LIVE_BUDGET
 from streamseg.infer.select import PACE_BUDGET
-from streamseg.model.precision import LIVE_MODEL, named
+from streamseg.model.precision import LIVE_MODEL
 from streamseg.settings import AUTO, InferSettings
 
 DOWN_SECONDS = 2.0
@@ -86,7 +86,7 @@ def open_rung(settings: InferSettings, rung: Rung) -> Engine:
         EngineError: as `open_engine`.
         WeightsError: as `load_model` and `chosen_model`.
     """
-    return engines.load_engine(named(settings, rung.model), threads=rung.threads)
+    return engines.load_engine(settings.model_copy(update={"model": rung.model}), threads=rung.threads)
 
 
 class AdaptiveNetwork:
@@ -103,6 +103,7 @@ class AdaptiveNetwork:
         settings_now: Callable[[], InferSettings],
         info: VideoInfo,
         tell: Callable[[str], object] = lambda _: None,
+        report: Callable[[StreamsegError], object] = lambda _: None,
         opener: Opener = open_rung,
         clock: Callable[[], float] = time.monotonic,
         executor: Executor | None = None,
@@ -114,6 +115,7 @@ class AdaptiveNetwork:
             settings_now: returns the settings of inference, which may change.
             info: of the source, whose rate is to be kept.
             tell: is told what was chosen and why.
+            report: is told of a network that does not open; the one before goes on.
             opener: opens the engine of a rung.
             clock: in seconds.
             executor: runs what takes long; a thread of its own by default.
@@ -123,12 +125,13 @@ class AdaptiveNetwork:
             EngineError: as `open_engine`.
             WeightsError: as `load_model` and `chosen_model`.
         """
-        self._settings_now, self._info, self._tell, self._clock = settings_now, info, tell, clock
+        self._settings_now, self._info, self._clock = settings_now, info, clock
+        self._tell, self._report = tell, report
         self._open, self._measure = opener, measure or _measured_seconds
         self._executor = executor or ThreadPoolExecutor(1, "streamseg-adapt")
         self._frame_seconds = float(1 / info.rate)
         self._settings = settings_now()
-        self._rungs = ladder(self._settings, cpu.cores())
+        self._rungs = self._rungs_in_use = ladder(self._settings, cpu.cores())
         self._engines: dict[Rung, Engine] = {}
         self._seconds: dict[Rung, float] = {}
         self._calls: deque[float] = deque(maxlen=OBSERVED_CALLS)
@@ -157,7 +160,7 @@ class AdaptiveNetwork:
         self._finish_opening()
         if self._settings_now() != self._settings:
             self._restart()
-        if engine is not self.engine or self._opening or self.rung not in self._rungs:
+        if engine is not self.engine or self._opening:
             return
         self._calls.append(call_seconds)
         if len(self._calls) < OBSERVED_CALLS:
@@ -221,8 +224,10 @@ class AdaptiveNetwork:
         try:
             engine = opening.result()
         except StreamsegError as error:
-            self._tell(str(error))
+            self._rungs = self._rungs_in_use
+            self._report(error)
             return
+        self._rungs_in_use = self._rungs
         seconds = self._seconds[rung]
         is_up = rung in self._rungs and self.rung in self._rungs[self._rungs.index(rung) + 1 :]
         if is_up and seconds > PACE_BUDGET * self._frame_seconds:

@@ -20,6 +20,9 @@ from streamseg.yuv import AnyImage, RgbImage
 MARGIN_PX = 8
 """Least width of the repeated edge around the frame: networks tend to lose what touches their input's border."""
 
+LEAST_SIDE_PX = 2 * STRIDE_PX
+"""Least side of the network's input: `nano` halves it first, and OpenVINO does not pool a side of one pixel."""
+
 TALL_WIDTH = Fraction(2, 3)
 """Least width of a tall frame as a fraction of the input size: in phone video the person fills the width, and in a
 narrower image networks tend to lose the body."""
@@ -41,7 +44,7 @@ class Letterbox:
 
     @classmethod
     def of(cls, height: int, width: int, input_size: int) -> Letterbox:
-        """Fit a frame into the network's input, whose sides are multiples of `STRIDE_PX`.
+        """Fit a frame into the network's input, whose sides are multiples of `STRIDE_PX` from `LEAST_SIDE_PX` on.
 
         The longer side with its margin is `input_size`; a tall frame grows towards `TALL_WIDTH`, by `TALL_GROWTH` at
         most. The constants were chosen by eye on portrait video with the official weights.
@@ -116,5 +119,5 @@ def _round(length: Fraction) -> int:
 
 
 def _round_up_to_stride(length: int) -> int:
-    """Return the next multiple of the network's stride."""
-    return -(-length // STRIDE_PX) * STRIDE_PX
+    """Return the next multiple of the network's stride, of at least `LEAST_SIDE_PX`."""
+    return max(LEAST_SIDE_PX, -(-length // STRIDE_PX) * STRIDE_PX)

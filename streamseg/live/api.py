@@ -188,7 +188,7 @@ class Api:
 
     async def upload(self, request: Request) -> Response:
         """POST: an image or a video as the body, `?name=` as what it is called; answers with the id of a background."""
-        identity = await self._uploads.add(request, self._run.controls.current.composite.bg)
+        identity = await self._uploads.add(request, lambda: self._run.controls.current.composite.bg)
         self._wake()
         return JSONResponse({"id": f"upload/{identity}"}, 201)
 
@@ -268,6 +268,7 @@ class Api:
                 "backgrounds": [{"id": one.id, "name": one.name, "is_video": one.is_video} for one in files],
             },
             "notice": self._run.controls.notice,
+            "notice_count": self._run.controls.notice_count,
             "is_problem": self._run.controls.is_problem,
         }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +18,6 @@ FOLDER, UPLOAD = "folder/", "upload/"
 """What the ids of the folder's files, by name, and of uploads begin with."""
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".webm", ".mkv", ".gif"})
-HEX_COLOUR = re.compile("#[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +47,10 @@ class Backgrounds:
 
     def files(self) -> list[Choice]:
         """Return the files that can be chosen: the one of the start, those of the folder, and what was uploaded."""
-        folder: list[Choice] = []
-        with suppress(OSError):  # The folder may have been taken away.
-            folder = [
-                Choice(FOLDER + path.name, path.name, path, path.suffix.lower() in VIDEO_SUFFIXES)
-                for path in self._controls.backgrounds()
-            ]
+        folder = [
+            Choice(FOLDER + path.name, path.name, path, path.suffix.lower() in VIDEO_SUFFIXES)
+            for path in self._controls.backgrounds()
+        ]
         uploads = [
             Choice(UPLOAD + identity, upload.name, upload.background.path, upload.background.is_video)
             for identity, upload in self._uploads.kept.items()
@@ -107,10 +102,8 @@ def _colour_of(bg: str) -> str | None:
 
 
 def _hex_of(colour: str) -> str | None:
-    """Return #rrggbb of a colour's name or of itself, or None for other text."""
-    if HEX_COLOUR.fullmatch(colour.lower()):
-        return colour.lower()
+    """Return #rrggbb of a colour's name, of #rgb or of itself, or None for other text."""
     try:
-        return str(webcolors.name_to_hex(colour))
+        return str(webcolors.normalize_hex(colour) if colour.startswith("#") else webcolors.name_to_hex(colour))
     except ValueError:
         return None

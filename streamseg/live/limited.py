@@ -207,8 +207,11 @@ def read_thumbnail(path: Path) -> bytes:
     Raises:
         InputError: it is damaged, or neither.
     """
-    with open_source(str(path)) as source:
-        return _thumbnail(next(iter(source)).pixels)
+    try:
+        with open_source(str(path)) as source:
+            return _thumbnail(next(iter(source)).pixels)
+    except StreamsegError as error:
+        raise InputError(_without(path, error)) from None
 
 
 def _prepare_image(pixels: Pixels, out: Path) -> Background:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from streamseg.pipeline import run
 from streamseg.settings import InferSettings, Settings
 from streamseg.sink import WINDOW, BaseSink, open_sink
 from streamseg.sink.display import check_display
+from streamseg.sink.one_kind import OneKindSink
 from streamseg.sink.snapshots import RecordingSink, SnapshotSink
 from streamseg.sink.tee import TeeSink
 from streamseg.sink.virtual import is_virtual_camera, watch_readers
@@ -70,6 +71,7 @@ def run_live(
     controls, statistics = Controls(settings), Statistics()
     with ExitStack() as stack:
         outs = _check_outs(settings)
+        _check_backgrounds(settings.live.backgrounds)
         wanted = always
         if settings.live.on_demand:
             readers = stack.enter_context(closing(watch_readers(_virtual(outs))))
@@ -84,12 +86,16 @@ def run_live(
             controls.notice = words
             say(words)
 
+        def report(problem: object) -> None:
+            controls.report(problem)
+            say(str(problem))
+
         network = stack.enter_context(
-            AdaptiveNetwork(lambda: controls.current.infer, source.info, tell, opener=_open_shared)
+            AdaptiveNetwork(lambda: controls.current.infer, source.info, tell, report, opener=_open_shared)
         )
         live = _Live(source.info, controls, statistics, network, token, say)
-        sinks = [live.open(out) for out in outs]
-        sink = TeeSink([*sinks, SnapshotSink(controls), RecordingSink(source.info, controls)], tell)
+        sinks = live.open_all(outs)
+        sink = TeeSink(sinks, tell, beside=(SnapshotSink(controls), RecordingSink(source.info, controls)))
         try:
             with sink, FileWatcher(controls, config, load or (lambda: settings)):
                 run(
@@ -125,6 +131,13 @@ class _Live:
         self._network, self._token, self._say = network, token, say
         self._photos: tuple[Engine, MattingSession] | None = None
 
+    def open_all(self, outs: Sequence[str]) -> list[BaseSink]:
+        """Open all outputs; if one fails, those before it are discarded."""
+        with ExitStack() as stack:
+            sinks = [stack.enter_context(self.open(out)) for out in outs]
+            stack.pop_all()
+        return sinks
+
     def open(self, out: str) -> BaseSink:
         """Open an output by what `--out` says."""
         settings = self._controls.current
@@ -134,10 +147,13 @@ class _Live:
             page = self._open_page(settings)
             self._say(page.banner)
             return page
-        sink = open_sink(out, self._info, None, settings.output)
-        if isinstance(sink, LoopbackCamera) and sink.hint:
-            self._say(sink.hint)
-        return sink
+        if is_virtual_camera(out):
+            camera = open_sink(out, self._info)
+            if isinstance(camera, LoopbackCamera) and camera.hint:
+                self._say(camera.hint)
+            return camera
+        kind = settings.composite.kind
+        return OneKindSink(open_sink(out, self._info, kind, settings.output), kind)
 
     def _open_page(self, settings: Settings) -> HttpSink:
         from streamseg.live.sink import open_page
@@ -203,6 +219,17 @@ def _check_outs(settings: Settings) -> tuple[str, ...]:
     if WINDOW in live.outputs:  # Before the camera and the network are opened.
         check_display()
     return live.outputs
+
+
+def _check_backgrounds(folder: Path | None) -> None:
+    """Raise ConfigError if the folder of backgrounds cannot be read."""
+    try:
+        if folder:
+            next(folder.iterdir(), None)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the folder of backgrounds {folder}: {error.strerror}; give another --backgrounds"
+        ) from error
 
 
 def _virtual(outs: tuple[str, ...]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -51,32 +53,32 @@ class Uploads:
 
     def __init__(self, decoding: LimitedProcess) -> None:
         self._decoding = decoding
-        self._folder = Path(tempfile.mkdtemp(prefix="streamseg-"))  # Only this user can enter it.
+        self._folder = _private_folder()
         self._under_way = 0
         self.kept: dict[str, Upload] = {}
 
-    async def add(self, request: Request, in_use: str | None) -> str:
+    async def add(self, request: Request, in_use: Callable[[], str | None]) -> str:
         """Receive a background in a request's body and return its id.
 
         Args:
             request: its query has the file's `name`.
-            in_use: the background that is shown, which is kept.
+            in_use: returns the background that is shown, which is kept; another one may be by the end of the upload.
 
         Raises:
             Refused: the file is too large, or no image or video.
             InputError: it cannot be decoded.
         """
         async with self.received(request, MAX_VIDEO_BYTES) as path:
-            stem = self._folder / f"background-{secrets.token_hex(8)}"
+            stem = path.with_name(f"background-{secrets.token_hex(8)}")
             try:
                 background = await self._decoding.do(partial(prepare_background, path, stem))
             except BaseException:
-                for left in self._folder.glob(f"{stem.name}*"):
+                for left in stem.parent.glob(f"{stem.name}*"):
                     left.unlink(missing_ok=True)
                 raise
         identity = secrets.token_hex(8)
         self.kept[identity] = Upload(_shown_name(request.query_params.get("name", "")), background)
-        self._drop_oldest(in_use, identity)
+        self._drop_oldest(in_use(), identity)
         return identity
 
     @asynccontextmanager
@@ -88,6 +90,8 @@ class Uploads:
         """
         if self._under_way >= MAX_AT_ONCE:
             raise Refused(503, "too many files are being sent at once; try again in a moment")
+        if not _is_own(self._folder):  # Systems clean their temporary folders, and runs last all day and longer.
+            self._folder = _private_folder()
         self._under_way += 1
         path = self._folder / secrets.token_hex(8)
         try:
@@ -113,13 +117,35 @@ class Uploads:
     def _drop_oldest(self, *needed: str | None) -> None:
         """Remove the oldest uploads beyond the bounds, except those that are needed."""
         for identity in list(self.kept):
-            kept_bytes = sum(upload.background.path.stat().st_size for upload in self.kept.values())
+            kept_bytes = sum(_size_bytes(upload.background.path) for upload in self.kept.values())
             if len(self.kept) <= MAX_KEPT and kept_bytes <= MAX_KEPT_BYTES:
                 return
             path = self.kept[identity].background.path
             if identity not in needed and str(path) not in needed:
                 del self.kept[identity]
                 path.unlink(missing_ok=True)
+
+
+def _private_folder() -> Path:
+    """Make a temporary folder that only this user can enter; its name is new each time, so that nobody has it."""
+    return Path(tempfile.mkdtemp(prefix="streamseg-"))
+
+
+def _size_bytes(path: Path) -> int:
+    """Return a file's size; 0 if it is gone."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is there and this user's: in its place, another one may have made one of the same name."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and (not hasattr(os, "getuid") or found.st_uid == os.getuid())
 
 
 async def read_body(request: Request, most_bytes: int) -> bytes:

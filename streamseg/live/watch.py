@@ -50,9 +50,7 @@ class FileWatcher:
         stamp = _stamp(background)
         if background == self._background and stamp and stamp != self._background_stamp:
             self._controls.background_version += 1
-        # A file that is missing for a moment is being replaced.
-        if background != self._background or stamp:
-            self._background, self._background_stamp = background, stamp
+        self._background, self._background_stamp = background, stamp  # One that is missing is new when it is back.
 
     def _run(self) -> None:
         while not self._stop.wait(POLL_SECONDS):

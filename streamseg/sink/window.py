@@ -73,7 +73,7 @@ class PreviewWindow(BaseSink):
         self.is_closed, self.figures_shown, self.help_shown = False, True, False
         self._bindings = [binding for binding in KEYS if controls or not binding.needs_controls]
         self._figures, self._figures_seconds = "", -np.inf
-        self._notice, self._notice_seconds = "", -np.inf
+        self._notice, self._notice_count, self._notice_seconds = "", 0, -np.inf
         self._frames = 0
         self._pressed_at: dict[str, int] = {}
         # Without WINDOW_KEEPRATIO, which takes the shape of the image that was drawn for the shape of the window.
@@ -159,9 +159,9 @@ class PreviewWindow(BaseSink):
     def _current_notice(self) -> str:
         """Return the controls' notice until it has been shown for some seconds."""
         now = time.monotonic()
-        newest = self.controls.notice if self.controls else ""
-        if newest != self._notice:
-            self._notice, self._notice_seconds = newest, now
+        if self.controls and self.controls.notice_count != self._notice_count:
+            self._notice, self._notice_count = self.controls.notice, self.controls.notice_count
+            self._notice_seconds = now
         return self._notice if now - self._notice_seconds < NOTICE_SECONDS else ""
 
 

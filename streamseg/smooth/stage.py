@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -21,6 +21,23 @@ from streamseg.smooth.seams import SceneMemory, Seams
 from streamseg.smooth.subject import CENTRE, SubjectTracker
 
 
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """When a frame is.
+
+    Attributes:
+        pts: of the frame.
+        elapsed_seconds: since the frame before; 0 where nothing of it holds.
+        scene_seconds: the same, but the scene goes on where the image is only mirrored.
+        mirrored: see `Frame`.
+    """
+
+    pts: Fraction
+    elapsed_seconds: float
+    scene_seconds: float
+    mirrored: bool
+
+
 class MatteSmoother:
     """Smooths the mattes of one stream; with nothing to do it leaves them unchanged.
 
@@ -31,13 +48,13 @@ class MatteSmoother:
         """Start a stream.
 
         Args:
-            settings: of the stage.
+            settings: of the stage; `keep` is a point of the camera's own image where frames are mirrored.
             look_ahead: later frames that a matte waits for if the filter makes use of them.
             seams: the ends of the stretch that the stream is of, if it is not the whole video.
         """
         self._look_ahead, self._seams, self._cuts = look_ahead, seams, CutDetector()
         self._last: Frame | None = None
-        self._times: deque[tuple[Fraction, float]] = deque()  # pts, and seconds since the frame before
+        self._moments: deque[_Moment] = deque()  # Of the frames whose mattes wait.
         self._settings = settings
         self._open_filters()
         self._open_gate()
@@ -91,8 +108,9 @@ class MatteSmoother:
             return [alpha]
         if not (self._temporal or self._motion or self._gate or self._subject):
             return [alpha]
-        elapsed_seconds = self._since_last(frame)
-        self._times.append((frame.pts, elapsed_seconds))
+        moment = self._moment_of(frame)
+        elapsed_seconds = moment.elapsed_seconds
+        self._moments.append(moment)
         if self._motion:
             height, width = alpha.shape[-2:]
             grey, *_ = frame.image.reduced_planes(width, height)
@@ -107,20 +125,31 @@ class MatteSmoother:
         """Return the mattes that still wait for later frames, of which there are none."""
         return [self._shown(matte) for matte in self._motion.flush()] if self._motion else []
 
-    def _since_last(self, frame: Frame) -> float:
-        """Return the time since the last frame; 0 at the start of a scene."""
+    def _moment_of(self, frame: Frame) -> _Moment:
         is_cut = self._cuts.is_cut(frame.image)
         last, self._last = self._last, frame
-        return 0.0 if is_cut or last is None else max(0.0, float(frame.pts - last.pts))
+        if last is None:
+            return _Moment(frame.pts, 0.0, 0.0, frame.mirrored)
+        passed_seconds = max(0.0, float(frame.pts - last.pts))
+        is_turned = frame.mirrored != last.mirrored
+        return _Moment(
+            pts=frame.pts,
+            elapsed_seconds=0.0 if is_cut or is_turned else passed_seconds,
+            scene_seconds=0.0 if is_cut and not is_turned else passed_seconds,
+            mirrored=frame.mirrored,
+        )
 
     def _shown(self, alpha: Alpha) -> Tensor:
         """Leave out of the next smoothed matte what is not to be shown."""
-        pts, elapsed_seconds = self._times.popleft()
+        moment = self._moments.popleft()
         if self._seams:
-            self._recall(self._seams.memory_at(pts, self._memory()))
-        for part in (self._gate, self._subject):
-            alpha = part.step(alpha, elapsed_seconds) if part else alpha
-        return torch.from_numpy(np.asarray(alpha, np.float32))[None]
+            self._recall(self._seams.memory_at(moment.pts, self._memory()))
+        if self._gate:
+            alpha = self._gate.step(alpha, moment.elapsed_seconds)
+        if self._subject:
+            turn = slice(None, None, -1 if moment.mirrored else 1)  # The tracker sees the camera's own image.
+            alpha = self._subject.step(np.ascontiguousarray(alpha[:, turn]), moment.scene_seconds)[:, turn]
+        return torch.from_numpy(np.ascontiguousarray(alpha, np.float32))[None]
 
     def _memory(self) -> SceneMemory:
         gate, subject = self._gate, self._subject

@@ -12,6 +12,7 @@ from streamseg.fallback import log_fallback
 from streamseg.hardware import cpu, cuda
 from streamseg.infer.engines.base import Engine
 from streamseg.model.foreign import ForeignNet
+from streamseg.model.onnx_graph import last_line
 from streamseg.model.precision import chosen_model
 from streamseg.model.quantized import QuantizedNet
 from streamseg.model.weights import load_model
@@ -108,7 +109,12 @@ def _open_runtime(engine: type[OpenVinoEngine] | type[OnnxEngine], net: Model, t
     """Open a runtime with one of our networks, or a `ForeignEngine` around it for a third-party graph."""
     from streamseg.infer.engines.foreign_engine import ForeignEngine
 
-    return ForeignEngine(engine, net, threads) if isinstance(net, ForeignNet) else engine(net, threads)
+    try:
+        return ForeignEngine(engine, net, threads) if isinstance(net, ForeignNet) else engine(net, threads)
+    except ImportError:
+        raise
+    except Exception as error:  # The runtimes' own errors, such as of a damaged file, share no other base.
+        raise RuntimeError(last_line(error)) from error
 
 
 def _torch(net: Model, threads: int | None, device: torch.device) -> TorchEngine:

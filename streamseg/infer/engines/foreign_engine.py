@@ -59,14 +59,9 @@ class ForeignEngine:
 
         Raises:
             ImportError: the runtime is not installed.
-            RuntimeError: the runtime does not open this graph; the message is one line.
+            Exception: of the runtime, if it does not open this graph.
         """
-        try:
-            self._runner = runner(net, threads)
-        except ImportError:
-            raise
-        except Exception as error:  # the runtimes' own errors share no other base
-            raise RuntimeError(last_line(error)) from error
+        self._runner = runner(net, threads)
         self.name, self.device = self._runner.name, self._runner.device
         self._net = net
         self.long_side_px = max(MIN_SIDE_PX, *net.input.size_px) if net.input.size_px else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 
@@ -61,6 +62,7 @@ class StreamedEngine(TorchEngine):
         super().__init__(net, device)
         self._streams = cuda.CudaStreams(self.torch_device)
         self._buffers: deque[cuda.StagingBuffers] = deque()
+        self._submitting = threading.Lock()  # Live, photos and other input sizes come from other threads.
         self._network: cuda.Network = self._matte
         self._mean, self._std = (
             torch.tensor(values, device=self.torch_device).view(3, 1, 1) * 255
@@ -84,9 +86,10 @@ class StreamedEngine(TorchEngine):
             A function that waits for the alpha `(N, 1, h, w)` in [0, 1], float32 on the CPU; call it while fewer than
             `cuda.SLOTS` batches have been submitted after this one.
         """
-        buffers, count = self._next_buffers(small.shape), len(small)
-        buffers.inputs[0][:count].copy_(torch.from_numpy(small))
-        buffers.run(self._network)
+        with self._submitting:
+            buffers, count = self._next_buffers(small.shape), len(small)
+            buffers.inputs[0][:count].copy_(torch.from_numpy(small))
+            buffers.run(self._network)
         return lambda: buffers.result()[:count].clone()
 
     def _next_buffers(self, shape: tuple[int, ...]) -> cuda.StagingBuffers:

@@ -95,7 +95,7 @@ function percent(share) {
 
 let shown = null;
 let listed = "";
-let noticed = "";
+let noticed = 0;
 
 function show(state) {
   shown = state;
@@ -118,7 +118,8 @@ function show(state) {
   byId("recording-badge").hidden = !settings.recording;
   showBackground(settings);
   showWho(settings);
-  if (notice !== noticed) tell((noticed = notice), state.is_problem);
+  if (state.notice_count !== noticed) tell(notice, state.is_problem);
+  noticed = state.notice_count;
 }
 
 function showBackground(settings) {
