@@ -79,6 +79,8 @@ class Frame:
         card: live, words to show instead of the camera's image, which is absent and stands here only for its size.
         mirrored: live, the image is the camera's mirrored.
         cutout: live, makes the foreground with alpha, RGBA `(H, W, 4)`, whatever background the image has by now.
+        pixel_aspect: width of a pixel over its height, by which backgrounds are fitted; the pipeline gives each frame
+            that of its source's `VideoInfo`.
     """
 
     index: int
@@ -90,6 +92,7 @@ class Frame:
     card: str | None = None
     mirrored: bool = False
     cutout: Callable[[], Pixels] | None = None
+    pixel_aspect: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
         if isinstance(self.image, np.ndarray):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import cv2
@@ -46,6 +47,20 @@ def reduced(pixels: Pixels, width: int, height: int) -> Pixels:
         half = pixels.shape[1] // 2, pixels.shape[0] // 2
         pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def to_square_pixels(pixels: Pixels, pixel_aspect: Fraction) -> Pixels:
+    """Resize an image `(H, W)` or `(H, W, C)` to square pixels, at its height.
+
+    Args:
+        pixels: the image.
+        pixel_aspect: width of its pixels over their height.
+    """
+    if pixel_aspect == 1:
+        return pixels
+    size_px = max(1, round(pixels.shape[1] * pixel_aspect)), pixels.shape[0]
+    method = cv2.INTER_AREA if pixel_aspect < 1 else cv2.INTER_LINEAR
+    return cv2.resize(pixels, size_px, interpolation=method).astype(np.uint8, copy=False)
 
 
 def samples(plane: VideoPlane) -> Pixels:

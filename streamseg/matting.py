@@ -18,14 +18,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from numbers import Rational
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, SupportsFloat, TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -36,10 +37,11 @@ from streamseg.composite.look import Look
 from streamseg.composite.stage import composed, with_alpha
 from streamseg.decode import BaseSource, Source, TimeRange, open_source
 from streamseg.decode.base import check_size
-from streamseg.decode.images import pixels_of, read_image
+from streamseg.decode.given import given_pixels
+from streamseg.decode.images import read_image
 from streamseg.decode.time_range import WHOLE
 from streamseg.errors import InputError
-from streamseg.frames import Frame
+from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
 from streamseg.infer.crops import infer_with_crops
 from streamseg.infer.engines import load_engine
@@ -47,7 +49,7 @@ from streamseg.infer.engines.base import Engine
 from streamseg.infer.select import engine_for
 from streamseg.media.storage import path_of
 from streamseg.pipeline import mattes, run
-from streamseg.settings import CompositeSettings, load_settings
+from streamseg.settings import CompositeSettings, Settings, load_settings
 from streamseg.sink import open_sink
 from streamseg.sink.mix import with_background_sound
 from streamseg.smooth.stage import MatteSmoother
@@ -110,9 +112,9 @@ class Result:
         """Set the foreground before a background, with the look of the session's settings.
 
         Args:
-            background: a path, a colour (`"green"`, `"#00b140"`), `"blur"`, an array `(H, W, 3)` or a function from the
-                frame's RGB to such an array. Files are opened once a stream; videos play along with the frames. An
-                array is fitted once and must not change: give another one, or a function.
+            background: a path, a colour (`"green"`, `"#00b140"`), `"blur"`, an array `(H, W, 3)`, a PIL image, a
+                tensor, or a function from the frame's RGB to one of these. Files are opened once a stream; videos play
+                along with the frames. An array is fitted once and must not change: give another one, or a function.
             fit: how an image or a video fills the frame; None for what the settings say.
 
         Returns:
@@ -155,27 +157,33 @@ class MattingSession:
 
     def reset(self) -> None:
         """Forget the frames before: the next one begins another stream, and background videos begin anew."""
-        self._backgrounds.close()
+        self._begin_backgrounds()
         self._smoother, self._count = MatteSmoother(self.settings.smooth), 0
-        self._next_pts = Fraction(0)
+        self._last_pts: Fraction | None = None
 
     def __call__(self, image: ImageLike, pts: float | Fraction | None = None) -> Result:
         """Matte the next frame.
 
         Args:
             image: RGB `(H, W, 3)` or RGBA `(H, W, 4)` uint8, a PIL image, a path, or a tensor on any device: uint8
-                `(H, W, 3)`, uint8 or float in [0, 1] `(3, H, W)`.
+                `(H, W, 3)`, uint8 or float in [0, 1] `(3, H, W)`. PIL images of mode I have levels of 16 bits, of mode
+                F floats in [0, 1].
             pts: the frame's time in seconds, which the temporal filter goes by; 1/25 s after the last if not given. A
-                time that does not come after the last one starts the filter afresh.
+                time that does not come after the last one starts the filter afresh, and an earlier one background
+                videos too.
 
         Raises:
-            InputError: the image cannot be read, is too small, or is no image.
+            InputError: the image cannot be read, is too small, or is no image; or `pts` is no number.
             EngineError: no inference engine opens.
             WeightsError: the weights are missing or damaged.
         """
-        pts = self._next_pts if pts is None else Fraction(pts)
-        frame = Frame(self._count, pts, RgbImage(as_pixels(image)))
-        self._count, self._next_pts = self._count + 1, frame.pts + DEFAULT_FRAME_SECONDS
+        last_pts = self._last_pts
+        if pts is None:
+            pts = Fraction(0) if last_pts is None else last_pts + DEFAULT_FRAME_SECONDS
+        frame = Frame(self._count, _exact(pts), RgbImage(as_pixels(image)))
+        if last_pts is not None and frame.pts < last_pts:
+            self._begin_backgrounds()
+        self._count, self._last_pts = self._count + 1, frame.pts
         batch = next(infer_with_crops([frame], self._engine, self.settings.infer))
         return Result(frame, self._smoother.step(frame, batch.alpha[0]), self._backgrounds)
 
@@ -190,7 +198,7 @@ class MattingSession:
             StreamsegError: the source cannot be read, or as for a single frame.
         """
         opened = _opened(source)
-        self._backgrounds.close()
+        self._begin_backgrounds()
         with closing(opened):
             chooses = opened.info.live and not self._own_engine
             engine = engine_for(self.settings.infer, opened.info).engine if chooses else self._engine
@@ -211,6 +219,11 @@ class MattingSession:
     ) -> None:
         self.close()
 
+    def _begin_backgrounds(self) -> None:
+        """Let background videos begin anew; results that were given before keep to the stream that they are of."""
+        self._backgrounds.close()
+        self._backgrounds = _Backgrounds(self.settings.composite)
+
     @cached_property
     def _engine(self) -> Engine:
         """The network of files and single frames, loaded when the first one comes."""
@@ -228,8 +241,10 @@ def matte(image: ImageLike, model: str = "auto", **settings: Any) -> Result:
     Raises:
         StreamsegError: as `MattingSession` and its call.
     """
+    name, own_engine = _named_or_own(settings.pop("engine", "auto"))
+    chosen = load_settings(overrides={"gate": False, "model": model, "engine": name, **settings})
     with _one_at_a_time:
-        session = _session(model, tuple(sorted(settings.items())))
+        session = _session_of(chosen, own_engine) if own_engine else _session(chosen)
         session.reset()
         return session(image)
 
@@ -308,31 +323,22 @@ def as_pixels(image: ImageLike) -> Pixels:
     """
     if isinstance(image, str | Path):
         pixels = read_image(path_of(image))
-    elif isinstance(image, np.ndarray):
-        pixels = image
-    elif isinstance(image, Tensor):
-        pixels = _of_tensor(image)
-    elif isinstance(image, Image.Image):
-        pixels = pixels_of(image)
     else:
-        raise InputError(f"an image is a path, an array, a PIL image or a tensor; got {type(image).__name__}")
-    if pixels.dtype != np.uint8 or pixels.shape[2:] not in {(3,), (4,)}:
-        raise InputError(
-            f"an image array is uint8 (H, W, 3) in RGB, or (H, W, 4) with straight alpha; got {pixels.dtype} "
-            f"{pixels.shape}"
-        )
+        pixels = given_pixels(image, "an image", "a path, an array, a PIL image or a tensor")
     check_size(pixels.shape, "the image")
     return np.ascontiguousarray(pixels)
 
 
-def _of_tensor(tensor: Tensor) -> Pixels:
-    """`(H, W, C)`, or `(C, H, W)` with the channels first -> uint8 on the host."""
-    if tensor.ndim == 3 and tensor.shape[0] in (3, 4) and tensor.shape[2] not in (3, 4):
-        tensor = tensor.permute(1, 2, 0)
-    if tensor.is_floating_point():
-        tensor = tensor.mul(255).round().clamp(0, 255).to(torch.uint8)
-    pixels: Pixels = tensor.cpu().numpy()
-    return pixels
+def _exact(pts: SupportsFloat) -> Fraction:
+    """Return a number of seconds as it is, without rounding.
+
+    Raises:
+        InputError: it is no number.
+    """
+    try:
+        return Fraction(pts if isinstance(pts, Rational | Decimal) else float(pts))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"pts is a number of seconds; got {pts!r}") from error
 
 
 def _named_or_own(engine: str | Engine) -> tuple[str, Engine | None]:
@@ -341,7 +347,11 @@ def _named_or_own(engine: str | Engine) -> tuple[str, Engine | None]:
 
 
 def _opened(source: str | Path | Source, time_range: TimeRange = WHOLE) -> Source:
-    return open_source(str(source), time_range) if isinstance(source, str | Path) else source
+    if isinstance(source, str | Path):
+        return open_source(str(source), time_range)
+    if not isinstance(getattr(source, "info", None), VideoInfo):
+        raise InputError(f"a source is a path, or an object with info and frames; got {type(source).__name__}")
+    return source
 
 
 _Scene: TypeAlias = tuple[Background, Look | None]
@@ -395,5 +405,10 @@ _one_at_a_time = threading.Lock()
 
 
 @lru_cache(maxsize=KEPT_SESSIONS)
-def _session(model: str, settings: tuple[tuple[str, Any], ...]) -> MattingSession:
-    return MattingSession(model, **{"gate": False, **dict(settings)})
+def _session(settings: Settings) -> MattingSession:
+    return _session_of(settings, settings.infer.engine)
+
+
+def _session_of(settings: Settings, engine: str | Engine) -> MattingSession:
+    values = {name: value for _, section in settings for name, value in section}
+    return MattingSession(**{**values, "engine": engine})

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from types import TracebackType
@@ -185,7 +186,7 @@ def run(
     begin = _skip_to_resume_point(source, sink, settings.smooth)
     if begin is not None:  # A background video does not begin anew where the run goes on.
         opened = chosen_background(settings.composite, background, begin)
-    frames = _decode_ahead(islice(source, frame_limit), settings.infer, depth, live)
+    frames = _decode_ahead(islice(source, frame_limit), source.info, settings.infer, depth)
     with opened as behind:
         if controls:
             stages = (
@@ -225,10 +226,12 @@ def _skip_to_resume_point(source: Source, sink: Sink, settings: SmoothSettings) 
     return source.first_pts
 
 
-def _decode_ahead(frames: Iterable[Frame], settings: InferSettings, depth: int, live: bool) -> Prefetch[Frame]:
+def _decode_ahead(frames: Iterable[Frame], info: VideoInfo, settings: InferSettings, depth: int) -> Prefetch[Frame]:
     """Return the decoding stage, whose queue holds the frames of `depth` calls of the network; live, the newest one."""
-    frames_per_call = 1 if live else settings.batch_size * settings.stride
-    return Prefetch(frames, depth * frames_per_call, live, "decode")
+    frames_per_call = 1 if info.live else settings.batch_size * settings.stride
+    if info.pixel_aspect != 1:
+        frames = (replace(frame, pixel_aspect=info.pixel_aspect) for frame in frames)
+    return Prefetch(frames, depth * frames_per_call, info.live, "decode")
 
 
 def _stages(
@@ -294,7 +297,7 @@ def mattes(source: Source, engine: Engine, settings: Settings, run_ahead: int = 
         StreamsegError: a stage failed; all threads have ended.
     """
     depth = 1 if source.info.live else run_ahead
-    frames = _decode_ahead(source, settings.infer, depth, source.info.live)
+    frames = _decode_ahead(source, source.info, settings.infer, depth)
     batches = Prefetch(_infer(frames, engine, settings.infer, source.info), depth, name="infer")
     with _running((frames, batches), engine):
         yield from smooth(batches, settings.smooth, looks_ahead=not source.info.live)

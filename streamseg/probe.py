@@ -93,7 +93,7 @@ def _video_facts(file: InputContainer, stream: VideoStream, info: VideoInfo, rat
     if orientation := Orientation.of(frame).text:
         yield Fact("rotation", f"stored {orientation}; it is set upright")
     if info.pixel_aspect != 1:
-        yield Fact("pixels", f"{info.pixel_aspect} as wide as high; they stay so, and the file says it")
+        yield Fact("pixels", f"{info.pixel_aspect} as wide as high; they stay so in videos and OpenEXR")
     if frame.interlaced_frame:
         yield Fact("fields", "interlaced; they become whole frames")
     yield Fact("colour", _colour_text(frame))

@@ -98,8 +98,8 @@ class RgbImage:
         return cv2.resize(self.rgb, (width, height), interpolation=method).astype(np.uint8, copy=False)
 
     def thumbnail(self, side_px: int) -> npt.NDArray[np.float32]:
-        """Average a grid of points to `(side_px, side_px[, C])` in [0, 255]."""
-        return _thumbnail(self.pixels, side_px)
+        """Average a grid of points to RGB `(side_px, side_px, 3)` in [0, 255], whatever the channels are."""
+        return _thumbnail(self.rgb, side_px)
 
     def mirrored(self) -> RgbImage:
         """Swap left and right."""

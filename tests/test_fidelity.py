@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorRange, Colorspace
 
+from streamseg import MattingSession, convert
+from streamseg.composite.background import BackgroundSpec, Fit
+from streamseg.controls import Controls
 from streamseg.decode import TimeRange, open_source
+from streamseg.decode.images import read_image
 from streamseg.decode.time_range import WHOLE
 from streamseg.errors import InputError
 from streamseg.frames import Frame
 from streamseg.image import Pixels
 from streamseg.pipeline import run
-from streamseg.settings import CompositeSettings, Settings, SmoothSettings
+from streamseg.settings import CompositeSettings, Settings, SmoothSettings, load_settings
 from streamseg.sink import open_sink
-from tests.synthetic import DiscEngine, picture
+from streamseg.sink.images import write_image
+from streamseg.yuv import YuvImage
+from tests.synthetic import Collector, DiscEngine, ListSource, picture
 
 SOUND_HZ = 48_000
 CLOCK = Fraction(1, 90_000)
@@ -170,6 +178,20 @@ class TestStretch:
     def test_times_as_users_write_them(self, text: str, seconds: float) -> None:
         assert TimeRange.of(text, None).start == Fraction(seconds)
 
+    def test_times_as_numbers(self) -> None:
+        """Of seconds, which are what they look like."""
+        found = TimeRange.of(0.1, np.float32(1.2))
+        assert (found.start, found.end) == (Fraction(1, 10), Fraction(12, 10))
+        assert TimeRange.of(1, Fraction(7, 3)).end == Fraction(7, 3)
+        assert TimeRange.of(0, None) == TimeRange()
+        with pytest.raises(InputError, match="the end 0 does not come after the start 0"):
+            TimeRange.of(None, 0)
+
+    @pytest.mark.parametrize("number", [-1, float("nan"), float("inf"), [1]], ids=repr)
+    def test_numbers_that_are_no_time(self, number: Any) -> None:
+        with pytest.raises(InputError, match=r"is not a time; write seconds such as 90\.5, or 1:30\.5"):
+            TimeRange.of(number, None)
+
     @pytest.mark.parametrize("text", ["", "abc", "-5", "1:2:3:4", "5s", "1e3"])
     def test_what_is_no_time(self, text: str) -> None:
         if not text:
@@ -193,6 +215,87 @@ def test_pixels_that_are_not_square(turned: bool, expected: Fraction, tmp_path: 
     out = through(source, tmp_path / "out.mp4", bg="blue")
     with av.open(str(out)) as container:
         assert container.streams.video[0].sample_aspect_ratio == expected
+
+
+WIDE, TALL = Fraction(4, 3), Fraction(16, 15)
+
+
+def disc_of(pixel_aspect: Fraction) -> Pixels:
+    """White on black, round as displayed."""
+    pixels = np.zeros((96, 128, 3), np.uint8)
+    cv2.ellipse(pixels, (64, 48), (round(24 / pixel_aspect), 24), 0, 0, 360, (255, 255, 255), -1)
+    return pixels
+
+
+def displayed_ratio(pixels: Pixels, pixel_aspect: Fraction) -> float:
+    """Width over height of what is white, as displayed."""
+    height, width = (int((pixels[..., 1] > 127).any(axis=axis).sum()) for axis in (1, 0))
+    return float(width * pixel_aspect) / height
+
+
+@pytest.fixture(params=["image", "array", "square video", "wide video", "tall video"])
+def round_background(request: pytest.FixtureRequest, tmp_path: Path) -> BackgroundSpec:
+    """A disc that is round as displayed."""
+    kind: str = request.param
+    if kind == "array":
+        return disc_of(Fraction(1))
+    if kind == "image":
+        write_image(tmp_path / "disc.png", disc_of(Fraction(1)))
+        return tmp_path / "disc.png"
+    aspect = {"square": Fraction(1), "wide": WIDE, "tall": TALL}[kind.partition(" ")[0]]
+    pictures = [yuv(disc_of(aspect)) for _ in range(3)]
+    return record(tmp_path / "disc.mp4", pictures, [0, 3000, 6000], sample_aspect_ratio=aspect)
+
+
+class TestBackgroundsAreRoundAsDisplayed:
+    """Whatever the shape of pixels is, of the video and of what is behind it."""
+
+    empty = np.full((96, 128, 3), 40, np.uint8)
+
+    @pytest.mark.parametrize("fit", ["cover", "contain"])
+    @pytest.mark.parametrize("aspect", [Fraction(1), WIDE, TALL])
+    def test_in_a_file(self, aspect: Fraction, fit: Fit, round_background: BackgroundSpec, tmp_path: Path) -> None:
+        source = record(
+            tmp_path / "in.mp4", [yuv(self.empty) for _ in range(3)], [0, 3000, 6000], sample_aspect_ratio=aspect
+        )
+        done = {"engine": DiscEngine(), "fit": fit, "input_size": 128}
+        convert(source, tmp_path / "out.mkv", round_background, **done)
+        with open_source(str(tmp_path / "out.mkv")) as written:
+            assert written.info.pixel_aspect == aspect
+            assert displayed_ratio(next(iter(written)).pixels, aspect) == pytest.approx(1, abs=0.06)
+        convert(source, tmp_path / "x_%d.png", round_background, **done)
+        pixels = read_image(tmp_path / "x_0.png")
+        assert pixels.shape == (96, round(128 * aspect), 3)
+        assert displayed_ratio(pixels, Fraction(1)) == pytest.approx(1, abs=0.06)
+
+    def test_in_a_session(self, round_background: BackgroundSpec, tmp_path: Path) -> None:
+        """A stream with wide pixels, and then a frame of the same size with square ones."""
+        source = record(tmp_path / "in.mp4", [yuv(self.empty)], [0], sample_aspect_ratio=WIDE)
+        with MattingSession(engine=DiscEngine(), input_size=128) as session:
+            (wide,) = session.stream(source)
+            assert displayed_ratio(wide.over(round_background), WIDE) == pytest.approx(1, abs=0.06)
+            square = session(self.empty)
+            assert displayed_ratio(square.over(round_background), Fraction(1)) == pytest.approx(1, abs=0.06)
+
+    @pytest.mark.parametrize("controlled", [True, False])
+    @pytest.mark.parametrize("round_background", ["image", "tall video"], indirect=True)
+    def test_live(self, controlled: bool, round_background: BackgroundSpec) -> None:
+        """Of any source, such as a camera."""
+        source = ListSource([Frame(n, Fraction(n, 25), YuvImage.of(self.empty)) for n in range(2)], live=True)
+        source.info = replace(source.info, pixel_aspect=WIDE)
+        chosen = load_settings(overrides={"bg": str(round_background), "input_size": 128})
+        run(source, DiscEngine(), sink := Collector(), chosen, controls=Controls(chosen) if controlled else None)
+        assert displayed_ratio(sink.frames[-1].pixels, WIDE) == pytest.approx(1, abs=0.06)
+
+
+def test_an_exr_states_the_shape_of_its_pixels(tmp_path: Path) -> None:
+    """A float in its header, and the pixels as they are."""
+    write_image(tmp_path / "x.exr", disc_of(WIDE), pixel_aspect=WIDE)
+    header = (tmp_path / "x.exr").read_bytes()[:1000]
+    _, _, value = header.partition(b"pixelAspectRatio\0float\0\4\0\0\0")
+    assert np.frombuffer(value[:4], "<f4")[0] == pytest.approx(4 / 3)
+    with av.open(str(tmp_path / "x.exr")) as written:
+        assert written.streams.video[0].width == 128
 
 
 def test_interlaced_frames_become_whole(tmp_path: Path) -> None:

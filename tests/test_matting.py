@@ -6,7 +6,8 @@ import doctest
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from streamseg import Frame, MattingSession, VideoInfo, convert, matte, open_bac
 from streamseg.errors import ConfigError, EngineError, InputError, OutputError
 from streamseg.image import Pixels
 from streamseg.infer.engines import ENGINES
-from streamseg.matting import as_pixels
+from streamseg.matting import Result, as_pixels
+from streamseg.yuv import RgbImage
 from tests.conftest import SAMPLES
 from tests.synthetic import DISC, DiscEngine, ListSource, frames, picture, true_alpha, write_clip
+from tests.test_composite import write_levels
 from tests.test_gpu_line import texture
 
 
@@ -67,7 +70,9 @@ class TestResult:
         result = session()(picture(0))
         Image.new("RGB", (10, 10), (1, 2, 3)).save(tmp_path / "bg.png")
         wall = np.full((96, 128, 3), (1, 2, 3), np.uint8)
-        for background in (tmp_path / "bg.png", str(tmp_path / "bg.png"), "#010203", wall, lambda rgb: wall):
+        memory = (wall, Image.open(tmp_path / "bg.png"), torch.from_numpy(wall), torch.from_numpy(wall / 255))
+        returned = (lambda rgb: wall, lambda rgb: Image.fromarray(wall), lambda rgb: torch.from_numpy(wall))
+        for background in (tmp_path / "bg.png", str(tmp_path / "bg.png"), "#010203", *memory, *returned):
             assert tuple(result.over(background)[0, 0]) == (1, 2, 3)
         assert np.array_equal(result.over(lambda rgb: 255 - rgb)[0, 0], 255 - picture(0)[0, 0])
 
@@ -90,7 +95,10 @@ class TestResult:
         [
             (np.zeros((4, 4)), r"a background array is uint8 \(H, W, 3\) in RGB, .* got float64 \(4, 4\)"),
             (lambda rgb: rgb[:5], r"the background function returned \(5, 128, 3\) for a frame of \(96, 128, 3\)"),
-            (lambda rgb: None, r"a background array is uint8 .* got NoneType"),
+            (lambda rgb: None, r"a background is an array, a PIL image or a tensor where .* got NoneType"),
+            (None, r"a background is a path, a colour, a gradient, blur, an array, .* got NoneType"),
+            (["red"], r"a background is a path, .* got list"),
+            (torch.full((9, 16, 3), 255.0), r"floats has levels from 0 to 1; got 255 to 255: divide"),
             ("no such thing", "background 'no such thing' is neither a file nor a colour"),
         ],
     )
@@ -103,6 +111,36 @@ class TestResult:
         with session() as one:
             shown = [one(np.full((96, 128, 3), 96, np.uint8), pts=n / 25).over(clip.path) for n in range(6)]
         assert not np.array_equal(shown[0], shown[5])
+
+
+class TestClipsOneAfterTheOther:
+    """In one session: where pts goes back, another stream begins, and a background video too."""
+
+    times = (0, 1, 2, 3)
+    wall = np.full((96, 128, 3), 96, np.uint8)
+
+    @pytest.fixture
+    def levels(self, tmp_path: Path) -> Callable[[Iterable[Result]], list[int]]:
+        background = write_levels(tmp_path / "bg.mkv", [40, 80, 120, 160, 200])
+        return lambda results: [int(result.over(background).mean().round()) for result in results]
+
+    def test_each_frame_at_once(self, levels: Callable[[Iterable[Result]], list[int]]) -> None:
+        with session() as one:
+            shown = levels(one(self.wall, pts=Fraction(n, 25)) for n in self.times * 2)
+        assert shown == pytest.approx([40, 80, 120, 160] * 2, abs=1)
+
+    def test_all_frames_afterwards(self, levels: Callable[[Iterable[Result]], list[int]]) -> None:
+        """Each result keeps to the stream that it is of."""
+        with session() as one:
+            results = [one(self.wall, pts=Fraction(n, 25)) for n in self.times * 2]
+            one.reset()
+            results += [one(self.wall, pts=Fraction(n, 25)) for n in self.times]
+            assert levels(results) == pytest.approx([40, 80, 120, 160] * 3, abs=1)
+
+    def test_the_same_time_twice_is_the_same_picture(self, levels: Callable[[Iterable[Result]], list[int]]) -> None:
+        with session() as one:
+            shown = levels(one(self.wall, pts=Fraction(n, 25)) for n in (0, 1, 2, 2, 3))
+        assert shown == pytest.approx([40, 80, 120, 120, 160], abs=1)
 
 
 class TestLoop:
@@ -174,6 +212,19 @@ class TestLoop:
     def test_what_an_image_may_be(self, image: object) -> None:
         assert np.abs(as_pixels(image).astype(int) - picture(0)).max() <= (1 if image is not None else 0)  # type: ignore[arg-type]
 
+    def test_levels_of_pil_images(self) -> None:
+        """Floats are in [0, 1], and wide integers have 16 bits, as in files; a little beyond is white."""
+        grey = picture(0)[..., 1]
+        for image in (
+            Image.fromarray((grey / np.float32(255)).astype(np.float32)),
+            Image.fromarray(grey.astype(np.int32) * 257),
+            Image.fromarray(grey.astype(np.uint16) * 257),
+            Image.fromarray(grey),
+        ):
+            assert np.abs(as_pixels(image).astype(int) - grey[..., None]).max() <= 1
+        assert as_pixels(torch.full((20, 20, 3), 1.2)).min() == 255
+        assert as_pixels(Image.new("I", (20, 20))).max() == 0
+
     def test_a_pil_image_is_turned_upright(self, tmp_path: Path) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6
@@ -189,12 +240,40 @@ class TestLoop:
             (torch.zeros(64, 64), r"got uint8 \(64, 64\)"),
             (np.zeros((8, 64, 3), np.uint8), "the image is 64x8 px; the smallest image that can be matted is 16x16"),
             (42, "an image is a path, an array, a PIL image or a tensor; got int"),
+            (
+                torch.from_numpy(picture(0)).float(),
+                r"has levels from 0 to 1; got \d+ to \d+: divide levels of 255 by 255",
+            ),
+            (torch.from_numpy(picture(0)).float() / 127.5 - 1, r"has levels from 0 to 1; got -0\.\d+ to "),
+            (torch.full((64, 64, 3), torch.nan), r"has levels from 0 to 1; got nan to nan"),
+            (Image.fromarray(picture(0)).convert("F"), r"has levels from 0 to 1; got [\d.]+ to [\d.]+: divide"),
+            (Image.fromarray(picture(0)).convert("L").convert("I"), r"mode I has levels of 16 bits, .* got \d+ to \d+"),
+            (Image.fromarray(np.full((64, 64), 70_000, np.int32)), r"0 to 65535; got 70000 to 70000"),
             ("no/such.png", r"no/such\.png"),
         ],
     )
     def test_what_it_may_not_be(self, image: object, message: str) -> None:
         with pytest.raises(InputError, match=message):
             session()(image)  # type: ignore[arg-type]
+
+    def test_a_truncated_pil_image(self, tmp_path: Path) -> None:
+        Image.fromarray(texture(1, 128, 96)).save(tmp_path / "whole.jpg")
+        (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
+        with Image.open(tmp_path / "cut.jpg") as opened, pytest.raises(InputError, match=r"cut\.jpg is damaged.*trunc"):
+            session()(opened)
+
+    @pytest.mark.parametrize(
+        "pts", [0.5, np.float32(0.5), np.float64(0.5), Fraction(1, 2), Decimal("0.5"), torch.tensor(0.5)], ids=repr
+    )
+    def test_numbers_of_any_type_are_times(self, pts: Any) -> None:
+        assert session()(picture(0), pts=pts).pts == Fraction(1, 2)
+
+    @pytest.mark.parametrize("pts", [float("nan"), float("inf"), "soon", [1], np.float32("nan")], ids=repr)
+    def test_what_is_no_time(self, pts: Any) -> None:
+        one = session()
+        with pytest.raises(InputError, match="pts is a number of seconds; got"):
+            one(picture(0), pts=pts)
+        assert one(picture(0)).pts == 0
 
     def test_settings_have_the_command_lines_names(self) -> None:
         assert session(smooth="ema").settings.smooth.smooth == "ema"
@@ -218,6 +297,21 @@ class TestStream:
         results.close()  # type: ignore[attr-defined]
         assert streamseg_threads() == []
 
+    @pytest.mark.parametrize("smooth", ["motion", "one-euro", "none"])
+    @pytest.mark.parametrize("look", [{}, {"match_colors": True, "shadow": True}])
+    def test_pictures_with_and_without_alpha_or_colours(self, smooth: str, look: dict[str, Any]) -> None:
+        """Such as a folder holds; the scene goes on through them."""
+        full = np.full((96, 128), 255, np.uint8)
+        images = [np.dstack((picture(n), full)) if n % 2 else picture(n) for n in range(6)]
+        images.append(np.ascontiguousarray(picture(6)[..., 0]))
+        mixed = [Frame(n, Fraction(n, 25), RgbImage(pixels)) for n, pixels in enumerate(images)]
+        results = list(session(smooth=smooth, **look).stream(ListSource(mixed)))
+        for n, result in enumerate(results):
+            assert result.over("#0000ff").shape == result.foreground.shape == (96, 128, 3)
+            if n < 6:  # The engine of the tests finds its disc by colour.
+                assert np.abs(result.alpha.astype(int) - true_alpha(n)).mean() < 6
+        assert len(results) == 7
+
     def test_a_source_of_ones_own(self) -> None:
         class Counted:
             info = VideoInfo(128, 96)
@@ -232,6 +326,11 @@ class TestStream:
         mine = Counted()
         assert len(list(session().stream(mine))) == 3
         assert mine.is_closed
+
+    @pytest.mark.parametrize("source", [picture(0), None, [picture(0)]], ids=["array", "None", "list"])
+    def test_what_is_no_source(self, source: Any) -> None:
+        with pytest.raises(InputError, match="a source is a path, or an object with info and frames; got "):
+            next(session().stream(source))
 
 
 class TestConvert:
@@ -288,6 +387,15 @@ def test_one_image_keeps_the_network() -> None:
     second = matte(picture(0), "nano", input_size=96)
     assert np.array_equal(first.alpha, second.alpha)
     assert first.alpha.shape == (96, 128)
+
+
+def test_settings_of_one_image_may_be_lists() -> None:
+    """As a session takes them, which are told apart by what they say."""
+    alike = [matte(picture(0), "nano", input_size=96, keep=keep).alpha for keep in ([0.25, 0.5], (0.25, 0.5))]
+    assert np.array_equal(*alike)
+    with pytest.raises(ConfigError, match="keep"):
+        matte(picture(0), "nano", keep={"x": 1})
+    assert matte(picture(0), engine=DiscEngine(), input_size=128, keep=[0.5, 0.5]).alpha.shape == (96, 128)
 
 
 def test_of_many_networks_the_last_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

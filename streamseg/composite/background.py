@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,7 +18,9 @@ from streamseg.composite.gradient import draw_gradient, gradient_colours, is_gra
 from streamseg.composite.weighted_blur import Weights, background_weights, weighted_blur
 from streamseg.decode import SeekableSource, open_source
 from streamseg.decode.base import check_seekable
+from streamseg.decode.given import given_pixels
 from streamseg.decode.images import IMAGE_SUFFIXES, animation_format, read_image
+from streamseg.decode.pixels import SQUARE
 from streamseg.decode.video import VideoFile
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo
@@ -27,7 +29,14 @@ from streamseg.media.storage import AnyPath, path_of
 from streamseg.settings import CompositeSettings
 from streamseg.yuv import YuvImage
 
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
 Fit = Literal["cover", "contain"]
+
+KINDS = "a path, a colour, a gradient, blur, an array, a PIL image, a tensor or a function"
+"""What a background may be, for messages."""
 
 BLUR = "blur"
 """Name of the blurred background."""
@@ -55,7 +64,7 @@ class Background(Protocol):
         ...
 
     def yuv_at(self, frame: Frame) -> YuvImage:
-        """Return the same as YUV; it must not be written to."""
+        """Return the same as YUV; it must not be written to, and holds until the next call."""
         ...
 
     def close(self) -> None:
@@ -63,23 +72,30 @@ class Background(Protocol):
         ...
 
 
-BackgroundSpec = str | Path | Pixels | Callable[[Pixels], Pixels]
+InMemory: TypeAlias = "Pixels | Image.Image | Tensor"
+"""An image that a user has in memory; see `decode.given`."""
+
+BackgroundSpec: TypeAlias = "str | Path | InMemory | Callable[[Pixels], InMemory]"
 """What `open_background` takes."""
 
 
 class ImageBackground:
-    """An image or a colour, fitted once for each frame size."""
+    """An image or a colour, fitted once for each size and shape of pixels that frames have."""
 
-    def __init__(self, pixels: Pixels, fit: Fit) -> None:
-        self._pixels, self._fit = over_black(pixels), fit
+    def __init__(self, pixels: Pixels, fit: Fit, pixel_aspect: Fraction = SQUARE) -> None:
+        """Take the image, RGB or RGBA, and the width of its pixels over their height."""
+        self._pixels, self._fit, self._pixel_aspect = over_black(pixels), fit, pixel_aspect
         self._fitted: Pixels | None = None
+        self._fitted_aspect = SQUARE
         self._yuv: YuvImage | None = None
 
     def frame_at(self, frame: Frame) -> Pixels:
         """See `Background`."""
         height, width = frame.image.shape[:2]
-        if self._fitted is None or self._fitted.shape[:2] != (height, width):
-            self._fitted, self._yuv = fit_to(self._pixels, height, width, self._fit), None
+        aspect = self._pixel_aspect / frame.pixel_aspect
+        if self._fitted is None or self._fitted.shape[:2] != (height, width) or self._fitted_aspect != aspect:
+            self._fitted, self._yuv = fit_to(self._pixels, height, width, self._fit, float(aspect)), None
+            self._fitted_aspect = aspect
         return self._fitted
 
     def yuv_at(self, frame: Frame) -> YuvImage:
@@ -114,7 +130,7 @@ class VideoBackground:
         self._path, self._fit = path, fit
         self._origin: Fraction | None = None  # pts of the video at pts 0 of the frames.
         self._shown = self._next = self._open()
-        self._fitted = ImageBackground(self._shown.pixels, fit)
+        self._fitted = ImageBackground(self._shown.pixels, fit, self._source.info.pixel_aspect)
 
     def begin_at(self, pts: Fraction) -> None:
         """Let the video begin at `pts` of the frames, which may be long before the first frame that comes."""
@@ -139,7 +155,7 @@ class VideoBackground:
             self._shown = self._next
             self._next = next(self._frames, None) or self._restart(self._shown, frame.pts)
         if self._shown is not shown:
-            self._fitted = ImageBackground(self._shown.pixels, self._fit)
+            self._fitted = ImageBackground(self._shown.pixels, self._fit, self._source.info.pixel_aspect)
         return self._fitted
 
     @property
@@ -252,7 +268,8 @@ class BlurBackground:
         for target, plane, weight, scale in zip(self._yuv.planes, planes, weights, PLANE_SCALES, strict=True):
             soft = _blurred_small(plane, weight, deviation_px * scale)
             cv2.resize(soft, target.shape[::-1], target, interpolation=cv2.INTER_LINEAR)
-        return self._yuv
+        # The planes are written to again and again; an image keeps what was converted from them, so each has its own.
+        return YuvImage(self._yuv.frame, source.matrix)
 
     def close(self) -> None:
         """See `Background`."""
@@ -288,7 +305,7 @@ def without_subject(background: Background, matte: Pixels) -> Background:
 class ComputedBackground:
     """What a function returns for the frame."""
 
-    def __init__(self, compute: Callable[[Pixels], Pixels]) -> None:
+    def __init__(self, compute: Callable[[Pixels], object]) -> None:
         self._compute = compute
 
     def frame_at(self, frame: Frame) -> Pixels:
@@ -298,7 +315,9 @@ class ComputedBackground:
             InputError: the function returned something else than RGB of the frame's size.
         """
         rgb = frame.image.rgb
-        found = _check_pixels(self._compute(rgb))
+        found = given_pixels(
+            self._compute(rgb), "a background", "an array, a PIL image or a tensor where a function returns it"
+        )
         if found.shape != rgb.shape:
             raise InputError(f"the background function returned {found.shape} for a frame of {rgb.shape}")
         return found
@@ -316,18 +335,19 @@ def open_background(bg: BackgroundSpec, fit: Fit = "cover", blur: float = 1) -> 
 
     Args:
         bg: an image, a video, a colour (name or #rrggbb), a gradient (`gradient:#102030,#405060`), `blur`; an RGB or
-            RGBA array `(H, W, 3 or 4)` uint8; or a function that maps a frame's RGB `(H, W, 3)` to a background of the
-            same shape.
+            RGBA array `(H, W, 3 or 4)` uint8, a PIL image or a tensor; or a function that maps a frame's RGB
+            `(H, W, 3)` to one of these of the same shape. Images and arrays have square pixels, a video those that it
+            says; what a function returns has the frame's.
         fit: `cover` crops an image or video to fill the frame, `contain` adds black bars.
         blur: strength of `blur`.
 
     Raises:
         InputError: `bg` is none of these, or the file cannot be read.
     """
-    if isinstance(bg, np.ndarray):
-        return ImageBackground(_check_pixels(bg), fit)
     if callable(bg):
         return ComputedBackground(bg)
+    if not isinstance(bg, str | Path):
+        return ImageBackground(given_pixels(bg, "a background", KINDS), fit)
     video = video_of(bg)
     if video:
         return VideoBackground(video, fit)
@@ -416,13 +436,23 @@ def blur_scale(height: int, width: int, strength: float = 1) -> tuple[int, int, 
     return max(1, height // reduction), max(1, width // reduction), max(1.0, deviation_px / reduction)
 
 
-def fit_to(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
-    """Scale RGB `(h, w, 3)` to `height` x `width`, cropped for `cover` or with black bars for `contain`."""
+def fit_to(pixels: Pixels, height: int, width: int, fit: Fit, pixel_aspect: float = 1) -> Pixels:
+    """Scale RGB `(h, w, 3)` to `height` x `width`, cropped for `cover` or with black bars for `contain`.
+
+    Args:
+        pixels: the image.
+        height: of the result.
+        width: of the result.
+        fit: see `open_background`.
+        pixel_aspect: how many times as wide the image's pixels are displayed as the result's, at the same height.
+    """
     if fit == "cover":  # Crop first: scaling what is cropped would be a waste.
-        pixels = _crop_centre(pixels, *_largest_inside(pixels.shape[0], pixels.shape[1], height / width))
+        ratio = height / width * pixel_aspect
+        pixels = _crop_centre(pixels, *_largest_inside(pixels.shape[0], pixels.shape[1], ratio))
         inner_height, inner_width = height, width
     else:
-        inner_height, inner_width = _largest_inside(height, width, pixels.shape[0] / pixels.shape[1])
+        ratio = pixels.shape[0] / pixels.shape[1] / pixel_aspect
+        inner_height, inner_width = _largest_inside(height, width, ratio)
     method = cv2.INTER_AREA if inner_height < pixels.shape[0] else cv2.INTER_CUBIC
     scaled = cv2.resize(pixels, (inner_width, inner_height), interpolation=method)
     short_y, short_x = height - inner_height, width - inner_width
@@ -445,14 +475,6 @@ def over_black(pixels: Pixels) -> Pixels:
     if pixels.shape[2] == 3:
         return pixels
     return np.rint(pixels[..., :3] * (pixels[..., 3:] / np.float32(255))).astype(np.uint8)
-
-
-def _check_pixels(pixels: Pixels) -> Pixels:
-    """Return the array if it is RGB or RGBA uint8, else raise InputError."""
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] not in {(3,), (4,)}:
-        found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise InputError(f"a background array is uint8 (H, W, 3) in RGB, or (H, W, 4) with alpha; got {found}")
-    return pixels
 
 
 def _parse_colour(text: str) -> Pixels:

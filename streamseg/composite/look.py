@@ -111,7 +111,7 @@ class Look:
             matte = feathered(matte, settings.feather, None if kept else workspace("feathered", matte.shape, np.uint8))
         if background is None:
             return Dressed(frame, matte, None)
-        if frame.image.shape[2] == 4:  # Its own alpha counts for the look, too, and must not count twice.
+        if frame.kind == "foreground":  # Its own alpha counts for the look, too, and must not count twice.
             matte = cv2.multiply(matte, frame.pixels[..., 3], scale=1 / 255).astype(np.uint8, copy=False)
             frame = replace(frame, image=RgbImage(frame.image.rgb))
         is_yuv = isinstance(frame.image, YuvImage)

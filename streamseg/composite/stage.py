@@ -85,7 +85,7 @@ def apply_matte(
     Soft edges take the foreground's own colour, so that neither a composite nor a foreground shows the old background.
 
     Args:
-        frame: RGB, RGBA or YUV; a YUV frame gets a YUV composite.
+        frame: RGB, RGBA, grey or YUV; a YUV frame gets a YUV composite.
         matte: `(H, W)` uint8.
         background: None for the foreground in RGBA.
         matte_only: return the matte.
@@ -97,7 +97,7 @@ def apply_matte(
     background = background and without_subject(background, matte)
     if background and not matte_only and foreground == "fast" and isinstance(frame.image, YuvImage):
         return blend_planes(frame.image, background.yuv_at(frame), matte)
-    if frame.image.shape[2] == 4:
+    if frame.kind == "foreground":
         matte = cv2.multiply(matte, frame.pixels[..., 3], scale=1 / 255).astype(np.uint8, copy=False)
     if matte_only:
         return RgbImage(matte)

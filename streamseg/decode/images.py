@@ -69,6 +69,9 @@ ORIENTATION_TRANSPOSES = {
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF in both byte orders, and of BigTIFF, whose header is twice as long."""
 
+MAX_LEVEL = 65535
+"""White in 16 bits, as which wider integers are taken."""
+
 TIFF_PROFILE, TIFF_EXTRA_SAMPLES = 34675, 338
 PREMULTIPLIED = 1
 """Value of TIFF's tag ExtraSamples for premultiplied (associated) alpha."""
@@ -156,9 +159,19 @@ def open_image(path: AnyPath) -> Iterator[Image.Image]:
     Raises:
         InputError: the file is missing, damaged, or not an image.
     """
+    with image_errors(path), _open_with_pillow(path) as image:
+        yield image
+
+
+@contextmanager
+def image_errors(path: AnyPath | str) -> Iterator[None]:
+    """Turn any error of reading an image into an InputError of one line, which names it.
+
+    Raises:
+        InputError: there was one.
+    """
     try:
-        with _open_with_pillow(path) as image:
-            yield image
+        yield
     except InputError:
         raise
     except UnidentifiedImageError as error:
@@ -345,7 +358,7 @@ def _to_pillow(samples: npt.NDArray[Any], premultiplied: bool = False) -> Image.
 
 def _to_straight_alpha(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Convert premultiplied samples `(H, W, 4)`, 16-bit or float, to floats in [0, 1] with straight alpha."""
-    white = 1 if np.issubdtype(samples.dtype, np.floating) else 65535
+    white = 1 if np.issubdtype(samples.dtype, np.floating) else MAX_LEVEL
     straight = (samples / np.float32(white)).astype(np.float32, copy=False)
     alpha = straight[..., 3:]
     np.divide(straight[..., :3], alpha, straight[..., :3], where=alpha > 0)
@@ -360,5 +373,5 @@ def _to_8_bits(samples: npt.NDArray[Any]) -> Pixels:
         return levels
     if samples.dtype == np.uint8:
         return samples
-    words = samples.clip(0, 65535).astype(np.uint16)
+    words = samples.clip(0, MAX_LEVEL).astype(np.uint16)
     return cv2.convertScaleAbs(words, alpha=1 / 257).astype(np.uint8, copy=False)

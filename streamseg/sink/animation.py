@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import av
-import cv2
-import numpy as np
 
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, VideoInfo, counted
-from streamseg.image import Pixels
+from streamseg.image import Pixels, to_square_pixels
 from streamseg.sink.apng import ApngFile
 from streamseg.sink.base import BaseSink
 from streamseg.sink.gif import GifFile
@@ -158,7 +156,7 @@ class AnimationSink(BaseSink):
         if self._pending and start - self._pending.start < self._min_ticks:
             self._skipped += 1
             return
-        pixels = _to_square_pixels(frame.pixels, self._info.pixel_aspect)
+        pixels = to_square_pixels(frame.pixels, self._info.pixel_aspect)  # These formats know no others.
         if self._pending:
             self._write_pending(self._pending, start)
             if pixels.shape != self._pending.pixels.shape:
@@ -212,11 +210,3 @@ class AnimationSink(BaseSink):
             yield
         except (av.FFmpegError, OSError) as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror or error}") from error
-
-
-def _to_square_pixels(pixels: Pixels, pixel_aspect: Fraction) -> Pixels:
-    """Resize an image to square pixels, the only ones that these formats know."""
-    if pixel_aspect == 1:
-        return pixels
-    size_px = max(1, round(pixels.shape[1] * pixel_aspect)), pixels.shape[0]
-    return cv2.resize(pixels, size_px, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

@@ -22,12 +22,13 @@ PLANES = {1: (0,), 3: (1, 2, 0), 4: (1, 2, 0, 3)}
 """Channels of the pixels -> which of them each of FFmpeg's planes holds."""
 
 
-def encode_exr(pixels: Pixels, straight: bool = False) -> bytes:
+def encode_exr(pixels: Pixels, straight: bool = False, pixel_aspect: Fraction = Fraction(1)) -> bytes:
     """Encode RGB `(H, W, 3)`, RGBA `(H, W, 4)` or a matte `(H, W)`.
 
     Args:
         pixels: levels of 255; alpha is straight.
         straight: keep it so in the file, instead of multiplying the colours by it.
+        pixel_aspect: width of a pixel over its height, which the file states.
 
     Raises:
         OutputError: FFmpeg's encoder refused them.
@@ -43,6 +44,7 @@ def encode_exr(pixels: Pixels, straight: bool = False) -> bytes:
     encoder = av.CodecContext.create("exr", "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, LAYOUTS[channels]
     encoder.time_base, encoder.options = Fraction(1), OPTIONS
+    encoder.sample_aspect_ratio = pixel_aspect
     try:
         return b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
     except av.FFmpegError as error:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from streamseg.composite.blend import blend
 from streamseg.errors import OutputError
 from streamseg.frames import Frame, counted
-from streamseg.image import Pixels
+from streamseg.image import Pixels, to_square_pixels
 from streamseg.media.atomic import atomic_write, move
 from streamseg.media.storage import AnyPath, RemotePath, files_in, path_of
 from streamseg.sink.base import BaseSink
@@ -79,7 +80,8 @@ class ImageSequence(BaseSink):
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
-        write_image(self._pattern.with_name(self._pattern.name % frame.index), frame.pixels, self._straight)
+        path = self._pattern.with_name(self._pattern.name % frame.index)
+        write_image(path, frame.pixels, self._straight, frame.pixel_aspect)
         self._count += 1
 
     def take(self, part: Part) -> None:
@@ -116,23 +118,29 @@ def sequence_pattern(out: str) -> AnyPath | None:
     return path
 
 
-def write_image(path: AnyPath, pixels: Pixels, straight: bool = False) -> None:
+def write_image(path: AnyPath, pixels: Pixels, straight: bool = False, pixel_aspect: Fraction = Fraction(1)) -> None:
     """Write RGB, RGBA (straight alpha) or grey as the format of the file's name, in one move.
+
+    What opens pictures takes their pixels for square, and so they become; OpenEXR alone says what they are.
 
     Args:
         path: the file.
         pixels: levels of 255.
         straight: see `OutputSettings`.
+        pixel_aspect: width of a pixel over its height.
 
     Raises:
         OutputError: the format is unknown or the file cannot be written.
     """
     encoders: dict[str, Callable[[Pixels], bytes]] = {
-        ".exr": partial(encode_exr, straight=straight),
+        ".exr": partial(encode_exr, straight=straight, pixel_aspect=pixel_aspect),
         ".webp": encode_webp,
         ".gif": encode_gif,
     }
-    own = encoders.get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    own = encoders.get(suffix)
+    if suffix != ".exr":
+        pixels = to_square_pixels(pixels, pixel_aspect)
     atomic_write(path, own(pixels) if own else _encode(path, pixels))
 
 

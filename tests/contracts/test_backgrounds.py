@@ -12,7 +12,7 @@ import pytest
 from streamseg.composite.background import Background, BackgroundSpec, open_background
 from streamseg.frames import Frame
 from streamseg.image import Pixels
-from streamseg.yuv import YuvImage
+from streamseg.yuv import RgbImage, YuvImage
 from tests.synthetic import frames, picture, write_clip
 
 WIDTH_PX, HEIGHT_PX = 64, 48
@@ -76,4 +76,17 @@ def test_the_same_frame_twice_is_the_same(background: Background) -> None:
     frame = frames(1, WIDTH_PX, HEIGHT_PX)[0]
     first = background.frame_at(frame).copy()
     assert np.array_equal(background.frame_at(frame), first)
+    background.close()
+
+
+def test_the_next_frame_has_its_own(background: Background) -> None:
+    """Nothing is left of the frame before, in whatever form it was asked for then."""
+    before, after = (
+        Frame(n, Fraction(n, 25), YuvImage.of(picture(9 * n, WIDTH_PX, HEIGHT_PX) // (2 - n))) for n in (0, 1)
+    )
+    background.yuv_at(before).resized_rgb(16, 12)
+    assert background.yuv_at(before).rgb.shape == (HEIGHT_PX, WIDTH_PX, 3)
+    shown, meant = background.yuv_at(after), background.frame_at(after)
+    assert np.abs(shown.rgb.astype(int) - meant).mean() < 5
+    assert np.abs(shown.resized_rgb(16, 12).astype(int) - RgbImage(meant).resized_rgb(16, 12)).mean() < 5
     background.close()
