@@ -204,7 +204,9 @@ def report(samples: Samples, watch: Watch, statistics: Statistics) -> dict[str, 
     half = first + (len(samples.seconds) - first) // 2
     seconds = samples.seconds[-1] - samples.seconds[first]
     blocks = np.array_split(samples.memory_mb[first:], max(2, round(seconds / BLOCK_SECONDS)))
-    slope = np.polyfit(range(len(blocks)), [block.min() for block in blocks], 1)[0] * 3600 / (seconds / len(blocks))
+    least = [float(block.min()) for block in blocks]
+    slope = np.polyfit(range(len(blocks)), least, 1)[0] * 3600 / (seconds / len(blocks))
+    print("least MB of each block:", " ".join(f"{megabytes:.1f}" for megabytes in least))
 
     def growth(counts: list[int]) -> float:
         """Of the least that is held: between changes, there may be more for a moment."""
