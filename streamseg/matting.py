@@ -38,7 +38,7 @@ from streamseg.decode import BaseSource, Source, TimeRange, open_source
 from streamseg.decode.base import check_size
 from streamseg.decode.images import pixels_of, read_image
 from streamseg.decode.time_range import WHOLE
-from streamseg.errors import InputError
+from streamseg.errors import ConfigError, InputError
 from streamseg.frames import Frame
 from streamseg.image import Pixels
 from streamseg.infer.crops import infer_with_crops
@@ -275,8 +275,11 @@ def convert(
         settings: any of `streamseg.settings`, by its name.
 
     Raises:
-        StreamsegError: the source cannot be read, the output not written, or a setting is unknown.
+        ConfigError: a setting is unknown or out of range, or the background is given as `bg` too.
+        StreamsegError: the source cannot be read, or the output not written.
     """
+    if background is not None and settings.get("bg") is not None:
+        raise ConfigError(f"the background is given twice, as an argument and as bg={settings['bg']!r}: give one")
     if isinstance(background, str | Path):
         settings, background = {"bg": str(background), **settings}, None
     name, own_engine = _named_or_own(engine)

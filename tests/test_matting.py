@@ -261,6 +261,14 @@ class TestConvert:
         done = convert(clip.path, tmp_path / "x.mkv", engine=DiscEngine(), start="0.25", end="0.5")
         assert done.statistics.frames == 6
 
+    @pytest.mark.parametrize("background", ["green", lambda rgb: rgb])
+    def test_two_backgrounds(self, background: Any, tmp_path: Path) -> None:
+        with pytest.raises(
+            ConfigError, match="the background is given twice, as an argument and as bg='red': give one"
+        ):
+            convert(ListSource(frames(3)), tmp_path / "x.mp4", background, bg="red", engine=DiscEngine())
+        assert not list(tmp_path.iterdir())
+
     def test_an_output_that_cannot_be_written(self, tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="nowhere"):
             convert(ListSource(frames(3)), tmp_path / "nowhere" / "x.mp4", engine=DiscEngine())
