@@ -48,7 +48,10 @@ def webcam(
         Path | None, typer.Option(metavar="FOLDER", help="Backgrounds to choose from while the camera runs.")
     ] = None,
     fit: Fit = None,
-    mirror: Annotated[bool | None, typer.Option("--mirror", help="Mirror the camera, not the background.")] = None,
+    mirror: Annotated[
+        bool | None,
+        typer.Option("--mirror/--no-mirror", show_default=False, help="Mirror the camera, not the background."),
+    ] = None,
     outputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,7 +63,11 @@ def webcam(
     ] = None,
     on_demand: Annotated[
         bool | None,
-        typer.Option("--on-demand", help="Open the camera only while a program reads the virtual one."),
+        typer.Option(
+            "--on-demand/--no-on-demand",
+            show_default=False,
+            help="Open the camera only while a program reads the virtual one.",
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Serve the page to others too (default: 127.0.0.1).")
