@@ -260,6 +260,47 @@ def test_files_that_come_later(tmp_path: Path) -> None:
     assert looks == [None, "early.mp4", None, None, "late.mp4", None, None]
 
 
+def test_two_that_would_be_one_while_it_watches(folder: Path, tmp_path: Path) -> None:
+    """The second fails, whichever is first by name, and those after it are done."""
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            (folder / "a.avi").touch()
+            (folder / "z.mkv").touch()
+
+    pauses: list[float] = []
+    coming = arrivals(folder, tmp_path / "out", ".mov", pause)
+    looks = [next(coming) for _ in range(20)]
+    jobs = [job for job in looks if job]
+    assert [job.source.name for job in jobs] == ["a.mp4", "b.MP4", "bad.mov", "a.avi", "z.mkv"]
+    assert [job.problem for job in jobs if job.problem] == [
+        f"{folder}/a.avi and {folder}/a.mp4 would both be written to {tmp_path}/out/a.mov; rename one of them"
+    ]
+
+
+def test_two_that_would_be_one_before_it_watches(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused at the start only where nobody watches."""
+    (folder / "a.avi").touch()
+    monkeypatch.setattr("streamseg.batch.jobs.run_batch", lambda *_: iter(()))
+    command = ["batch", str(folder), "-o", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, command).exit_code == 2
+    assert CliRunner().invoke(app, [*command, "--watch"]).exit_code == 0
+
+
+@pytest.mark.usefixtures("losing")
+def test_a_job_with_a_problem_fails_alone(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.avi").touch()
+    coming = arrivals(folder, tmp_path, ".mp4", lambda _: None)
+    outcomes = run_batch((next(coming) for _ in range(8)), SMALL, 1)
+    assert {Path(one.source).name: one.status for one in outcomes} == {
+        "a.avi": "done",
+        "a.mp4": "failed",
+        "b.MP4": "done",
+        "bad.mov": "failed",
+    }
+
+
 def test_names_that_look_like_markup(tmp_path: Path) -> None:
     """The terminal's library would take them for colours and pictures, or fail on them."""
     screen = StringIO()

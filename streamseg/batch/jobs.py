@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -48,10 +48,17 @@ POLL_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Job:
-    """A video and its output file."""
+    """A video and its output file.
+
+    Attributes:
+        source: the input file.
+        out: the output file.
+        problem: why it cannot be run, in one line; empty if it can.
+    """
 
     source: AnyPath
     out: AnyPath
+    problem: str = ""
 
     def outcome(self, status: Status, frames: int = 0, seconds: float = 0.0, message: str = "") -> Outcome:
         """Make the job's outcome."""
@@ -103,19 +110,27 @@ def plan(folder: AnyPath, out: AnyPath, suffix: str) -> list[Job]:
     """List a folder's videos in the order of their names, with their outputs.
 
     Raises:
-        InputError: the folder cannot be read, or is the output folder too.
+        InputError: as `videos_in`.
         OutputError: two files would be written to one output.
+    """
+    taken: dict[AnyPath, AnyPath] = {}
+    jobs = [_checked(job, taken) for job in videos_in(folder, out, suffix)]
+    for job in jobs:
+        if job.problem:
+            raise OutputError(job.problem)
+    return jobs
+
+
+def videos_in(folder: AnyPath, out: AnyPath, suffix: str) -> list[Job]:
+    """List a folder's videos as `plan` does, of which several may be for one output.
+
+    Raises:
+        InputError: the folder cannot be read, or is the output folder too.
     """
     sources = sorted(path for path in files_in(folder) if _is_video(path))
     if is_same_file(out, folder):
         raise InputError(f"{out} is the folder that is read; give another one with -o")
-    planned: dict[AnyPath, AnyPath] = {}
-    for source in sources:
-        target = out / f"{source.stem}{suffix}"
-        if target in planned:
-            raise OutputError(f"{source} and {planned[target]} would both be written to {target}; rename one of them")
-        planned[target] = source
-    return [Job(source, target) for target, source in planned.items()]
+    return [Job(source, out / f"{source.stem}{suffix}") for source in sources]
 
 
 def arrivals(
@@ -123,20 +138,30 @@ def arrivals(
 ) -> Iterator[Job | None]:
     """Yield, without end, the videos of a folder and those that come into it, each once it has stopped growing.
 
-    None is yielded after each look into the folder.
+    None is yielded after each look into the folder. A video whose output is that of an earlier one has a `problem`.
     """
     yielded: set[AnyPath] = set()
     sizes: dict[AnyPath, int] = {}
     while True:
-        for job in plan(folder, out, suffix):
+        found = videos_in(folder, out, suffix)
+        taken = {job.out: job.source for job in found if job.source in yielded}
+        for job in found:
             with suppress(OSError):
                 size = size_bytes(job.source)
                 if job.source not in yielded and sizes.get(job.source) == size:
                     yielded.add(job.source)
-                    yield job
+                    yield _checked(job, taken)
                 sizes[job.source] = size
         yield None
         pause(POLL_SECONDS)
+
+
+def _checked(job: Job, taken: dict[AnyPath, AnyPath]) -> Job:
+    """Note a job's output in `taken`, with its source; if another source is there, return the job with a problem."""
+    other = taken.setdefault(job.out, job.source)
+    if other == job.source:
+        return job
+    return replace(job, problem=f"{job.source} and {other} would both be written to {job.out}; rename one of them")
 
 
 def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> Iterator[Outcome]:
@@ -156,6 +181,9 @@ def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> I
         idle = [stack.enter_context(Worker(_matte, partial(_pin_to_cores, cores))) for cores in _core_sets(workers)]
         busy: list[tuple[Worker[Task, Outcome], Job]] = []
         for job in jobs:
+            if job and job.problem:
+                yield job.outcome("failed", message=job.problem)
+                continue
             if job and job.out.exists():
                 yield job.outcome("skipped", message="was there before")
                 continue

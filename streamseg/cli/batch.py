@@ -93,7 +93,7 @@ def batch(
     Exit code 1: one failed; 3: all were written, but one was damaged.
     """
     with errors_reported():
-        from streamseg.batch.jobs import arrivals, plan, run_batch
+        from streamseg.batch.jobs import arrivals, plan, run_batch, videos_in
         from streamseg.batch.report import BatchProgress
         from streamseg.media.storage import path_of
         from streamseg.sink.images import make_folder
@@ -105,7 +105,7 @@ def batch(
         settings = settings_from_flags(context)
         suffix = _batch_suffix(to, settings)
         source, target = path_of(folder), path_of(out)
-        planned = plan(source, target, suffix)
+        planned = videos_in(source, target, suffix) if watch else plan(source, target, suffix)
         if not (planned or watch):
             raise InputError(f"the folder {folder} holds no videos; --watch waits for some")
         make_folder(target)
