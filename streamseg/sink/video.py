@@ -86,8 +86,9 @@ class VideoSink(BaseSink):
         """Encode one frame, and write the other tracks up to its pts.
 
         Raises:
-            OutputError: the disk is full or the encoder failed.
+            OutputError: the frame has another size than the file, the disk is full or the encoder failed.
         """
+        self._check_size(frame)
         if frame.pts < self.resume_at - HALF_A_TICK:
             return
         pts = max(round(frame.pts / self._info.time_base), self._last_pts + 1)
@@ -199,6 +200,16 @@ class VideoSink(BaseSink):
         with suppress(OSError):
             self._file.close()
         self._close_tracks()
+
+    def _check_size(self, frame: Frame) -> None:
+        """Raise OutputError if a frame has another size than the file; FFmpeg would scale it unasked."""
+        height, width = frame.image.shape[:2]
+        expected = self._info.width_px, self._info.height_px
+        if (width, height) != expected:
+            raise OutputError(
+                f"cannot write {self._path}: frame {frame.index} is {width}x{height} px and the file "
+                f"{expected[0]}x{expected[1]} px; frames of two sizes do not go into one file"
+            )
 
     def _copy_interrupted(self, left: Path) -> None:
         """Begin the file with the frames that an interrupted run completed."""
