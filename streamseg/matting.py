@@ -50,6 +50,7 @@ from streamseg.pipeline import mattes, run
 from streamseg.settings import CompositeSettings, load_settings
 from streamseg.sink import open_sink
 from streamseg.sink.mix import with_background_sound
+from streamseg.sink.overwriting import outputs_of, refuse_overwriting
 from streamseg.smooth.stage import MatteSmoother
 from streamseg.statistics import Statistics
 from streamseg.yuv import RgbImage
@@ -276,7 +277,7 @@ def convert(
 
     Raises:
         ConfigError: a setting is unknown or out of range, or the background is given as `bg` too.
-        StreamsegError: the source cannot be read, or the output not written.
+        StreamsegError: the source cannot be read, or the output not written, or it is the source or the background.
     """
     if background is not None and settings.get("bg") is not None:
         raise ConfigError(f"the background is given twice, as an argument and as bg={settings['bg']!r}: give one")
@@ -291,8 +292,10 @@ def convert(
         behind = None
         if background is not None:
             behind = stack.enter_context(closing(open_background(background, chosen.composite.fit)))
-        running = own_engine or engine_for(chosen.infer, opened.info).engine
         kind = "composite" if behind and not chosen.composite.matte_only else chosen.composite.kind
+        read = source if isinstance(source, str | Path) else opened.info.path
+        refuse_overwriting(outputs_of(str(out), kind, chosen.output), read, chosen.composite.bg)
+        running = own_engine or engine_for(chosen.infer, opened.info).engine
         info = with_background_sound(opened.info, chosen.composite)
         with open_sink(str(out), info, kind, chosen.output, resume) as sink:
             told = _Progress(progress)

@@ -23,7 +23,7 @@ from streamseg.batch.report import BatchProgress
 from streamseg.cli.app import app
 from streamseg.decode import open_source
 from streamseg.errors import InputError, OutputError
-from streamseg.settings import InferSettings, Settings
+from streamseg.settings import CompositeSettings, InferSettings, OutputSettings, Settings
 from tests.synthetic import RATE, write_clip
 
 SMALL = Settings(infer=InferSettings(input_size=64))
@@ -206,6 +206,16 @@ class TestPlan:
         with pytest.raises(OutputError, match=r"a\.mp4 and .*a\.mkv would both be written to"):
             plan(folder, tmp_path, ".mov")
 
+    def test_a_video_and_the_matte_of_another(self, folder: Path, tmp_path: Path) -> None:
+        """`a.alpha.mp4` is the second file that `a.mp4` is written with."""
+        shutil.copy(folder / "a.mp4", folder / "a.alpha.mp4")
+        assert len(plan(folder, tmp_path, ".mp4")) == 4
+        sidecar = Settings(output=OutputSettings(alpha="sidecar"))
+        with pytest.raises(OutputError, match=r"a\.mp4 and .*a\.alpha\.mp4 would both be written to .*a\.alpha\.mp4"):
+            plan(folder, tmp_path, ".mp4", sidecar)
+        green = sidecar.model_copy(update={"composite": CompositeSettings(bg="green")})
+        assert len(plan(folder, tmp_path, ".mp4", green)) == 4
+
     def test_no_folder(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot read the folder"):
             plan(tmp_path / "none", tmp_path, ".mp4")
@@ -299,6 +309,19 @@ def test_a_job_with_a_problem_fails_alone(folder: Path, tmp_path: Path) -> None:
         "b.MP4": "done",
         "bad.mov": "failed",
     }
+
+
+def test_a_link_to_what_would_be_written(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
+    before = write_clip(out / "a.alpha.mp4", 8).path.read_bytes()
+    (folder / "a.mp4").symlink_to(out / "a.alpha.mp4")
+    settings = SMALL.model_copy(update={"output": OutputSettings(alpha="sidecar")})
+    (outcome,) = run_batch(plan(folder, out, ".mp4", settings), settings, 1)
+    assert outcome.status == "failed"
+    assert outcome.message == f"the output {out}/a.alpha.mp4 is an input too; give another name"
+    assert (out / "a.alpha.mp4").read_bytes() == before
 
 
 def test_names_that_look_like_markup(tmp_path: Path) -> None:

@@ -293,6 +293,18 @@ def test_a_background_is_not_overwritten(clip: Clip, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("disc")
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("name", ["talk.alpha.mp4", "talk.mp4.part", "talk.alpha.mp4.part.old"])
+def test_no_file_that_is_written_is_an_input(name: str, jobs: int, clip: Clip, tmp_path: Path) -> None:
+    """The second file and the unfinished ones neither."""
+    shutil.copy(clip.path, tmp_path / name)
+    result = streamseg("video", tmp_path / name, "-o", tmp_path / "talk.mp4", "--alpha", "sidecar", "--jobs", jobs)
+    expect_one_line_error(result, "is an input too; give another name")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == clip.path.read_bytes()
+
+
+@pytest.mark.usefixtures("disc")
 def test_a_truncated_video_keeps_what_decoded_and_says_so(tmp_path: Path) -> None:
     whole = write_clip(tmp_path / "whole.ts", count=48)
     cut = tmp_path / "cut.mp4"

@@ -42,6 +42,7 @@ RESOURCE_FORK_PREFIX = "._"
 
 Status = Literal["done", "damaged", "skipped", "failed"]
 
+STANDARD = Settings()
 POLL_SECONDS = 2.0
 """Time between two looks into a watched folder."""
 
@@ -106,15 +107,21 @@ class Outcome:
         return self.frames / self.seconds if self.seconds else 0.0
 
 
-def plan(folder: AnyPath, out: AnyPath, suffix: str) -> list[Job]:
+def plan(folder: AnyPath, out: AnyPath, suffix: str, settings: Settings = STANDARD) -> list[Job]:
     """List a folder's videos in the order of their names, with their outputs.
+
+    Args:
+        folder: of the videos.
+        out: the folder that they are written to.
+        suffix: of the outputs.
+        settings: say whether each has a sidecar matte.
 
     Raises:
         InputError: as `videos_in`.
         OutputError: two files would be written to one output.
     """
     taken: dict[AnyPath, AnyPath] = {}
-    jobs = [_checked(job, taken) for job in videos_in(folder, out, suffix)]
+    jobs = [_checked(job, taken, settings) for job in videos_in(folder, out, suffix)]
     for job in jobs:
         if job.problem:
             raise OutputError(job.problem)
@@ -134,7 +141,11 @@ def videos_in(folder: AnyPath, out: AnyPath, suffix: str) -> list[Job]:
 
 
 def arrivals(
-    folder: AnyPath, out: AnyPath, suffix: str, pause: Callable[[float], None] = time.sleep
+    folder: AnyPath,
+    out: AnyPath,
+    suffix: str,
+    pause: Callable[[float], None] = time.sleep,
+    settings: Settings = STANDARD,
 ) -> Iterator[Job | None]:
     """Yield, without end, the videos of a folder and those that come into it, each once it has stopped growing.
 
@@ -144,24 +155,32 @@ def arrivals(
     sizes: dict[AnyPath, int] = {}
     while True:
         found = videos_in(folder, out, suffix)
-        taken = {job.out: job.source for job in found if job.source in yielded}
+        taken = {path: job.source for job in found if job.source in yielded for path in _files_of(job, settings)}
         for job in found:
             with suppress(OSError):
                 size = size_bytes(job.source)
                 if job.source not in yielded and sizes.get(job.source) == size:
                     yielded.add(job.source)
-                    yield _checked(job, taken)
+                    yield _checked(job, taken, settings)
                 sizes[job.source] = size
         yield None
         pause(POLL_SECONDS)
 
 
-def _checked(job: Job, taken: dict[AnyPath, AnyPath]) -> Job:
-    """Note a job's output in `taken`, with its source; if another source is there, return the job with a problem."""
-    other = taken.setdefault(job.out, job.source)
-    if other == job.source:
-        return job
-    return replace(job, problem=f"{job.source} and {other} would both be written to {job.out}; rename one of them")
+def _checked(job: Job, taken: dict[AnyPath, AnyPath], settings: Settings) -> Job:
+    """Note a job's files in `taken`, with its source; if one is of another source, return the job with a problem."""
+    for path in _files_of(job, settings):
+        other = taken.setdefault(path, job.source)
+        if other != job.source:
+            problem = f"{job.source} and {other} would both be written to {path}; rename one of them"
+            return replace(job, problem=problem)
+    return job
+
+
+def _files_of(job: Job, settings: Settings) -> list[AnyPath]:
+    from streamseg.sink.overwriting import files_of
+
+    return files_of(job.out, settings.composite.kind, settings.output)
 
 
 def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> Iterator[Outcome]:
@@ -258,7 +277,9 @@ def _run_pipeline(job: Job, engine: Engine, settings: Settings) -> Outcome:
     from streamseg.sink import open_file
     from streamseg.sink.animation import ANIMATIONS
     from streamseg.sink.mix import with_background_sound
+    from streamseg.sink.overwriting import refuse_overwriting
 
+    refuse_overwriting(_files_of(job, settings), job.source, settings.composite.bg)
     with open_source(str(job.source)) as source:
         resume = job.out.suffix.lower() not in ANIMATIONS  # Animations are short, and start over.
         info = with_background_sound(source.info, settings.composite)

@@ -22,6 +22,7 @@ from streamseg.model.weights import digest_of
 from streamseg.settings import Settings
 from streamseg.sink.animation import ANIMATIONS
 from streamseg.sink.mix import background_sound, check_holds_sound
+from streamseg.sink.overwriting import files_of, refuse_overwriting
 
 
 def work_on(
@@ -51,13 +52,17 @@ def plan_segments(work: Work) -> Plan:
     Raises:
         ConfigError: the background has no sound, and it is asked for.
         InputError: the source cannot be read.
-        OutputError: an earlier run has left segments that are made from something else, or the output holds no sound.
+        OutputError: an earlier run has left segments that are made from something else, the output holds no sound, or
+            it is an input.
     """
+    composite = work.settings.composite
+    written = [work.out.parent] if work.as_images else files_of(work.out, composite.kind, work.settings.output)
+    refuse_overwriting(written, work.source, composite.bg)
     with open_source(work.source, work.time_range) as source:
         frame_count = source.info.frame_count
         is_parted = work.out.suffix.lower() not in ANIMATIONS  # These cannot be joined.
         segments = segments_of(source, work.segment_seconds) if is_parted else WHOLE
-    sound = background_sound(work.settings.composite)
+    sound = background_sound(composite)
     if work.as_images:
         check_holds_sound(work.out, sound)
     work = replace(work, settings=work.settings.model_copy(update={"infer": settled(work.settings.infer)}))

@@ -105,7 +105,7 @@ def batch(
         settings = settings_from_flags(context)
         suffix = _batch_suffix(to, settings)
         source, target = path_of(folder), path_of(out)
-        planned = videos_in(source, target, suffix) if watch else plan(source, target, suffix)
+        planned = videos_in(source, target, suffix) if watch else plan(source, target, suffix, settings)
         if not (planned or watch):
             raise InputError(f"the folder {folder} holds no videos; --watch waits for some")
         make_folder(target)
@@ -115,7 +115,7 @@ def batch(
             if failed or damaged:
                 raise typer.Exit(SOME_FAILED if failed else DAMAGED)
             return
-        work = arrivals(source, target, suffix) if watch else planned
+        work = arrivals(source, target, suffix, settings=settings) if watch else planned
         with BatchProgress(target / "report.json", None if watch else len(planned)) as progress:
             for outcome in run_batch(work, settings, jobs):
                 progress.add(outcome)

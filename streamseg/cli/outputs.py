@@ -1,15 +1,12 @@
-"""Run the pipeline into an output file, with safeguards against overwriting an input."""
+"""Run the pipeline into an output file, with a progress bar and a summary."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from streamseg.errors import OutputError
 from streamseg.interrupt import raise_again
-from streamseg.media.atomic import followed
-from streamseg.media.storage import AnyPath, RemotePath, is_same_file, path_of
 
 if TYPE_CHECKING:
     from streamseg.decode import Source
@@ -56,24 +53,6 @@ def run_into(
         raise
     print(sink.summary)
     return statistics
-
-
-def output_path(out: str) -> AnyPath:
-    """Return the file that will be written, or the folder of an image sequence; raise OutputError for `-`."""
-    from streamseg.sink.images import sequence_pattern
-
-    refuse_standard_output(out)
-    pattern = sequence_pattern(out)
-    return pattern.parent if pattern else path_of(out)
-
-
-def refuse_overwriting(target: AnyPath, *inputs: str | None) -> None:
-    """Raise OutputError if the output is one of the inputs, before anything is written."""
-    written = target if isinstance(target, RemotePath) else followed(target)
-    for name in filter(None, inputs):
-        with suppress(OSError):  # A name that the system rejects is no file.
-            if is_same_file(written, path_of(name)):
-                raise OutputError(f"the output {target} is an input too; give another name")
 
 
 def refuse_standard_output(out: str) -> None:

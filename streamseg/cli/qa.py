@@ -19,7 +19,7 @@ from streamseg.cli.options import (
     Stride,
     settings_from_flags,
 )
-from streamseg.cli.outputs import refuse_overwriting, refuse_standard_output
+from streamseg.cli.outputs import refuse_standard_output
 from streamseg.interrupt import raise_again
 
 if TYPE_CHECKING:
@@ -69,14 +69,14 @@ def qa(
         from streamseg.qa.judge import Judge
         from streamseg.qa.matted import open_matted
         from streamseg.qa.report import page_path, summary_lines, write_report
+        from streamseg.sink.overwriting import refuse_overwriting
         from streamseg.statistics import Statistics
 
         settings = settings_from_flags(context)
         time_range = TimeRange.of(start, end)
         refuse_standard_output(str(out))
         page = page_path(out, video)
-        for written in (page, page.with_suffix(".json")):
-            refuse_overwriting(written, video, matte)
+        refuse_overwriting([page, page.with_suffix(".json")], video, matte)
         raise_again()
         statistics = Statistics()
         with open_matted(video, matte, settings, time_range) as matted:

@@ -31,7 +31,7 @@ from streamseg.cli.options import (
     Subject,
     settings_from_flags,
 )
-from streamseg.cli.outputs import output_path, refuse_overwriting, speed_line
+from streamseg.cli.outputs import refuse_standard_output, speed_line
 
 if TYPE_CHECKING:
     from streamseg.statistics import Statistics
@@ -109,10 +109,13 @@ def webcam(
         from streamseg.cli.progress import RunProgress
         from streamseg.interrupt import raise_again
         from streamseg.live.run import run_live
+        from streamseg.sink.overwriting import outputs_of, refuse_overwriting
 
         settings = settings_from_flags(context)
         for out in settings.live.outputs:
-            refuse_overwriting(output_path(out), settings.live.camera, settings.composite.bg)
+            refuse_standard_output(out)
+            written = outputs_of(out, settings.composite.kind, settings.output)
+            refuse_overwriting(written, settings.live.camera, settings.composite.bg)
         raise_again()
         with RunProgress(frames) as progress:
             statistics, summary = run_live(
