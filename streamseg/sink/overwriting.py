@@ -37,7 +37,9 @@ def refuse_overwriting(outputs: Iterable[AnyPath], *inputs: str | AnyPath | None
     """
     for output in outputs:
         target = followed(output) if isinstance(output, Path) else output
-        written = (target, *unfinished(target)) if isinstance(target, Path) else (target,)
+        written = [target]
+        if isinstance(target, Path) and target.name:  # The folder `.` has none.
+            written += unfinished(target)
         for name in filter(None, inputs):
             with suppress(OSError):  # A name that the system rejects is no file.
                 source = path_of(str(name))
