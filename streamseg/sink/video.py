@@ -56,6 +56,7 @@ class VideoSink(BaseSink):
         self._path, self._part, self._file = path, part_of(path), PartFile(part_of(path))
         self._info, self._encoding, self.resume_at = info, encoding, resume_at
         self._last_pts, self._times = -1, FrameTimes()
+        self._delay = Fraction(0)  # From the source's pts to those of the file, in seconds.
         self._waiting: Packet[Any] | None = None  # For the next one, in MP4 and MOV.
         self._frames, self._alpha = 0, AlphaCheck(info)
         check_folder(path)
@@ -85,17 +86,23 @@ class VideoSink(BaseSink):
     def write(self, frame: Frame) -> None:
         """Encode one frame, and write the other tracks up to its pts.
 
+        A file begins at 0 where its first frame comes before that; its tracks are as late as its frames.
+
         Raises:
             OutputError: the frame has another size than the file, the disk is full or the encoder failed.
         """
         self._check_size(frame)
-        if frame.pts < self.resume_at - HALF_A_TICK:
+        if self.resume_at and frame.pts < self.resume_at - HALF_A_TICK:
+            self._check_resumable(frame)
             return
-        pts = max(round(frame.pts / self._info.time_base), self._last_pts + 1)
+        if frame.pts < 0 and not self._frames:
+            self._begin_earlier(-frame.pts)
+        time = frame.pts + self._delay
+        pts = max(round(time / self._info.time_base), self._last_pts + 1)
         duration = round((frame.duration or 1 / self._info.rate) / self._info.time_base)
         try:
             self._mux_video(self._encoder.encode(frame, pts, duration))
-            self._mux_tracks(frame.pts)
+            self._mux_tracks(time)
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error
         self._last_pts, self._frames = pts, self._frames + 1
@@ -210,6 +217,20 @@ class VideoSink(BaseSink):
                 f"cannot write {self._path}: frame {frame.index} is {width}x{height} px and the file "
                 f"{expected[0]}x{expected[1]} px; frames of two sizes do not go into one file"
             )
+
+    def _check_resumable(self, frame: Frame) -> None:
+        """Raise OutputError if the frames of the file and of the source are not at the same times."""
+        if frame.pts < 0:
+            raise OutputError(
+                f"cannot resume {self._path}: the source begins {float(-frame.pts):g} s before 0, and the file at 0; "
+                "leave out resume, to start over"
+            )
+
+    def _begin_earlier(self, seconds: Fraction) -> None:
+        self._delay = seconds
+        for sound in (self._mixed, self._tracks):
+            if sound:
+                sound.begin_earlier(seconds)
 
     def _copy_interrupted(self, left: Path) -> None:
         """Begin the file with the frames that an interrupted run completed."""
