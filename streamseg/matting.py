@@ -13,6 +13,7 @@ How they are called:
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,8 +48,9 @@ from streamseg.infer.engines.base import Engine
 from streamseg.infer.select import engine_for
 from streamseg.media.storage import path_of
 from streamseg.pipeline import mattes, run
-from streamseg.settings import CompositeSettings, load_settings
+from streamseg.settings import AUTO, CompositeSettings, Settings, load_settings
 from streamseg.sink import open_sink
+from streamseg.sink.made_from import made_from
 from streamseg.sink.mix import with_background_sound
 from streamseg.sink.overwriting import outputs_of, refuse_overwriting
 from streamseg.smooth.stage import MatteSmoother
@@ -271,7 +273,8 @@ def convert(
         progress: called about once a second, and at the end, with what was done so far; `print` shows a line.
         start: begin here: `"90"`, `"1:30.5"`; only for a path.
         end: end before this; only for a path.
-        resume: go on with what an interrupted run left.
+        resume: go on with what an interrupted run left; refused if the settings, the source or the background differ.
+            A source, background function or engine of your own is taken to be the same.
         engine: `auto`, a name, or an `Engine` of your own.
         settings: any of `streamseg.settings`, by its name.
 
@@ -285,9 +288,9 @@ def convert(
         settings, background = {"bg": str(background), **settings}, None
     name, own_engine = _named_or_own(engine)
     chosen = load_settings(overrides={"engine": name, **settings})
-    statistics = Statistics()
+    statistics, time_range = Statistics(), TimeRange.of(start, end)
     with ExitStack() as stack:
-        opened = _opened(source, TimeRange.of(start, end))
+        opened = _opened(source, time_range)
         stack.enter_context(closing(opened))
         behind = None
         if background is not None:
@@ -297,7 +300,8 @@ def convert(
         refuse_overwriting(outputs_of(str(out), kind, chosen.output), read, chosen.composite.bg)
         running = own_engine or engine_for(chosen.infer, opened.info).engine
         info = with_background_sound(opened.info, chosen.composite)
-        with open_sink(str(out), info, kind, chosen.output, resume) as sink:
+        given = made_from(read, _named(chosen, background, own_engine), time_range)
+        with open_sink(str(out), info, kind, chosen.output, resume, made_from=given) as sink:
             told = _Progress(progress)
             run(opened, running, sink, chosen, on_frame=told.update, statistics=statistics, background=behind)
     if progress:
@@ -344,6 +348,18 @@ def _of_tensor(tensor: Tensor) -> Pixels:
 def _named_or_own(engine: str | Engine) -> tuple[str, Engine | None]:
     """The engine's name for the settings, and the engine itself if it is the user's own."""
     return (engine, None) if isinstance(engine, str) else ("auto", engine)
+
+
+def _named(settings: Settings, background: BackgroundSpec | None, engine: Engine | None) -> Settings:
+    """Return settings that name one's own background and engine, which has no weights, for the record of a file."""
+    composite, infer = settings.composite, settings.infer
+    if isinstance(background, np.ndarray):
+        composite = composite.model_copy(update={"bg": f"array {hashlib.sha256(background.tobytes()).hexdigest()}"})
+    elif background is not None:
+        composite = composite.model_copy(update={"bg": type(background).__name__})
+    if engine:
+        infer = infer.model_copy(update={"engine": engine.name, "model": AUTO, "precision": AUTO})
+    return settings.model_copy(update={"composite": composite, "infer": infer})
 
 
 def _opened(source: str | Path | Source, time_range: TimeRange = WHOLE) -> Source:

@@ -186,7 +186,7 @@ def _files_of(job: Job, settings: Settings) -> list[AnyPath]:
 def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> Iterator[Outcome]:
     """Run jobs in `workers` processes; yield outcomes as files are finished.
 
-    Existing outputs are skipped; interrupted ones are resumed.
+    Existing outputs are skipped. Interrupted ones are resumed, or started over if the settings or the source differ.
 
     Args:
         jobs: the files; None for no more files at present.
@@ -272,18 +272,16 @@ def _matte(task: Task) -> Outcome:
 
 def _run_pipeline(job: Job, engine: Engine, settings: Settings) -> Outcome:
     """Run the pipeline on one job; raise StreamsegError if it cannot be done."""
+    from streamseg.batch.matting import open_to_go_on
     from streamseg.decode import open_source
     from streamseg.pipeline import run
-    from streamseg.sink import open_file
-    from streamseg.sink.animation import ANIMATIONS
     from streamseg.sink.mix import with_background_sound
     from streamseg.sink.overwriting import refuse_overwriting
 
     refuse_overwriting(_files_of(job, settings), job.source, settings.composite.bg)
     with open_source(str(job.source)) as source:
-        resume = job.out.suffix.lower() not in ANIMATIONS  # Animations are short, and start over.
         info = with_background_sound(source.info, settings.composite)
-        sink = open_file(job.out, info, settings.composite.kind, settings.output, resume)
+        sink = open_to_go_on(str(job.source), job.out, info, settings)
         with sink:
             statistics = run(source, engine, sink, settings)
         frames, seconds = statistics.frames, statistics.elapsed_seconds

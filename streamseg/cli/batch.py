@@ -88,7 +88,7 @@ def batch(
 ) -> None:
     """Matte a folder of videos: `streamseg batch talks/ -o cut/ --jobs 2`.
 
-    What is there already is left alone.
+    What is there already is left alone; what was interrupted goes on, unless the settings differ.
 
     Exit code 1: one failed; 3: all were written, but one was damaged.
     """

@@ -11,11 +11,17 @@ from streamseg.interrupt import raise_again
 if TYPE_CHECKING:
     from streamseg.decode import Source
     from streamseg.settings import Settings
+    from streamseg.sink import MadeFrom
     from streamseg.statistics import Statistics
 
 
 def run_into(
-    source: Source, out: str, settings: Settings, frame_limit: int | None = None, resume: bool = False
+    source: Source,
+    out: str,
+    settings: Settings,
+    frame_limit: int | None = None,
+    resume: bool = False,
+    made_from: MadeFrom | None = None,
 ) -> Statistics:
     """Run the pipeline from a source into the output that `out` names; print a progress bar and a summary.
 
@@ -25,6 +31,7 @@ def run_into(
         settings: of the pipeline.
         frame_limit: number of frames to read; None for all.
         resume: continue an interrupted run.
+        made_from: see `open_sink`.
 
     Raises:
         StreamsegError: a stage failed, or the output cannot be written.
@@ -44,7 +51,8 @@ def run_into(
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
     raise_again()
     statistics = Statistics()
-    sink = open_sink(out, info, settings.composite.kind, settings.output, resume, statistics.live_text)
+    kind, show = settings.composite.kind, statistics.live_text
+    sink = open_sink(out, info, kind, settings.output, resume, show, made_from=made_from)
     try:
         with sink, RunProgress(total) as progress:
             run(source, chosen.engine, sink, settings, frame_limit, progress.update, statistics=statistics)

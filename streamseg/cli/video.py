@@ -99,6 +99,7 @@ def video(
     """
     with errors_reported():
         from streamseg.decode import TimeRange, open_source
+        from streamseg.sink.made_from import made_from
         from streamseg.sink.overwriting import outputs_of, refuse_overwriting
 
         check_cluster_flags(cluster, gpus_per_task, jobs)
@@ -120,7 +121,8 @@ def video(
                 run_parted(work, jobs)
                 return
         with open_source(source, time_range) as opened:
-            statistics = run_into(opened, out, settings, resume=resume)
+            given = made_from(source, settings, time_range)
+            statistics = run_into(opened, out, settings, resume=resume, made_from=given)
             print(speed_line(statistics))
             if opened.decode_error:
                 print(f"warning: {opened.decode_error}; {out} holds what could be decoded", file=sys.stderr)

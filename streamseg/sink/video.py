@@ -26,7 +26,8 @@ from streamseg.sink.hevc_alpha import LayeredEncoder
 from streamseg.sink.mix import MixedSound
 from streamseg.sink.part_file import PartFile
 from streamseg.sink.parts import Part
-from streamseg.sink.resume import BEGINNING, HALF_A_TICK, copied_packets, is_playable, left_over, part_of
+from streamseg.sink.record import MadeFrom, record_of
+from streamseg.sink.resume import BEGINNING, HALF_A_TICK, copied_packets, is_playable, left_over, unfinished
 from streamseg.sink.times import FrameTimes
 from streamseg.sink.tracks import MAX_INTERLEAVE_US, SourceTracks
 
@@ -40,7 +41,14 @@ class VideoSink(BaseSink):
     A run that is killed before the first fragment is complete leaves nothing.
     """
 
-    def __init__(self, path: Path, info: VideoInfo, encoding: Encoding, resume_at: Fraction = BEGINNING) -> None:
+    def __init__(
+        self,
+        path: Path,
+        info: VideoInfo,
+        encoding: Encoding,
+        resume_at: Fraction = BEGINNING,
+        made_from: MadeFrom | None = None,
+    ) -> None:
         """Open the file and the source's other tracks.
 
         Args:
@@ -49,11 +57,13 @@ class VideoSink(BaseSink):
                 background's sound beside them.
             encoding: container and codec.
             resume_at: seconds up to which the frames of an interrupted run are copied.
+            made_from: what the frames are made from, which is kept beside NAME.part for a run that goes on.
 
         Raises:
             OutputError: the file cannot be written.
         """
-        self._path, self._part, self._file = path, part_of(path), PartFile(part_of(path))
+        self._path, (self._part, left) = path, unfinished(path)
+        self._file = PartFile(self._part, made_from, None if resume_at else left)
         self._info, self._encoding, self.resume_at = info, encoding, resume_at
         self._last_pts, self._times = -1, FrameTimes()
         self._delay = Fraction(0)  # From the source's pts to those of the file, in seconds.
@@ -196,6 +206,7 @@ class VideoSink(BaseSink):
             return
         try:
             os.replace(self._part, self._path)
+            record_of(self._part).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(self._message(error)) from error
 
