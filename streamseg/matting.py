@@ -13,6 +13,7 @@ How they are called:
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from streamseg.composite.background import Background, BackgroundSpec, Fit, open_background
+from streamseg.composite.background import KINDS, Background, BackgroundSpec, Fit, open_background
 from streamseg.composite.foreground import foreground_colour, multilevel_colour
 from streamseg.composite.guided_filter import refine
 from streamseg.composite.look import Look
@@ -39,8 +40,8 @@ from streamseg.decode import BaseSource, Source, TimeRange, open_source
 from streamseg.decode.base import check_size
 from streamseg.decode.given import given_pixels
 from streamseg.decode.images import read_image
-from streamseg.decode.time_range import WHOLE
-from streamseg.errors import InputError
+from streamseg.decode.time_range import WHOLE, Time
+from streamseg.errors import ConfigError, InputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
 from streamseg.infer.crops import infer_with_crops
@@ -49,9 +50,11 @@ from streamseg.infer.engines.base import Engine
 from streamseg.infer.select import engine_for
 from streamseg.media.storage import path_of
 from streamseg.pipeline import mattes, run
-from streamseg.settings import CompositeSettings, Settings, load_settings
+from streamseg.settings import AUTO, CompositeSettings, Settings, load_settings
 from streamseg.sink import open_sink
+from streamseg.sink.made_from import made_from
 from streamseg.sink.mix import with_background_sound
+from streamseg.sink.overwriting import outputs_of, refuse_overwriting
 from streamseg.smooth.stage import MatteSmoother
 from streamseg.statistics import Statistics
 from streamseg.yuv import RgbImage
@@ -270,8 +273,8 @@ def convert(
     background: BackgroundSpec | None = None,
     *,
     progress: Callable[[Statistics], object] | None = None,
-    start: str | None = None,
-    end: str | None = None,
+    start: Time | None = None,
+    end: Time | None = None,
     resume: bool = False,
     engine: str | Engine = "auto",
     **settings: Any,
@@ -283,30 +286,37 @@ def convert(
         out: what the name says: `x.mov`, `.webm`, `.mkv`, `.mp4`, `.webp`, `.gif`, `.apng`, `x_%05d.png`, a folder.
         background: see `Result.over`; none for a transparent output.
         progress: called about once a second, and at the end, with what was done so far; `print` shows a line.
-        start: begin here: `"90"`, `"1:30.5"`; only for a path.
+        start: begin here: `90`, `"1:30.5"`; only for a path.
         end: end before this; only for a path.
-        resume: go on with what an interrupted run left.
+        resume: go on with what an interrupted run left; refused if the settings, the source or the background differ.
+            A source, background function or engine of your own is taken to be the same.
         engine: `auto`, a name, or an `Engine` of your own.
         settings: any of `streamseg.settings`, by its name.
 
     Raises:
-        StreamsegError: the source cannot be read, the output not written, or a setting is unknown.
+        ConfigError: a setting is unknown or out of range, or the background is given as `bg` too.
+        StreamsegError: the source cannot be read, or the output not written, or it is the source or the background.
     """
+    if background is not None and settings.get("bg") is not None:
+        raise ConfigError(f"the background is given twice, as an argument and as bg={settings['bg']!r}: give one")
     if isinstance(background, str | Path):
         settings, background = {"bg": str(background), **settings}, None
     name, own_engine = _named_or_own(engine)
     chosen = load_settings(overrides={"engine": name, **settings})
-    statistics = Statistics()
+    statistics, time_range = Statistics(), TimeRange.of(start, end)
     with ExitStack() as stack:
-        opened = _opened(source, TimeRange.of(start, end))
+        opened = _opened(source, time_range)
         stack.enter_context(closing(opened))
         behind = None
         if background is not None:
             behind = stack.enter_context(closing(open_background(background, chosen.composite.fit)))
-        running = own_engine or engine_for(chosen.infer, opened.info).engine
         kind = "composite" if behind and not chosen.composite.matte_only else chosen.composite.kind
+        read = source if isinstance(source, str | Path) else opened.info.path
+        refuse_overwriting(outputs_of(str(out), kind, chosen.output), read, chosen.composite.bg)
+        running = own_engine or engine_for(chosen.infer, opened.info).engine
         info = with_background_sound(opened.info, chosen.composite)
-        with open_sink(str(out), info, kind, chosen.output, resume) as sink:
+        given = made_from(read, _named(chosen, background, own_engine), time_range)
+        with open_sink(str(out), info, kind, chosen.output, resume, made_from=given) as sink:
             told = _Progress(progress)
             run(opened, running, sink, chosen, on_frame=told.update, statistics=statistics, background=behind)
     if progress:
@@ -344,6 +354,19 @@ def _exact(pts: SupportsFloat) -> Fraction:
 def _named_or_own(engine: str | Engine) -> tuple[str, Engine | None]:
     """The engine's name for the settings, and the engine itself if it is the user's own."""
     return (engine, None) if isinstance(engine, str) else ("auto", engine)
+
+
+def _named(settings: Settings, background: BackgroundSpec | None, engine: Engine | None) -> Settings:
+    """Return settings that name one's own background and engine, which has no weights, for the record of a file."""
+    composite, infer = settings.composite, settings.infer
+    if callable(background):
+        composite = composite.model_copy(update={"bg": type(background).__name__})
+    elif background is not None:
+        pixels = given_pixels(background, "a background", KINDS)
+        composite = composite.model_copy(update={"bg": f"image {hashlib.sha256(pixels.tobytes()).hexdigest()}"})
+    if engine:
+        infer = infer.model_copy(update={"engine": engine.name, "model": AUTO, "precision": AUTO})
+    return settings.model_copy(update={"composite": composite, "infer": infer})
 
 
 def _opened(source: str | Path | Source, time_range: TimeRange = WHOLE) -> Source:

@@ -220,7 +220,7 @@ def _skip_to_resume_point(source: Source, sink: Sink, settings: SmoothSettings) 
     """
     resume_at = sink.resume_at if isinstance(sink, BaseSink) else Fraction(0)
     warm_up_at = resume_at - Fraction(max(FILTER_WARMUP_SECONDS, settling_seconds(settings)))
-    if warm_up_at <= 0 or not isinstance(source, SeekableSource) or settings.picks:
+    if warm_up_at <= 0 or not isinstance(source, SeekableSource) or source.first_pts < 0 or settings.picks:
         return None
     source.skip_to(warm_up_at)
     return source.first_pts

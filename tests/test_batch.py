@@ -23,7 +23,7 @@ from streamseg.batch.report import BatchProgress
 from streamseg.cli.app import app
 from streamseg.decode import open_source
 from streamseg.errors import InputError, OutputError
-from streamseg.settings import InferSettings, Settings
+from streamseg.settings import CompositeSettings, InferSettings, OutputSettings, Settings
 from tests.synthetic import RATE, write_clip
 
 SMALL = Settings(infer=InferSettings(input_size=64))
@@ -206,6 +206,16 @@ class TestPlan:
         with pytest.raises(OutputError, match=r"a\.mp4 and .*a\.mkv would both be written to"):
             plan(folder, tmp_path, ".mov")
 
+    def test_a_video_and_the_matte_of_another(self, folder: Path, tmp_path: Path) -> None:
+        """`a.alpha.mp4` is the second file that `a.mp4` is written with."""
+        shutil.copy(folder / "a.mp4", folder / "a.alpha.mp4")
+        assert len(plan(folder, tmp_path, ".mp4")) == 4
+        sidecar = Settings(output=OutputSettings(alpha="sidecar"))
+        with pytest.raises(OutputError, match=r"a\.mp4 and .*a\.alpha\.mp4 would both be written to .*a\.alpha\.mp4"):
+            plan(folder, tmp_path, ".mp4", sidecar)
+        green = sidecar.model_copy(update={"composite": CompositeSettings(bg="green")})
+        assert len(plan(folder, tmp_path, ".mp4", green)) == 4
+
     def test_no_folder(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot read the folder"):
             plan(tmp_path / "none", tmp_path, ".mp4")
@@ -258,6 +268,60 @@ def test_files_that_come_later(tmp_path: Path) -> None:
         job = next(coming)
         looks.append(job.source.name if job else None)
     assert looks == [None, "early.mp4", None, None, "late.mp4", None, None]
+
+
+def test_two_that_would_be_one_while_it_watches(folder: Path, tmp_path: Path) -> None:
+    """The second fails, whichever is first by name, and those after it are done."""
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            (folder / "a.avi").touch()
+            (folder / "z.mkv").touch()
+
+    pauses: list[float] = []
+    coming = arrivals(folder, tmp_path / "out", ".mov", pause)
+    looks = [next(coming) for _ in range(20)]
+    jobs = [job for job in looks if job]
+    assert [job.source.name for job in jobs] == ["a.mp4", "b.MP4", "bad.mov", "a.avi", "z.mkv"]
+    assert [job.problem for job in jobs if job.problem] == [
+        f"{folder}/a.avi and {folder}/a.mp4 would both be written to {tmp_path}/out/a.mov; rename one of them"
+    ]
+
+
+def test_two_that_would_be_one_before_it_watches(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused at the start only where nobody watches."""
+    (folder / "a.avi").touch()
+    monkeypatch.setattr("streamseg.batch.jobs.run_batch", lambda *_: iter(()))
+    command = ["batch", str(folder), "-o", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, command).exit_code == 2
+    assert CliRunner().invoke(app, [*command, "--watch"]).exit_code == 0
+
+
+@pytest.mark.usefixtures("losing")
+def test_a_job_with_a_problem_fails_alone(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.avi").touch()
+    coming = arrivals(folder, tmp_path, ".mp4", lambda _: None)
+    outcomes = run_batch((next(coming) for _ in range(8)), SMALL, 1)
+    assert {Path(one.source).name: one.status for one in outcomes} == {
+        "a.avi": "done",
+        "a.mp4": "failed",
+        "b.MP4": "done",
+        "bad.mov": "failed",
+    }
+
+
+def test_a_link_to_what_would_be_written(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
+    before = write_clip(out / "a.alpha.mp4", 8).path.read_bytes()
+    (folder / "a.mp4").symlink_to(out / "a.alpha.mp4")
+    settings = SMALL.model_copy(update={"output": OutputSettings(alpha="sidecar")})
+    (outcome,) = run_batch(plan(folder, out, ".mp4", settings), settings, 1)
+    assert outcome.status == "failed"
+    assert outcome.message == f"the output {out}/a.alpha.mp4 is an input too; give another name"
+    assert (out / "a.alpha.mp4").read_bytes() == before
 
 
 def test_names_that_look_like_markup(tmp_path: Path) -> None:

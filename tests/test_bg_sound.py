@@ -245,6 +245,16 @@ def test_ctrl_c_ends_the_sound_with_the_pictures(source: Path, tones: Path, tmp_
     assert amplitude(left(out), SOURCE_HZ, end=0.35) == pytest.approx(AMPLITUDE, rel=0.05)
 
 
+def test_frames_before_0_keep_the_sound_beside_them(source: Path, tones: Path, tmp_path: Path) -> None:
+    """The source's begins where its 0 is, the background's with the first frame."""
+    with open_sink(str(tmp_path / "x.mp4"), info_of(source, tones, count=50), "composite") as sink:
+        write_grey(sink, 50, first_pts=Fraction(-1))
+    sound = left(tmp_path / "x.mp4")
+    assert amplitude(sound, SOURCE_HZ, 0.1, 0.9) < 0.001
+    assert amplitude(sound, SOURCE_HZ, 1.1, 1.4) == pytest.approx(AMPLITUDE, rel=0.05)
+    assert amplitude(sound, BEHIND_HZ, 0.1, 1.9) == pytest.approx(LEVEL * AMPLITUDE, rel=0.05)
+
+
 def test_a_run_that_goes_on_has_the_same_sound(source: Path, flashes: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole.mp4", tmp_path / "x.mp4"
     mixed(whole, source, flashes, count=125)

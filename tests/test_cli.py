@@ -20,12 +20,14 @@ import typer
 from typer.testing import CliRunner, Result
 
 from streamseg.cli import app as cli
+from streamseg.cli.options import settings_from_flags
 from streamseg.model.precision import LIVE_MODEL
-from streamseg.settings import setting_names
+from streamseg.settings import Settings, SmoothSettings, setting_names
 from tests.conftest import SAMPLES
 from tests.synthetic import Clip, DiscEngine, picture, true_alpha, write_clip
 
 BEACH = str(SAMPLES / "beach.jpg")
+COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -96,6 +98,37 @@ def test_a_config_file_holds_the_same_names_and_flags_win(clip: Clip, tmp_path: 
     config.write_text("[infer]\ninput_sise = 3\n")
     result = streamseg("video", clip.path, "-o", tmp_path / "c.mp4", "--config", config)
     expect_one_line_error(result, "input_sise", str(config))
+
+
+def settings_of(command: str, *flags: object) -> Settings:
+    """The settings that a command runs with."""
+    with COMMANDS[command].make_context(command, [str(flag) for flag in flags]) as context:
+        return settings_from_flags(context)
+
+
+def test_who_stays_by_a_flag_wins_over_a_place_in_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "video.toml"
+    config.write_text('[smooth]\nkeep = "0.1,0.1"\nsubject = "centre"\n')
+    given = ("video", "x.mp4", "-o", "y.mp4", "--config", config)
+    assert settings_of(*given).smooth.keep == (0.1, 0.1)
+    assert settings_of(*given, "--subject", "largest").smooth == SmoothSettings(subject="largest")
+    both = settings_of(*given, "--subject", "largest", "--keep", "0.5,0.5").smooth
+    assert both == SmoothSettings(subject="largest", keep=(0.5, 0.5))
+
+
+def test_a_switch_of_the_file_is_undone_by_a_flag(tmp_path: Path) -> None:
+    config = tmp_path / "video.toml"
+    config.write_text("[composite]\nmatte_only = true\nshadow = true\n")
+    chosen = settings_of("video", "x.mp4", "-o", "y.mp4", "--config", config, "--no-matte-only").composite
+    assert (chosen.matte_only, chosen.shadow) == (False, True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_switch_of_the_settings_can_be_undone(command: str) -> None:
+    switches = [
+        one for one in COMMANDS[command].params if one.name in setting_names() and getattr(one, "is_flag", None)
+    ]
+    assert all(one.secondary_opts == [one.opts[0].replace("--", "--no-")] for one in switches)
 
 
 @pytest.mark.usefixtures("disc")
@@ -281,6 +314,18 @@ def test_a_background_is_not_overwritten(clip: Clip, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("disc")
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("name", ["talk.alpha.mp4", "talk.mp4.part", "talk.alpha.mp4.part.old"])
+def test_no_file_that_is_written_is_an_input(name: str, jobs: int, clip: Clip, tmp_path: Path) -> None:
+    """The second file and the unfinished ones neither."""
+    shutil.copy(clip.path, tmp_path / name)
+    result = streamseg("video", tmp_path / name, "-o", tmp_path / "talk.mp4", "--alpha", "sidecar", "--jobs", jobs)
+    expect_one_line_error(result, "is an input too; give another name")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == clip.path.read_bytes()
+
+
+@pytest.mark.usefixtures("disc")
 def test_a_truncated_video_keeps_what_decoded_and_says_so(tmp_path: Path) -> None:
     whole = write_clip(tmp_path / "whole.ts", count=48)
     cut = tmp_path / "cut.mp4"
@@ -376,10 +421,9 @@ DOCUMENTS = sorted(path for path in SAMPLES.parent.rglob("*.md") if not {".venv"
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(SAMPLES.parent)))
 def test_commands_in_documents_exist(document: Path) -> None:
     """With these flags; whether they do what is said of them is for other tests."""
-    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     text = document.read_text(encoding="utf-8").replace("\\\n", " ")
     for name, arguments in re.findall(r"streamseg (\w+)((?: +[^ `#\n|;][^ `\n;]*)*)", text):
-        if name in commands:
+        if name in COMMANDS:
             flags = re.findall(r"(?<=[ '])--?[a-z][\w-]*", arguments)
-            known = {flag for option in commands[name].params for flag in (*option.opts, *option.secondary_opts)}
+            known = {flag for option in COMMANDS[name].params for flag in (*option.opts, *option.secondary_opts)}
             assert set(flags) <= known | {"--help"}, f"streamseg {name}{arguments}"

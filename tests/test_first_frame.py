@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import get_args
@@ -15,6 +16,7 @@ from streamseg.errors import OutputError
 from streamseg.frames import Frame, Kind, VideoInfo
 from streamseg.settings import OutputSettings, load_settings
 from streamseg.sink import open_sink
+from streamseg.yuv import RgbImage
 from tests.synthetic import DiscEngine, ListSource, frames
 from tests.writer import frame
 
@@ -92,3 +94,16 @@ def test_it_goes_on_without_being_told_again(kind: Kind | None, output: OutputSe
         write(130, False, ValueError("elsewhere"))
     assert write(140, True) > 1
     assert [one.pts for one in written(tmp_path / "x.mp4")] == [frame(n, "foreground").pts for n in range(140)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+@pytest.mark.parametrize("kind", ["composite", "foreground"])
+def test_frames_of_two_sizes_are_refused(kind: Kind, suffix: str, tmp_path: Path) -> None:
+    """FFmpeg would scale them unasked, and the check of alpha would take that for a fault."""
+    small = replace(frame(2, kind), image=RgbImage(frame(2, kind).pixels[:48, :64]))
+    sink = open_sink(str(tmp_path / f"x{suffix}"), INFO)
+    sink.write(frame(0, kind))
+    sink.write(frame(1, kind))
+    with pytest.raises(OutputError, match=r"frame 2 is 64x48 px and the file 96x64 px; frames of two sizes do"), sink:
+        sink.write(small)
+    assert not (tmp_path / f"x{suffix}").exists()

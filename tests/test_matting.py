@@ -360,6 +360,33 @@ class TestConvert:
         done = convert(clip.path, tmp_path / "x.mkv", engine=DiscEngine(), start="0.25", end="0.5")
         assert done.statistics.frames == 6
 
+    @pytest.mark.parametrize("background", ["green", lambda rgb: rgb])
+    def test_two_backgrounds(self, background: Any, tmp_path: Path) -> None:
+        with pytest.raises(
+            ConfigError, match="the background is given twice, as an argument and as bg='red': give one"
+        ):
+            convert(ListSource(frames(3)), tmp_path / "x.mp4", background, bg="red", engine=DiscEngine())
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("out", ["clip.mp4", "bg.mp4"])
+    @pytest.mark.parametrize("opened", [False, True], ids=["by name", "opened"])
+    def test_onto_an_input(self, opened: bool, out: str, tmp_path: Path) -> None:
+        clip = write_clip(tmp_path / "clip.mp4", 12)
+        write_clip(tmp_path / "bg.mp4", 12)
+        before = (tmp_path / out).read_bytes()
+        source = open_source(str(clip.path)) if opened else clip.path
+        with pytest.raises(OutputError, match=rf"the output .*{out} is an input too; give another name"):
+            convert(source, tmp_path / out, tmp_path / "bg.mp4", engine=DiscEngine())
+        assert (tmp_path / out).read_bytes() == before
+
+    def test_a_second_file_onto_the_source(self, tmp_path: Path) -> None:
+        clip = write_clip(tmp_path / "talk.alpha.mp4", 12)
+        before = clip.path.read_bytes()
+        with pytest.raises(OutputError, match=r"talk\.alpha\.mp4 is an input too"):
+            convert(clip.path, tmp_path / "talk.mp4", alpha="sidecar", engine=DiscEngine())
+        convert(clip.path, tmp_path / "talk.mp4", "green", alpha="sidecar", engine=DiscEngine())
+        assert clip.path.read_bytes() == before
+
     def test_an_output_that_cannot_be_written(self, tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="nowhere"):
             convert(ListSource(frames(3)), tmp_path / "nowhere" / "x.mp4", engine=DiscEngine())

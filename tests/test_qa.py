@@ -13,15 +13,16 @@ import cv2
 import numpy as np
 import pytest
 
+from streamseg.decode import TimeRange
 from streamseg.frames import Frame, VideoInfo
 from streamseg.image import Pixels
 from streamseg.qa.figures import Meter
 from streamseg.qa.grades import CRITERIA
 from streamseg.qa.judge import Judge, Report
-from streamseg.qa.matted import MattedFrame, MattedVideo, is_luma_matte, luma_matte
+from streamseg.qa.matted import MattedFrame, MattedVideo, is_luma_matte, luma_matte, open_matted
 from streamseg.qa.moments import SHOWN
 from streamseg.qa.report import page_html
-from streamseg.settings import OutputSettings
+from streamseg.settings import OutputSettings, Settings
 from streamseg.sink import open_sink
 from tests.chromium import BROWSER, Browser
 from tests.synthetic import Clip, DiscEngine
@@ -297,6 +298,29 @@ def test_what_streamseg_video_writes_is_read(name: str, alpha: str, origin: str,
     assert (start, end) == pytest.approx((AT / RATE, (AT + 2) / RATE), abs=0.002)
 
 
+def test_the_files_own_alpha_comes_before_a_matte_beside_it(tmp_path: Path) -> None:
+    """Such as that of `x.mov`, cut out of what `x.alpha.mov` was made for, too."""
+    video = write_foreground(tmp_path / "x.mov", during(AT, AT + 2, island))
+    write_matte(tmp_path / "x.alpha.mov", lambda *_: None)
+    report = judged_file(video)
+    assert report["matte"] == "the file's own alpha"
+    assert [one["kind"] for one in report["moments"]] == ["island"]
+
+
+def test_the_matte_of_a_part(tmp_path: Path) -> None:
+    """Its first frame is that of the video's at --start."""
+    with open_sink(str(tmp_path / "part.mp4"), INFO, "matte") as sink:
+        for one in list(matted_frames(lambda *_: None))[10:20]:
+            sink.write(Frame(one.frame.index - 10, one.frame.pts - Fraction(10, RATE), one.matte))
+    frames = write_frames(tmp_path / "frames.mp4")
+    start, end = (float(Fraction(2 * index - 1, 2 * RATE)) for index in (10, 20))
+    report = judged_file(frames, "--matte", tmp_path / "part.mp4", "--start", start, "--end", end)
+    assert (report["frames"], report["warning"]) == (10, None)
+    with open_matted(str(frames), str(tmp_path / "part.mp4"), Settings(), TimeRange.of(str(start), str(end))) as part:
+        first = next(part.frames)
+    assert np.abs(first.frame.pixels.astype(int) - scene(10)).mean() < np.abs(scene(0).astype(int) - scene(10)).mean()
+
+
 def test_a_luma_matte_alone_and_with_its_frames(tmp_path: Path) -> None:
     matte = write_matte(tmp_path / "matte.mp4", during(AT, AT + 2, hole))
     alone = judged_file(matte)
@@ -372,7 +396,10 @@ def test_files_that_do_not_go_together(tmp_path: Path, clip: Clip) -> None:
     other = write_matte(tmp_path / "short.mp4", lambda *_: None, 10)
     result = streamseg("qa", frames, "--matte", other, "-o", page)
     assert result.exit_code == 3
-    assert result.stderr.splitlines()[-1] == "warning: the matte ends after 10 frames, before the video does"
+    assert result.stderr.splitlines()[-1] == (
+        "warning: the matte ends after 10 frames, before the video does; if it was made with --start or --end, "
+        "give the same here"
+    )
     assert json.loads(page.with_suffix(".json").read_text())["frames"] == 10
     result = streamseg("qa", frames, "--matte", clip.path, "-o", tmp_path / "other.html")
     expect_one_line_error(result, "in the video and at", "give the matte of this video")

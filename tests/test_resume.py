@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import subprocess
 import sys
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pytest
+from PIL import Image
+from torch import Tensor
 
+from streamseg import convert
+from streamseg.batch.matting import open_to_go_on
 from streamseg.decode import open_source
 from streamseg.errors import InputError, OutputError
 from streamseg.frames import Frame, Kind
 from streamseg.pipeline import run
-from streamseg.settings import InferSettings, OutputSettings, Settings
-from streamseg.sink import Sink, open_sink
-from streamseg.sink.resume import BEGINNING, left_over, part_of
+from streamseg.settings import InferSettings, OutputSettings, Settings, load_settings
+from streamseg.sink import MadeOtherwise, Sink, open_sink
+from streamseg.sink.made_from import made_from
+from streamseg.sink.record import record_of
+from streamseg.sink.resume import BEGINNING, left_over, part_of, unfinished
+from streamseg.yuv import RgbImage
 from tests import writer
-from tests.synthetic import DiscEngine, picture
+from tests.synthetic import DiscEngine, picture, write_clip
+from tests.test_cli import expect_one_line_error, streamseg
 from tests.test_fidelity import packets, record, yuv
 from tests.writer import COUNT, INFO
 
@@ -183,6 +195,184 @@ def test_what_was_left_cannot_be_read(content: bytes, tmp_path: Path) -> None:
     assert sink.resume_at == BEGINNING
     writer.write(sink, "composite")
     assert len(frames_of(path)) == COUNT
+
+
+QUICK = ("--input-size", 64, "--stride", 8)
+GREEN = load_settings(overrides={"bg": "green", "input_size": 64, "stride": 8})
+
+
+@dataclass
+class Interrupted:
+    """A clip, and 150 of its 200 frames in the unfinished output, as blue as no run would make them."""
+
+    folder: Path
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "in" / "x.mp4"
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out" / "x.mp4"
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.out.parent.iterdir())
+
+    def corners(self) -> list[str]:
+        """The colour of each frame's corner, without those that follow of the same."""
+        names = {0: "red", 1: "green", 2: "blue"}
+        return [key for key, _ in groupby(names[int(frame.pixels[4, 4].argmax())] for frame in frames_of(self.out))]
+
+    def background(self) -> Path:
+        """A picture that can change."""
+        path = self.folder / "wall.png"
+        Image.new("RGB", (8, 8), "green").save(path)
+        return path
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Interrupted:
+    made = Interrupted(tmp_path)
+    for path in (made.source, made.out):
+        path.parent.mkdir()
+    write_clip(made.source, 200, 96, 64)
+    leave(made, GREEN)
+    return made
+
+
+def leave(made: Interrupted, settings: Settings) -> None:
+    """What an interrupted run with these settings leaves."""
+    blue = np.full((64, 96, 3), (0, 0, 255), np.uint8)
+    with open_source(str(made.source)) as opened:
+        frames = [replace(frame, image=RgbImage(blue)) for frame in islice(opened, 150)]
+        given = made_from(str(made.source), settings)
+        with suppress(InterruptedError), open_sink(str(made.out), opened.info, made_from=given) as sink:
+            for frame in frames:
+                sink.write(frame)
+            raise InterruptedError
+    assert made.names() == ["x.mp4.part", "x.mp4.part.json"]
+
+
+CHANGES = {
+    "the background's colour": ("--bg red", "bg green, not red"),
+    "the look": ("--bg green --feather 3", "feather 0, not 3"),
+    "the network's input": ("--bg green --input-size 96", "input-size 64, not 96"),
+    "the part of the source": ("--bg green --start 1", "start 0, not 1"),
+    "nothing": ("--bg green", ""),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_resume_refuses_what_is_made_from_something_else(
+    change: str, interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamseg.infer.engines.load_engine", lambda *_, **__: DiscEngine())
+    flags, difference = CHANGES[change]
+    before = part_of(interrupted.out).read_bytes()
+    command = ("video", interrupted.source, "-o", interrupted.out, *QUICK, *flags.split())
+    result = streamseg(*command, "--resume")
+    if not difference:
+        assert result.exit_code == 0, result.output
+        assert interrupted.names() == ["x.mp4"]
+        assert interrupted.corners() == ["blue", "green"]
+        return
+    expect_one_line_error(
+        result, f"x.mp4.part: it was made with {difference}; give the same, or leave out --resume, to start over"
+    )
+    assert interrupted.names() == ["x.mp4.part", "x.mp4.part.json"]
+    assert part_of(interrupted.out).read_bytes() == before
+    assert streamseg(*command).exit_code == 0
+    assert interrupted.names() == ["x.mp4"]
+
+
+def test_resume_refuses_files_that_have_changed(interrupted: Interrupted) -> None:
+    wall = interrupted.background()
+    settings = load_settings(overrides={"bg": str(wall), "engine": "disc"})
+
+    def resumed(background: Any) -> None:
+        convert(interrupted.source, interrupted.out, background, engine=DiscEngine(), resume=True)
+
+    leave(interrupted, settings)
+    os.utime(interrupted.source, ns=(0, 0))
+    with pytest.raises(OutputError, match=r"made with source modified \d+, not 0"):
+        resumed(wall)
+    leave(interrupted, settings)
+    os.utime(wall, ns=(0, 0))
+    with pytest.raises(OutputError, match=r"made with background modified \d+, not 0"):
+        resumed(wall)
+    for own, name in ((np.zeros((8, 8, 3), np.uint8), "image"), (lambda rgb: rgb, "function")):
+        with pytest.raises(OutputError, match=rf"made with bg .*wall\.png, not {name}"):
+            resumed(own)
+
+
+def test_a_background_of_ones_own_is_known_again(interrupted: Interrupted) -> None:
+    green, red = (np.full((64, 96, 3), colour, np.uint8) for colour in ((0, 255, 0), (255, 0, 0)))
+
+    class Stops(DiscEngine):
+        def alpha(self, frames: Tensor) -> Tensor:
+            if self.calls == 160:
+                raise InterruptedError
+            return super().alpha(frames)
+
+    with pytest.raises(InterruptedError):
+        convert(interrupted.source, interrupted.out, green, engine=Stops())
+    with pytest.raises(OutputError, match="made with bg array"):
+        convert(interrupted.source, interrupted.out, red, engine=DiscEngine(), resume=True)
+    engine = DiscEngine()
+    convert(interrupted.source, interrupted.out, green.copy(), engine=engine, resume=True)
+    assert engine.calls < 200
+    assert interrupted.corners() == ["green"]
+
+
+@pytest.mark.parametrize("left", [".part", ".part.old"])
+def test_resume_refuses_what_has_no_record(left: str, interrupted: Interrupted) -> None:
+    """As older versions left it: who knows what it is made with?"""
+    part_of(interrupted.out).rename(interrupted.out.with_name(f"x.mp4{left}"))
+    record_of(part_of(interrupted.out)).unlink()
+    with pytest.raises(OutputError, match=r"x\.mp4\.part: there is no record of the settings"):
+        convert(interrupted.source, interrupted.out, "green", engine=DiscEngine(), resume=True)
+    assert interrupted.names() == [f"x.mp4{left}"]
+
+
+@pytest.mark.parametrize("flags", ["--bg green", "--bg red", "--bg red --feather 3"])
+def test_a_batch_starts_over_what_is_made_from_something_else(flags: str, interrupted: Interrupted) -> None:
+    folders = interrupted.source.parent, "-o", interrupted.out.parent
+    result = streamseg("batch", *folders, *QUICK, *flags.split())
+    assert result.exit_code == 0, result.output
+    assert interrupted.names() == ["report.json", "x.mp4"]
+    assert len(frames_of(interrupted.out)) == 200
+    assert interrupted.corners() == (["blue", "green"] if flags == "--bg green" else ["red"])
+
+
+def test_a_file_on_a_cluster_starts_over_too(interrupted: Interrupted) -> None:
+    with open_source(str(interrupted.source)) as source:
+        for settings, goes_on in ((GREEN, True), (load_settings(overrides={"bg": "red"}), False)):
+            sink = open_to_go_on(str(interrupted.source), interrupted.out, source.info, settings)
+            assert (sink.resume_at > 0) == goes_on
+            sink.__exit__(InterruptedError, None, None)
+
+
+@pytest.mark.parametrize("left", ["x.mp4", "x.alpha.mp4"])
+def test_both_files_are_made_from_the_same(left: str, tmp_path: Path) -> None:
+    output = OutputSettings(alpha="sidecar")
+    for name in ("x.mp4", "x.alpha.mp4"):
+        part_of(tmp_path / name).write_bytes(b"left")
+        record_of(part_of(tmp_path / name)).write_text(json.dumps({"bg": "red" if name == left else "green"}))
+    with pytest.raises(MadeOtherwise, match=rf"{left}\.part: it was made with bg red, not green"):
+        open_sink(str(tmp_path / "x.mp4"), INFO, "foreground", output, True, made_from={"bg": "green"})
+
+
+def test_a_new_file_takes_the_place_of_all_that_was_left(interrupted: Interrupted) -> None:
+    """Or else a later run would go on with the older one."""
+    part, aside = unfinished(interrupted.out)
+    part.rename(aside)
+    leave(interrupted, GREEN)
+    assert not aside.exists()
+    with suppress(InterruptedError), open_sink(str(interrupted.out), INFO) as sink:
+        for index in range(150):
+            sink.write(writer.frame(index, "composite"))
+        raise InterruptedError
+    assert interrupted.names() == ["x.mp4.part"]
 
 
 @pytest.mark.parametrize("stride", [1, 3])

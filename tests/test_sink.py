@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -240,6 +241,39 @@ class TestSound:
         found = decode(tmp_path / "out.mp4")
         assert [frame.pts * frame.time_base for frame in found] == [frame.pts for frame in frames]
         assert float(packets(tmp_path / "out.mp4")[0][0]) == pytest.approx(float(packets(source)[0][0]), abs=0.0001)
+
+    @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+    @pytest.mark.parametrize("start_time", [Fraction(0), Fraction(1, 5)], ids=["from the file's start", "from within"])
+    def test_frames_before_0_keep_sound_and_frames_together(
+        self, start_time: Fraction, suffix: str, tmp_path: Path
+    ) -> None:
+        """Such as those of a source of one's own."""
+        early = Fraction(3, 5)
+        source = write_source(tmp_path / "in.mkv", 1.0, ("libopus",))
+        frames = [Frame(f.index, f.pts - early, f.pixels) for f in grey_frames(25)]
+        info = replace(sound_info(source), start_time=start_time)
+        with open_sink(str(tmp_path / f"out{suffix}"), info) as sink:
+            _write_all(sink, frames)
+        found = decode(tmp_path / f"out{suffix}")
+        assert [float(frame.pts * frame.time_base) for frame in found] == pytest.approx([n / 25 for n in range(25)])
+        first_pts, last_pts = (float(packets(source)[at][0]) for at in (0, -1))
+        sounds = [float(pts) for pts, _, _ in packets(tmp_path / f"out{suffix}")]
+        late = float(early - start_time)
+        one_packet = 0.03  # Of priming, where it is encoded anew or sought to.
+        assert (sounds[0], sounds[-1]) == pytest.approx((first_pts + late, last_pts + late), abs=one_packet)
+
+    def test_frames_before_0_are_not_resumed(self, tmp_path: Path) -> None:
+        """The file begins at 0, and which of them it holds is not known."""
+        frames = [Frame(n, Fraction(n - 25, 25), picture(n, 64, 48)) for n in range(200)]
+        with pytest.raises(ValueError, match="elsewhere"):
+            write_mp4(tmp_path / "out.mp4", frames[:150], error=ValueError("elsewhere"))
+        sink = open_sink(str(tmp_path / "out.mp4"), INFO, resume=True)
+        assert sink.resume_at > 0
+        with (
+            pytest.raises(OutputError, match="the source begins 1 s before 0, and the file at 0; leave out resume"),
+            sink,
+        ):
+            sink.write(frames[0])
 
     def test_a_codec_that_mp4_cannot_hold_is_transcoded(self, tmp_path: Path) -> None:
         source = write_source(tmp_path / "in.mov", 1.0, ("pcm_mulaw", "aac"))

@@ -40,7 +40,7 @@ from streamseg.photos import matte_photos, plan_photos
 from streamseg.pipeline import run
 from streamseg.probe import describe
 from streamseg.settings import InferSettings, OutputSettings, Settings
-from streamseg.sink import BaseSink, open_sink
+from streamseg.sink import BaseSink, MadeFrom, MadeOtherwise, open_sink
 from tests import writer
 from tests.crews import OneByOne, done, largest_difference, register_engines, settings_of, single_run
 from tests.s3_server import Request, S3Server
@@ -115,11 +115,11 @@ def other_environment(storage: Storage) -> Iterator[None]:
     S3FileSystem.clear_instance_cache()
 
 
-def through(source: str, out: str, resume: bool = False, **output: Any) -> BaseSink:
+def through(source: str, out: str, resume: bool = False, made_from: MadeFrom | None = None, **output: Any) -> BaseSink:
     """The whole line with the engine that knows the disc."""
     with (
         open_source(source) as opened,
-        open_sink(out, opened.info, "foreground", OutputSettings(**output), resume) as sink,
+        open_sink(out, opened.info, "foreground", OutputSettings(**output), resume, made_from=made_from) as sink,
     ):
         run(opened, DiscEngine(), sink, SMALL)
     return sink
@@ -356,12 +356,15 @@ class TestOutputs:
         url, out = storage.put(loud), storage.url("out/x.mkv")
         storage.server.answer = refuse_after(4)
         with pytest.raises(InputError, match=r"cannot read s3://clips/x\.mov: access denied"):
-            through(url, out)
+            through(url, out, made_from={"feather": 3})
         assert "out/x.mkv" not in storage.stored()
-        (part,) = storage.left_here()
+        part, record = sorted(storage.left_here())
         assert part.endswith("-x.mkv.part")
+        assert record == f"{part}.json"
         storage.server.answer = lambda _: None
-        sink = through(url, out, resume=True)
+        with pytest.raises(MadeOtherwise, match=rf"{part}: it was made with feather 3, not 0"):
+            through(url, out, resume=True, made_from={"feather": 0})
+        sink = through(url, out, resume=True, made_from={"feather": 3})
         assert sink.resume_at > 0
         assert sink.summary.startswith("s3://clips/out/x.mkv: 100 frames")
         assert storage.left_here() == []

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -42,16 +42,24 @@ RESOURCE_FORK_PREFIX = "._"
 
 Status = Literal["done", "damaged", "skipped", "failed"]
 
+STANDARD = Settings()
 POLL_SECONDS = 2.0
 """Time between two looks into a watched folder."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A video and its output file."""
+    """A video and its output file.
+
+    Attributes:
+        source: the input file.
+        out: the output file.
+        problem: why it cannot be run, in one line; empty if it can.
+    """
 
     source: AnyPath
     out: AnyPath
+    problem: str = ""
 
     def outcome(self, status: Status, frames: int = 0, seconds: float = 0.0, message: str = "") -> Outcome:
         """Make the job's outcome."""
@@ -99,50 +107,86 @@ class Outcome:
         return self.frames / self.seconds if self.seconds else 0.0
 
 
-def plan(folder: AnyPath, out: AnyPath, suffix: str) -> list[Job]:
+def plan(folder: AnyPath, out: AnyPath, suffix: str, settings: Settings = STANDARD) -> list[Job]:
     """List a folder's videos in the order of their names, with their outputs.
+
+    Args:
+        folder: of the videos.
+        out: the folder that they are written to.
+        suffix: of the outputs.
+        settings: say whether each has a sidecar matte.
+
+    Raises:
+        InputError: as `videos_in`.
+        OutputError: two files would be written to one output.
+    """
+    taken: dict[AnyPath, AnyPath] = {}
+    jobs = [_checked(job, taken, settings) for job in videos_in(folder, out, suffix)]
+    for job in jobs:
+        if job.problem:
+            raise OutputError(job.problem)
+    return jobs
+
+
+def videos_in(folder: AnyPath, out: AnyPath, suffix: str) -> list[Job]:
+    """List a folder's videos as `plan` does, of which several may be for one output.
 
     Raises:
         InputError: the folder cannot be read, or is the output folder too.
-        OutputError: two files would be written to one output.
     """
     sources = sorted(path for path in files_in(folder) if _is_video(path))
     if is_same_file(out, folder):
         raise InputError(f"{out} is the folder that is read; give another one with -o")
-    planned: dict[AnyPath, AnyPath] = {}
-    for source in sources:
-        target = out / f"{source.stem}{suffix}"
-        if target in planned:
-            raise OutputError(f"{source} and {planned[target]} would both be written to {target}; rename one of them")
-        planned[target] = source
-    return [Job(source, target) for target, source in planned.items()]
+    return [Job(source, out / f"{source.stem}{suffix}") for source in sources]
 
 
 def arrivals(
-    folder: AnyPath, out: AnyPath, suffix: str, pause: Callable[[float], None] = time.sleep
+    folder: AnyPath,
+    out: AnyPath,
+    suffix: str,
+    pause: Callable[[float], None] = time.sleep,
+    settings: Settings = STANDARD,
 ) -> Iterator[Job | None]:
     """Yield, without end, the videos of a folder and those that come into it, each once it has stopped growing.
 
-    None is yielded after each look into the folder.
+    None is yielded after each look into the folder. A video whose output is that of an earlier one has a `problem`.
     """
     yielded: set[AnyPath] = set()
     sizes: dict[AnyPath, int] = {}
     while True:
-        for job in plan(folder, out, suffix):
+        found = videos_in(folder, out, suffix)
+        taken = {path: job.source for job in found if job.source in yielded for path in _files_of(job, settings)}
+        for job in found:
             with suppress(OSError):
                 size = size_bytes(job.source)
                 if job.source not in yielded and sizes.get(job.source) == size:
                     yielded.add(job.source)
-                    yield job
+                    yield _checked(job, taken, settings)
                 sizes[job.source] = size
         yield None
         pause(POLL_SECONDS)
 
 
+def _checked(job: Job, taken: dict[AnyPath, AnyPath], settings: Settings) -> Job:
+    """Note a job's files in `taken`, with its source; if one is of another source, return the job with a problem."""
+    for path in _files_of(job, settings):
+        other = taken.setdefault(path, job.source)
+        if other != job.source:
+            problem = f"{job.source} and {other} would both be written to {path}; rename one of them"
+            return replace(job, problem=problem)
+    return job
+
+
+def _files_of(job: Job, settings: Settings) -> list[AnyPath]:
+    from streamseg.sink.overwriting import files_of
+
+    return files_of(job.out, settings.composite.kind, settings.output)
+
+
 def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> Iterator[Outcome]:
     """Run jobs in `workers` processes; yield outcomes as files are finished.
 
-    Existing outputs are skipped; interrupted ones are resumed.
+    Existing outputs are skipped. Interrupted ones are resumed, or started over if the settings or the source differ.
 
     Args:
         jobs: the files; None for no more files at present.
@@ -156,6 +200,9 @@ def run_batch(jobs: Iterable[Job | None], settings: Settings, workers: int) -> I
         idle = [stack.enter_context(Worker(_matte, partial(_pin_to_cores, cores))) for cores in _core_sets(workers)]
         busy: list[tuple[Worker[Task, Outcome], Job]] = []
         for job in jobs:
+            if job and job.problem:
+                yield job.outcome("failed", message=job.problem)
+                continue
             if job and job.out.exists():
                 yield job.outcome("skipped", message="was there before")
                 continue
@@ -225,16 +272,16 @@ def _matte(task: Task) -> Outcome:
 
 def _run_pipeline(job: Job, engine: Engine, settings: Settings) -> Outcome:
     """Run the pipeline on one job; raise StreamsegError if it cannot be done."""
+    from streamseg.batch.matting import open_to_go_on
     from streamseg.decode import open_source
     from streamseg.pipeline import run
-    from streamseg.sink import open_file
-    from streamseg.sink.animation import ANIMATIONS
     from streamseg.sink.mix import with_background_sound
+    from streamseg.sink.overwriting import refuse_overwriting
 
+    refuse_overwriting(_files_of(job, settings), job.source, settings.composite.bg)
     with open_source(str(job.source)) as source:
-        resume = job.out.suffix.lower() not in ANIMATIONS  # Animations are short, and start over.
         info = with_background_sound(source.info, settings.composite)
-        sink = open_file(job.out, info, settings.composite.kind, settings.output, resume)
+        sink = open_to_go_on(str(job.source), job.out, info, settings)
         with sink:
             statistics = run(source, engine, sink, settings)
         frames, seconds = statistics.frames, statistics.elapsed_seconds

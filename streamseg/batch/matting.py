@@ -16,17 +16,20 @@ from streamseg.batch.folder import Finished
 from streamseg.batch.tasks import SegmentTask, Tell, Whole, Work
 from streamseg.composite.background import chosen_background
 from streamseg.composite.colour_match import TIME_CONSTANT_SECONDS
-from streamseg.decode import BaseSource, SeekableSource, open_source
+from streamseg.decode import BaseSource, SeekableSource, TimeRange, open_source
 from streamseg.decode.images import ImageFiles
+from streamseg.decode.time_range import WHOLE
 from streamseg.errors import InputError, OutputError
 from streamseg.frames import Frame, VideoInfo
 from streamseg.infer.engines.torch_engine import StreamedEngine
 from streamseg.infer.keyframes import KeyframeInterval
+from streamseg.media.storage import AnyPath
 from streamseg.pipeline import run
 from streamseg.settings import Settings
-from streamseg.sink import open_apart, open_file, open_sink
+from streamseg.sink import MadeOtherwise, open_apart, open_file, open_sink
 from streamseg.sink.animation import ANIMATIONS
 from streamseg.sink.base import BaseSink
+from streamseg.sink.made_from import made_from
 from streamseg.sink.mix import with_background_sound
 from streamseg.smooth.filters import settling_seconds
 from streamseg.smooth.motion import LOOK_AHEAD
@@ -88,11 +91,27 @@ def matte_whole(work: Work, tell: Tell) -> Whole:
 
 
 def _open_whole(work: Work, info: VideoInfo) -> BaseSink:
-    kind, output = work.settings.composite.kind, work.settings.output
     if work.as_images:
-        return open_sink(str(work.out), info, kind, output)
-    resume = work.out.suffix.lower() not in ANIMATIONS  # Animations are short, and start over.
-    return open_file(work.out, info, kind, output, resume)
+        return open_sink(str(work.out), info, work.settings.composite.kind, work.settings.output)
+    return open_to_go_on(work.source, work.out, info, work.settings, work.time_range)
+
+
+def open_to_go_on(
+    source: str, out: AnyPath, info: VideoInfo, settings: Settings, time_range: TimeRange = WHOLE
+) -> BaseSink:
+    """Open a file, to go on with what an interrupted run left of it if that is made from the same.
+
+    Raises:
+        StreamsegError: the output cannot be written, or what it is made from not be read.
+    """
+    kind, output = settings.composite.kind, settings.output
+    if out.suffix.lower() in ANIMATIONS:  # These are short, and start over.
+        return open_file(out, info, kind, output)
+    given = made_from(source, settings, time_range)
+    try:
+        return open_file(out, info, kind, output, resume=True, made_from=given)
+    except MadeOtherwise:
+        return open_file(out, info, kind, output, made_from=given)
 
 
 def lead_in_seconds(settings: Settings, info: VideoInfo, engine: Engine) -> Fraction:

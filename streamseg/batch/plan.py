@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
-import av
-
-import streamseg
 from streamseg.batch.cuts import WHOLE, length_of, segment_seconds, segments_of
 from streamseg.batch.engine import settled
 from streamseg.batch.folder import Manifest, SegmentFolder, segments_in
@@ -17,11 +12,13 @@ from streamseg.batch.tasks import Plan, Work
 from streamseg.decode import TimeRange, open_source
 from streamseg.decode.time_range import WHOLE as ALL_TIME
 from streamseg.errors import InputError, OutputError
-from streamseg.media.storage import AnyPath, RemotePath, path_of
-from streamseg.model.weights import digest_of
+from streamseg.media.storage import AnyPath
 from streamseg.settings import Settings
 from streamseg.sink.animation import ANIMATIONS
+from streamseg.sink.made_from import made_from
 from streamseg.sink.mix import background_sound, check_holds_sound
+from streamseg.sink.overwriting import files_of, refuse_overwriting
+from streamseg.sink.record import MadeFrom, difference
 
 
 def work_on(
@@ -51,73 +48,34 @@ def plan_segments(work: Work) -> Plan:
     Raises:
         ConfigError: the background has no sound, and it is asked for.
         InputError: the source cannot be read.
-        OutputError: an earlier run has left segments that are made from something else, or the output holds no sound.
+        OutputError: an earlier run has left segments that are made from something else, the output holds no sound, or
+            it is an input.
     """
+    composite = work.settings.composite
+    written = [work.out.parent] if work.as_images else files_of(work.out, composite.kind, work.settings.output)
+    refuse_overwriting(written, work.source, composite.bg)
     with open_source(work.source, work.time_range) as source:
         frame_count = source.info.frame_count
         is_parted = work.out.suffix.lower() not in ANIMATIONS  # These cannot be joined.
         segments = segments_of(source, work.segment_seconds) if is_parted else WHOLE
-    sound = background_sound(work.settings.composite)
+    sound = background_sound(composite)
     if work.as_images:
         check_holds_sound(work.out, sound)
     work = replace(work, settings=work.settings.model_copy(update={"infer": settled(work.settings.infer)}))
-    folder, made_from = work.folder, _made_from(work)
+    folder, given = work.folder, made_from(work.source, work.settings, work.time_range)
     left = folder.manifest()
     if left:
-        _check_fits(left, made_from, folder)
+        _check_fits(left, given, folder)
         folder.clear()
         return Plan(work, segments_in(left), folder.finished(), frame_count)
     if segments != WHOLE:
         cuts = tuple(segment.begin for segment in segments if segment.begin is not None)
-        folder.begin(Manifest(made_from=made_from, cuts=cuts))
+        folder.begin(Manifest(made_from=given, cuts=cuts))
     return Plan(work, segments, {}, frame_count)
 
 
-def _made_from(work: Work) -> dict[str, Any]:
-    """Return all that the segments depend on."""
-    settings, time_range = work.settings, work.time_range
-    return {
-        "streamseg": streamseg.__version__,
-        "av": av.__version__,
-        "source": _identity(work.source),
-        "start": str(time_range.start),
-        "end": str(time_range.end),
-        "background": _identity(settings.composite.bg or ""),
-        "weights": digest_of(settings.infer.model),
-        # Sound is written when the segments are joined.
-        **settings.model_dump(mode="json", exclude={"live": True, "batch": True, "composite": {"bg_sound"}}),
-    }
-
-
-def _identity(name: str) -> dict[str, int | str]:
-    """Return size and date of a file or of a folder's files, or a remote file's version; nothing if there is none."""
-    if not name:
-        return {}
-    path = path_of(name)
-    if isinstance(path, RemotePath):
-        return {"version": path.version()}
-    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
-    facts = [file.stat() for file in files]
-    if not facts:
-        return {}
-    return {"bytes": sum(one.st_size for one in facts), "modified": max(one.st_mtime_ns for one in facts)}
-
-
-def _check_fits(manifest: Manifest, made_from: Mapping[str, Any], folder: SegmentFolder) -> None:
+def _check_fits(manifest: Manifest, given: MadeFrom, folder: SegmentFolder) -> None:
     """Raise OutputError, naming the first difference, if segments are not made from what is given now."""
-    was, now = dict(_flat(manifest.made_from)), dict(_flat(made_from))
-    for name in (*now, *was):
-        if was.get(name) != now.get(name):
-            difference = f"{name.replace('_', '-')} {was.get(name)}, not {now.get(name)}"
-            raise OutputError(
-                f"cannot go on with {folder.path}: it was made with {difference}; give the same, or remove it"
-            )
-
-
-def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested tables by their names, those of sections of the settings by the setting's alone."""
-    for name, value in tables.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{name} " if name in {"source", "background"} else "")
-        else:
-            yield prefix + name, value
+    differs = difference(manifest.made_from, given)
+    if differs:
+        raise OutputError(f"cannot go on with {folder.path}: it was made with {differs}; give the same, or remove it")

@@ -88,12 +88,12 @@ def batch(
 ) -> None:
     """Matte a folder of videos: `streamseg batch talks/ -o cut/ --jobs 2`.
 
-    What is there already is left alone.
+    What is there already is left alone; what was interrupted goes on, unless the settings differ.
 
     Exit code 1: one failed; 3: all were written, but one was damaged.
     """
     with errors_reported():
-        from streamseg.batch.jobs import arrivals, plan, run_batch
+        from streamseg.batch.jobs import arrivals, plan, run_batch, videos_in
         from streamseg.batch.report import BatchProgress
         from streamseg.media.storage import path_of
         from streamseg.sink.images import make_folder
@@ -105,7 +105,7 @@ def batch(
         settings = settings_from_flags(context)
         suffix = _batch_suffix(to, settings)
         source, target = path_of(folder), path_of(out)
-        planned = plan(source, target, suffix)
+        planned = videos_in(source, target, suffix) if watch else plan(source, target, suffix, settings)
         if not (planned or watch):
             raise InputError(f"the folder {folder} holds no videos; --watch waits for some")
         make_folder(target)
@@ -115,7 +115,7 @@ def batch(
             if failed or damaged:
                 raise typer.Exit(SOME_FAILED if failed else DAMAGED)
             return
-        work = arrivals(source, target, suffix) if watch else planned
+        work = arrivals(source, target, suffix, settings=settings) if watch else planned
         with BatchProgress(target / "report.json", None if watch else len(planned)) as progress:
             for outcome in run_batch(work, settings, jobs):
                 progress.add(outcome)

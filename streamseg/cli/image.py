@@ -27,7 +27,7 @@ from streamseg.cli.options import (
     Subject,
     settings_from_flags,
 )
-from streamseg.cli.outputs import refuse_overwriting, refuse_standard_output
+from streamseg.cli.outputs import refuse_standard_output
 from streamseg.interrupt import raise_again
 
 
@@ -58,12 +58,12 @@ def image(
     with errors_reported():
         from streamseg.infer.engines import load_engine
         from streamseg.photos import matte_photos, plan_photos
+        from streamseg.sink.overwriting import refuse_overwriting
 
         refuse_standard_output(out)
         settings = settings_from_flags(context)
         pairs = plan_photos(photos, out, transparent=settings.composite.kind == "foreground")
-        for _, target in pairs:
-            refuse_overwriting(target, settings.composite.bg)
+        refuse_overwriting([target for _, target in pairs], settings.composite.bg)
         engine_opened = load_engine(settings.infer)
         failed = 0
         raise_again()

@@ -31,7 +31,10 @@ BgSound = Annotated[
         show_default=False,
     ),
 ]
-MatteOnly = Annotated[bool | None, typer.Option("--matte-only", help="Write the grey matte, white = person.")]
+MatteOnly = Annotated[
+    bool | None,
+    typer.Option("--matte-only/--no-matte-only", show_default=False, help="Write the grey matte, white = person."),
+]
 Foreground = Annotated[
     str | None,
     typer.Option(
@@ -48,9 +51,16 @@ LightWrap = Annotated[
     ),
 ]
 MatchColors = Annotated[
-    bool | None, typer.Option("--match-colors", help="Move the foreground's colours towards the background's.")
+    bool | None,
+    typer.Option(
+        "--match-colors/--no-match-colors",
+        show_default=False,
+        help="Move the foreground's colours towards the background's.",
+    ),
 ]
-Shadow = Annotated[bool | None, typer.Option("--shadow", help="Cast a soft shadow on the background.")]
+Shadow = Annotated[
+    bool | None, typer.Option("--shadow/--no-shadow", show_default=False, help="Cast a soft shadow on the background.")
+]
 AlphaPlace = Annotated[
     str | None,
     typer.Option(metavar="embedded|stacked|sidecar", help="Where alpha goes without --bg (default: embedded)."),
@@ -58,7 +68,11 @@ AlphaPlace = Annotated[
 Quality = Annotated[str | None, typer.Option(metavar="standard|high", help="Better or faster (default: standard).")]
 Straight = Annotated[
     bool | None,
-    typer.Option("--straight", help="Straight alpha in .exr (default: premultiplied, as its standard says)."),
+    typer.Option(
+        "--straight/--no-straight",
+        show_default=False,
+        help="Straight alpha in .exr (default: premultiplied, as its standard says).",
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -125,7 +139,11 @@ Blur = Annotated[
 ]
 Refine = Annotated[
     bool | None,
-    typer.Option("--refine", help="Run the network again on crops along the boundary: finer, up to 5 times as slow."),
+    typer.Option(
+        "--refine/--no-refine",
+        show_default=False,
+        help="Run the network again on crops along the boundary: finer, up to 5 times as slow.",
+    ),
 ]
 Cluster = Annotated[
     str | None,
@@ -151,10 +169,13 @@ ConfigFile = Annotated[
 
 def settings_from_flags(context: typer.Context) -> Settings:
     """Return the settings of the command's flags over those of its configuration file; both use the settings' names."""
-    from streamseg.settings import load_settings, setting_names
+    from streamseg.settings import changed_settings, load_settings, setting_names
 
     given = {name: value for name, value in context.params.items() if name in setting_names() and value not in ([], ())}
-    return load_settings(context.params["config"], given)
+    settings = load_settings(context.params["config"], given)
+    if given.get("subject") and not given.get("keep"):
+        return changed_settings(settings, {"keep": None})  # The file's place would win over the flag.
+    return settings
 
 
 def check_cluster_flags(cluster: str | None, gpus_per_task: float | None, jobs: int) -> None:

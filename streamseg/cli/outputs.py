@@ -1,24 +1,27 @@
-"""Run the pipeline into an output file, with safeguards against overwriting an input."""
+"""Run the pipeline into an output file, with a progress bar and a summary."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from streamseg.errors import OutputError
 from streamseg.interrupt import raise_again
-from streamseg.media.atomic import followed
-from streamseg.media.storage import AnyPath, RemotePath, is_same_file, path_of
 
 if TYPE_CHECKING:
     from streamseg.decode import Source
     from streamseg.settings import Settings
+    from streamseg.sink import MadeFrom
     from streamseg.statistics import Statistics
 
 
 def run_into(
-    source: Source, out: str, settings: Settings, frame_limit: int | None = None, resume: bool = False
+    source: Source,
+    out: str,
+    settings: Settings,
+    frame_limit: int | None = None,
+    resume: bool = False,
+    made_from: MadeFrom | None = None,
 ) -> Statistics:
     """Run the pipeline from a source into the output that `out` names; print a progress bar and a summary.
 
@@ -28,6 +31,7 @@ def run_into(
         settings: of the pipeline.
         frame_limit: number of frames to read; None for all.
         resume: continue an interrupted run.
+        made_from: see `open_sink`.
 
     Raises:
         StreamsegError: a stage failed, or the output cannot be written.
@@ -47,7 +51,8 @@ def run_into(
     total = min(filter(None, (source.info.frame_count, frame_limit)), default=None)
     raise_again()
     statistics = Statistics()
-    sink = open_sink(out, info, settings.composite.kind, settings.output, resume, statistics.live_text)
+    kind, show = settings.composite.kind, statistics.live_text
+    sink = open_sink(out, info, kind, settings.output, resume, show, made_from=made_from)
     try:
         with sink, RunProgress(total) as progress:
             run(source, chosen.engine, sink, settings, frame_limit, progress.update, statistics=statistics)
@@ -56,24 +61,6 @@ def run_into(
         raise
     print(sink.summary)
     return statistics
-
-
-def output_path(out: str) -> AnyPath:
-    """Return the file that will be written, or the folder of an image sequence; raise OutputError for `-`."""
-    from streamseg.sink.images import sequence_pattern
-
-    refuse_standard_output(out)
-    pattern = sequence_pattern(out)
-    return pattern.parent if pattern else path_of(out)
-
-
-def refuse_overwriting(target: AnyPath, *inputs: str | None) -> None:
-    """Raise OutputError if the output is one of the inputs, before anything is written."""
-    written = target if isinstance(target, RemotePath) else followed(target)
-    for name in filter(None, inputs):
-        with suppress(OSError):  # A name that the system rejects is no file.
-            if is_same_file(written, path_of(name)):
-                raise OutputError(f"the output {target} is an input too; give another name")
 
 
 def refuse_standard_output(out: str) -> None:

@@ -19,7 +19,7 @@ from streamseg.cli.options import (
     Stride,
     settings_from_flags,
 )
-from streamseg.cli.outputs import refuse_overwriting, refuse_standard_output
+from streamseg.cli.outputs import refuse_standard_output
 from streamseg.interrupt import raise_again
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ def qa(
         str | None,
         typer.Option("--matte", metavar="FILE", help="Judge this file's alpha or luma against VIDEO's frames."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Judge from here, where a --matte of `video --start` begins."),
+    ] = None,
+    end: Annotated[str | None, typer.Option(metavar="TIME", help="End before this.")] = None,
     model: Model = None,
     engine: EngineName = None,
     precision: Precision = None,
@@ -54,25 +59,27 @@ def qa(
 
     Grades flicker, drop-outs, islands, holes, edges and haze, and shows the moments worth a look on a page that opens
     offline. A video without alpha is matted first. With its original a matte is judged best:
-    `streamseg qa talk.mp4 --matte cut.mov`.
+    `streamseg qa talk.mp4 --matte cut.mov`; both are taken to begin together, which --start changes.
 
     Exit code 0: judged, whatever the grades; 2: it could not be done; 3: judged, but a file was damaged.
     """
     with errors_reported():
         from streamseg.cli.progress import RunProgress
+        from streamseg.decode import TimeRange
         from streamseg.qa.judge import Judge
         from streamseg.qa.matted import open_matted
         from streamseg.qa.report import page_path, summary_lines, write_report
+        from streamseg.sink.overwriting import refuse_overwriting
         from streamseg.statistics import Statistics
 
         settings = settings_from_flags(context)
+        time_range = TimeRange.of(start, end)
         refuse_standard_output(str(out))
         page = page_path(out, video)
-        for written in (page, page.with_suffix(".json")):
-            refuse_overwriting(written, video, matte)
+        refuse_overwriting([page, page.with_suffix(".json")], video, matte)
         raise_again()
         statistics = Statistics()
-        with open_matted(video, matte, settings) as matted:
+        with open_matted(video, matte, settings, time_range) as matted:
             judge = Judge(video, matted)
             try:
                 with RunProgress(matted.info.frame_count) as progress:

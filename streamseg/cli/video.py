@@ -38,7 +38,7 @@ from streamseg.cli.options import (
     check_cluster_flags,
     settings_from_flags,
 )
-from streamseg.cli.outputs import output_path, refuse_overwriting, run_into, speed_line
+from streamseg.cli.outputs import refuse_standard_output, run_into, speed_line
 
 
 def video(
@@ -99,10 +99,14 @@ def video(
     """
     with errors_reported():
         from streamseg.decode import TimeRange, open_source
+        from streamseg.sink.made_from import made_from
+        from streamseg.sink.overwriting import outputs_of, refuse_overwriting
 
         check_cluster_flags(cluster, gpus_per_task, jobs)
         settings = settings_from_flags(context)
-        refuse_overwriting(output_path(out), source, settings.composite.bg)
+        refuse_standard_output(out)
+        outputs = outputs_of(out, settings.composite.kind, settings.output)
+        refuse_overwriting(outputs, source, settings.composite.bg)
         time_range = TimeRange.of(start, end)
         if cluster:
             from streamseg.cli.crew import run_on_cluster
@@ -117,7 +121,8 @@ def video(
                 run_parted(work, jobs)
                 return
         with open_source(source, time_range) as opened:
-            statistics = run_into(opened, out, settings, resume=resume)
+            given = made_from(source, settings, time_range)
+            statistics = run_into(opened, out, settings, resume=resume, made_from=given)
             print(speed_line(statistics))
             if opened.decode_error:
                 print(f"warning: {opened.decode_error}; {out} holds what could be decoded", file=sys.stderr)

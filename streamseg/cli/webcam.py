@@ -30,7 +30,7 @@ from streamseg.cli.options import (
     Subject,
     settings_from_flags,
 )
-from streamseg.cli.outputs import output_path, refuse_overwriting, speed_line
+from streamseg.cli.outputs import refuse_standard_output, speed_line
 
 if TYPE_CHECKING:
     from streamseg.statistics import Statistics
@@ -47,7 +47,10 @@ def webcam(
         Path | None, typer.Option(metavar="FOLDER", help="Backgrounds to choose from while the camera runs.")
     ] = None,
     fit: Fit = None,
-    mirror: Annotated[bool | None, typer.Option("--mirror", help="Mirror the camera, not the background.")] = None,
+    mirror: Annotated[
+        bool | None,
+        typer.Option("--mirror/--no-mirror", show_default=False, help="Mirror the camera, not the background."),
+    ] = None,
     outputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,7 +62,11 @@ def webcam(
     ] = None,
     on_demand: Annotated[
         bool | None,
-        typer.Option("--on-demand", help="Open the camera only while a program reads the virtual one."),
+        typer.Option(
+            "--on-demand/--no-on-demand",
+            show_default=False,
+            help="Open the camera only while a program reads the virtual one.",
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Serve the page to others too (default: 127.0.0.1).")
@@ -109,10 +116,13 @@ def webcam(
         from streamseg.cli.progress import RunProgress
         from streamseg.interrupt import raise_again
         from streamseg.live.run import run_live
+        from streamseg.sink.overwriting import outputs_of, refuse_overwriting
 
         settings = settings_from_flags(context)
         for out in settings.live.outputs:
-            refuse_overwriting(output_path(out), settings.live.camera, settings.composite.bg)
+            refuse_standard_output(out)
+            written = outputs_of(out, settings.composite.kind, settings.output)
+            refuse_overwriting(written, settings.live.camera, settings.composite.bg)
         raise_again()
         with RunProgress(frames, is_live=True) as progress:
             statistics, summary = run_live(

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from streamseg.composite.stage import finish
-from streamseg.decode import BaseSource, open_source
+from streamseg.decode import BaseSource, TimeRange, open_source
+from streamseg.decode.time_range import WHOLE
 from streamseg.errors import InputError
 from streamseg.frames import Frame, VideoInfo, counted
 from streamseg.image import Pixels
@@ -38,6 +39,8 @@ EXTREME_SHARE = 0.85
 
 WHITE_SHARE = 0.002
 """Share of white pixels from which on a matte shows something."""
+
+OF_A_PART = "if it was made with --start or --end, give the same here"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +77,9 @@ class MattedVideo:
 
 
 @contextmanager
-def open_matted(video: str, matte: str | None, settings: Settings) -> Iterator[MattedVideo]:
+def open_matted(
+    video: str, matte: str | None, settings: Settings, time_range: TimeRange = WHOLE
+) -> Iterator[MattedVideo]:
     """Open a video with its mattes.
 
     The mattes are those of `matte`; else the file's own alpha, stacked alpha included; else those of the sidecar
@@ -84,20 +89,23 @@ def open_matted(video: str, matte: str | None, settings: Settings) -> Iterator[M
         video: what `open_source` takes.
         matte: another file with the mattes, as alpha or as luma; None to find them as above.
         settings: of the pipeline, if it has to compute mattes.
+        time_range: the part of `video` that is read; `matte` is that of this part.
 
     Raises:
         InputError: a file cannot be read, or `matte` does not go with `video`.
     """
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(video))
-        sidecar = matte or _sidecar_of(video)
-        if sidecar:
-            other = stack.enter_context(open_source(sidecar))
-            matted = MattedVideo(source.info, f"matte in {Path(sidecar).name}", shows_background=True)
-            matted.frames = _paired(source, other, matted)
-        elif _has_alpha(video):
+        source = stack.enter_context(open_source(video, time_range))
+        has_alpha = not matte and _has_alpha(video)
+        sidecar = None if matte or has_alpha else _sidecar_of(video)
+        if has_alpha:
             matted = MattedVideo(source.info, "the file's own alpha", shows_background=False)
             matted.frames = _own(source, matted)
+        elif matte or sidecar:
+            file = matte or str(sidecar)
+            other = stack.enter_context(open_source(file, WHOLE if matte else time_range))
+            matted = MattedVideo(source.info, f"matte in {Path(file).name}", shows_background=True)
+            matted.frames = _paired(source, other, matted)
         elif is_luma_matte(video):
             matted = MattedVideo(source.info, "luma matte, without its frames", shows_background=False)
             matted.frames = _own(source, matted)
@@ -168,7 +176,7 @@ def _matte_of(frame: Frame) -> Pixels:
 
 
 def _paired(source: BaseSource, other: BaseSource, matted: MattedVideo) -> Generator[MattedFrame]:
-    """Yield the frames of one file with the mattes of another.
+    """Yield the frames of one file with the mattes of another; both are taken to begin with the same frame.
 
     Raises:
         InputError: the two differ in shape, or in their frames' times.
@@ -179,7 +187,7 @@ def _paired(source: BaseSource, other: BaseSource, matted: MattedVideo) -> Gener
         for frame in frames:
             match = next(theirs, None)
             if match is None:
-                matted.warning = f"the matte ends after {counted(count, 'frame')}, before the video does"
+                matted.warning = f"the matte ends after {counted(count, 'frame')}, before the video does; {OF_A_PART}"
                 return
             offset = offset if count else frame.pts - match.pts  # Containers start their clocks differently.
             _check_pair(frame, match, offset, source.info.rate)

@@ -20,7 +20,8 @@ from streamseg.sink.formats import Encoding, at_width, check_size, choose_encodi
 from streamseg.sink.images import ImageSequence, sequence_pattern
 from streamseg.sink.lock import Claim
 from streamseg.sink.mix import check_holds_sound
-from streamseg.sink.resume import BEGINNING, left_over, resume_point
+from streamseg.sink.record import MadeFrom, MadeOtherwise, check_record
+from streamseg.sink.resume import BEGINNING, left_over, resume_point, unfinished
 from streamseg.sink.sidecar import SidecarSink, matte_path
 from streamseg.sink.upload import UploadedFile
 from streamseg.sink.video import VideoSink, check_folder
@@ -31,6 +32,8 @@ __all__ = [
     "VIRTUAL_CAMERA",
     "WINDOW",
     "BaseSink",
+    "MadeFrom",
+    "MadeOtherwise",
     "Sink",
     "SinkClosed",
     "check_format",
@@ -51,6 +54,7 @@ def open_sink(
     resume: bool = False,
     overlay: Callable[[], str] = str,
     controls: Controls | None = None,
+    made_from: MadeFrom | None = None,
 ) -> BaseSink:
     """Open an output: a video, an animation, an image sequence (`x_%05d.png` or a folder), `window` or `virtual`.
 
@@ -63,8 +67,11 @@ def open_sink(
         resume: continue the file that an interrupted run left of this video, if there is one.
         overlay: returns the text to draw over the preview, such as `Statistics.live_text`.
         controls: what the keys of the preview change.
+        made_from: what the frames are made from (see `made_from`), which is kept beside a video file until it is
+            complete; to `resume` one that is made from something else is refused. None keeps and checks nothing.
 
     Raises:
+        MadeOtherwise: what an interrupted run left of this video is made from something else.
         OutputError: the output is not available, or cannot hold the frames; the message says what can.
     """
     if out == WINDOW:
@@ -82,24 +89,32 @@ def open_sink(
         if not isinstance(pattern, RemotePath):  # Object storage has no locks.
             images.claim = Claim(pattern)
         return images
-    return open_file(path_of(out), info, kind, output, resume)
+    return open_file(path_of(out), info, kind, output, resume, made_from)
 
 
 def open_file(
-    path: AnyPath, info: VideoInfo, kind: Kind | None = None, output: OutputSettings = STANDARD, resume: bool = False
+    path: AnyPath,
+    info: VideoInfo,
+    kind: Kind | None = None,
+    output: OutputSettings = STANDARD,
+    resume: bool = False,
+    made_from: MadeFrom | None = None,
 ) -> BaseSink:
     """Open one video or animation file as `open_sink` does, even where its name looks like a pattern.
 
     Raises:
+        MadeOtherwise: as `open_sink`.
         OutputError: the format cannot hold the frames; the message says which can.
     """
     check_format(path, kind, output)
     if isinstance(path, RemotePath):
-        return UploadedFile(path, lambda here: open_file(here, info, kind, output, resume))
+        return UploadedFile(path, lambda here: open_file(here, info, kind, output, resume, made_from))
     claim = Claim(followed(path))
     try:
-        opened = _open_animation if path.suffix.lower() in ANIMATIONS else _open_video
-        sink = opened(path, info, kind, output, resume)
+        if path.suffix.lower() in ANIMATIONS:
+            sink: AnimationSink | FirstFrameSink = _open_animation(path, info, kind, output, resume)
+        else:
+            sink = _open_video(path, info, kind, output, resume, made_from)
     except BaseException:
         claim.release()
         raise
@@ -155,13 +170,22 @@ def _open_animation(
     return AnimationSink(followed(path), info, form, output.quality == "high")
 
 
-def _open_video(path: Path, info: VideoInfo, kind: Kind | None, output: OutputSettings, resume: bool) -> FirstFrameSink:
+def _open_video(
+    path: Path,
+    info: VideoInfo,
+    kind: Kind | None,
+    output: OutputSettings,
+    resume: bool,
+    made_from: MadeFrom | None,
+) -> FirstFrameSink:
     check_size(path, info)
     check_folder(path)
+    if resume and made_from is not None:
+        _check_records(path, kind, output, made_from)
     resume_at = _resume_point(path, kind, output) if resume else BEGINNING
 
     def open_for(kind: Kind) -> VideoSink | SidecarSink:
-        return _open_for(path, info, kind, output, resume_at, on_gpu)
+        return _open_for(path, info, kind, output, resume_at, on_gpu, made_from)
 
     return FirstFrameSink(path, open_for, kind, resume_at)
 
@@ -173,13 +197,23 @@ def _open_for(
     output: OutputSettings,
     resume_at: Fraction,
     adapt: Callable[[Encoding, VideoInfo], Encoding] = lambda encoding, _: encoding,
+    made_from: MadeFrom | None = None,
 ) -> VideoSink | SidecarSink:
     """Open the video file for a kind of frames; `adapt` may replace the encoding of a single file."""
     if kind == "foreground" and output.alpha == "sidecar":
         colour, matte = (choose_encoding(path, part, output) for part in ("composite", "matte"))
-        return SidecarSink(followed(path), followed(matte_path(path)), info, colour, matte, resume_at)
+        return SidecarSink(followed(path), followed(matte_path(path)), info, colour, matte, resume_at, made_from)
     encoding = at_width(choose_encoding(path, kind, output), info.width_px)
-    return VideoSink(followed(path), info, adapt(encoding, info), resume_at)
+    return VideoSink(followed(path), info, adapt(encoding, info), resume_at, made_from)
+
+
+def _check_records(path: Path, kind: Kind | None, output: OutputSettings, made_from: MadeFrom) -> None:
+    """Raise MadeOtherwise if what is left of a file, or of its sidecar matte, is made from something else."""
+    has_matte = output.alpha == "sidecar" and kind in {None, "foreground"}
+    for one in [path, matte_path(path)] if has_matte else [path]:
+        part, aside = unfinished(followed(one))
+        if part.exists() or aside.exists():
+            check_record(part, made_from)
 
 
 def _resume_point(path: Path, kind: Kind | None, output: OutputSettings) -> Fraction:

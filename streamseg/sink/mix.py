@@ -106,6 +106,13 @@ class MixedSound:
         self._behind: LoopedSamples | None = None
         self._next = 0
 
+    def begin_earlier(self, seconds: Fraction) -> None:
+        """Let 0 in the output be an earlier time of the source, by `seconds`; before the first packet."""
+        self._info = replace(self._info, start_time=self._info.start_time - seconds)
+        if self._source:
+            self._source.close()
+        self._source = self._open_source()
+
     def packets(self, until: Fraction) -> Iterator[Packet[Any]]:
         """Yield packets up to `until` seconds; the background begins where that is at the first call."""
         self._begin(until)

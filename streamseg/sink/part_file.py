@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from streamseg.media.atomic import replace_file
+from streamseg.sink.record import MadeFrom, recorded
 from streamseg.sink.resume import is_playable
 
 
@@ -17,9 +18,15 @@ class PartFile:
     is small: encoders and containers hold back some 40 frames at most before the first fragment is complete.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Begin in memory; an older file at `path` stays until this one replaces it."""
-        self._path = path
+    def __init__(self, path: Path, made_from: MadeFrom | None = None, older: Path | None = None) -> None:
+        """Begin in memory; older files stay until this one replaces them.
+
+        Args:
+            path: of the file; there may be an older one.
+            made_from: what the file is made from, to be recorded beside it.
+            older: another file that is removed when this one is on disk.
+        """
+        self._path, self._made_from, self._older = path, made_from, older
         self._memory: BytesIO | None = BytesIO()
         self._file: BinaryIO = self._memory
 
@@ -45,8 +52,11 @@ class PartFile:
         """
         if self._memory is None:
             return
-        # Atomically, so that no truncated file appears.
-        replace_file(self._path, self._memory.getvalue())
+        with recorded(self._path, self._made_from):
+            # Atomically, so that no truncated file appears.
+            replace_file(self._path, self._memory.getvalue())
+        if self._older:
+            self._older.unlink(missing_ok=True)
         self._file = self._path.open("r+b")
         self._file.seek(self._memory.tell())
         self._memory = None

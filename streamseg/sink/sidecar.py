@@ -15,6 +15,7 @@ from streamseg.media.storage import AnyPath
 from streamseg.sink.base import BaseSink
 from streamseg.sink.formats import Encoding
 from streamseg.sink.parts import Part
+from streamseg.sink.record import MadeFrom
 from streamseg.sink.resume import BEGINNING, part_of
 from streamseg.sink.video import VideoSink
 from streamseg.yuv import RgbImage
@@ -33,12 +34,14 @@ class SidecarSink(BaseSink):
         colour: Encoding,
         matte: Encoding,
         resume_at: Fraction = BEGINNING,
+        made_from: MadeFrom | None = None,
     ) -> None:
         self.resume_at = resume_at
-        self._colour = VideoSink(path, info, colour, resume_at)
+        self._colour = VideoSink(path, info, colour, resume_at, made_from)
         self._matte_path = matte_path
         try:
-            self._matte = VideoSink(self._matte_path, replace(info, path=None, background_sound=None), matte, resume_at)
+            silent = replace(info, path=None, background_sound=None)
+            self._matte = VideoSink(self._matte_path, silent, matte, resume_at, made_from)
         except StreamsegError:
             self._colour.discard()
             raise

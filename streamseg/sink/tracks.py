@@ -32,6 +32,9 @@ from streamseg.sink.track_action import (
 MAX_INTERLEAVE_US = "250000"
 """Microseconds that the muxer waits for a track's next packet: subtitles may be minutes apart."""
 
+FIRST_TICK = Fraction(1, av.time_base)
+"""Time in seconds to seek to where a file that is in its midst is to be read from its beginning."""
+
 
 class SourceTracks:
     """The audio and subtitle tracks of a source file, with its metadata, chapters and attachments."""
@@ -80,15 +83,22 @@ class SourceTracks:
         inherit_file(output, self._source)
         if not start_time and end is None:
             inherit_chapters(output, self._source)
-        inputs = [stream for stream in self._source.streams if stream.index in self._tracks]
+        self._inputs = [stream for stream in self._source.streams if stream.index in self._tracks]
+        self._video = video_stream(self._source, str(path))
         # On the clock that the video was read by.
-        self._packets = read_from(self._source, video_stream(self._source, str(path)), inputs, start_time)
+        self._packets = read_from(self._source, self._video, self._inputs, start_time)
         self._next_packet: Packet[Stream] | None = None
 
     @property
     def kept(self) -> str:
         """Describe what was done with the tracks, for the summary; empty where there are none."""
         return ", ".join(f"{', '.join(names)} {done}" for done, names in self._names_by_action.items() if names)
+
+    def begin_earlier(self, seconds: Fraction) -> None:
+        """Let 0 in the output be an earlier time of the source, by `seconds`; before the first packet is read."""
+        was, self._start_time = self._start_time, self._start_time - seconds
+        seek_to = max(self._start_time, FIRST_TICK) if was > 0 else self._start_time
+        self._packets = read_from(self._source, self._video, self._inputs, seek_to)
 
     def packets(self, until: Fraction | None) -> Iterator[Packet[Any]]:
         """Yield packets for the output up to `until` seconds, or all that are left."""

@@ -26,7 +26,8 @@ from streamseg.sink.hevc_alpha import LayeredEncoder
 from streamseg.sink.mix import MixedSound
 from streamseg.sink.part_file import PartFile
 from streamseg.sink.parts import Part
-from streamseg.sink.resume import BEGINNING, HALF_A_TICK, copied_packets, is_playable, left_over, part_of
+from streamseg.sink.record import MadeFrom, record_of
+from streamseg.sink.resume import BEGINNING, HALF_A_TICK, copied_packets, is_playable, left_over, unfinished
 from streamseg.sink.times import FrameTimes
 from streamseg.sink.tracks import MAX_INTERLEAVE_US, SourceTracks
 
@@ -40,7 +41,14 @@ class VideoSink(BaseSink):
     A run that is killed before the first fragment is complete leaves nothing.
     """
 
-    def __init__(self, path: Path, info: VideoInfo, encoding: Encoding, resume_at: Fraction = BEGINNING) -> None:
+    def __init__(
+        self,
+        path: Path,
+        info: VideoInfo,
+        encoding: Encoding,
+        resume_at: Fraction = BEGINNING,
+        made_from: MadeFrom | None = None,
+    ) -> None:
         """Open the file and the source's other tracks.
 
         Args:
@@ -49,13 +57,16 @@ class VideoSink(BaseSink):
                 background's sound beside them.
             encoding: container and codec.
             resume_at: seconds up to which the frames of an interrupted run are copied.
+            made_from: what the frames are made from, which is kept beside NAME.part for a run that goes on.
 
         Raises:
             OutputError: the file cannot be written.
         """
-        self._path, self._part, self._file = path, part_of(path), PartFile(part_of(path))
+        self._path, (self._part, left) = path, unfinished(path)
+        self._file = PartFile(self._part, made_from, None if resume_at else left)
         self._info, self._encoding, self.resume_at = info, encoding, resume_at
         self._last_pts, self._times = -1, FrameTimes()
+        self._delay = Fraction(0)  # From the source's pts to those of the file, in seconds.
         self._waiting: Packet[Any] | None = None  # For the next one, in MP4 and MOV.
         self._frames, self._alpha = 0, AlphaCheck(info)
         check_folder(path)
@@ -85,16 +96,23 @@ class VideoSink(BaseSink):
     def write(self, frame: Frame) -> None:
         """Encode one frame, and write the other tracks up to its pts.
 
+        A file begins at 0 where its first frame comes before that; its tracks are as late as its frames.
+
         Raises:
-            OutputError: the disk is full or the encoder failed.
+            OutputError: the frame has another size than the file, the disk is full or the encoder failed.
         """
-        if frame.pts < self.resume_at - HALF_A_TICK:
+        self._check_size(frame)
+        if self.resume_at and frame.pts < self.resume_at - HALF_A_TICK:
+            self._check_resumable(frame)
             return
-        pts = max(round(frame.pts / self._info.time_base), self._last_pts + 1)
+        if frame.pts < 0 and not self._frames:
+            self._begin_earlier(-frame.pts)
+        time = frame.pts + self._delay
+        pts = max(round(time / self._info.time_base), self._last_pts + 1)
         duration = round((frame.duration or 1 / self._info.rate) / self._info.time_base)
         try:
             self._mux_video(self._encoder.encode(frame, pts, duration))
-            self._mux_tracks(frame.pts)
+            self._mux_tracks(time)
         except (av.FFmpegError, OSError) as error:
             raise OutputError(self._message(error)) from error
         self._last_pts, self._frames = pts, self._frames + 1
@@ -188,6 +206,7 @@ class VideoSink(BaseSink):
             return
         try:
             os.replace(self._part, self._path)
+            record_of(self._part).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(self._message(error)) from error
 
@@ -199,6 +218,30 @@ class VideoSink(BaseSink):
         with suppress(OSError):
             self._file.close()
         self._close_tracks()
+
+    def _check_size(self, frame: Frame) -> None:
+        """Raise OutputError if a frame has another size than the file; FFmpeg would scale it unasked."""
+        height, width = frame.image.shape[:2]
+        expected = self._info.width_px, self._info.height_px
+        if (width, height) != expected:
+            raise OutputError(
+                f"cannot write {self._path}: frame {frame.index} is {width}x{height} px and the file "
+                f"{expected[0]}x{expected[1]} px; frames of two sizes do not go into one file"
+            )
+
+    def _check_resumable(self, frame: Frame) -> None:
+        """Raise OutputError if the frames of the file and of the source are not at the same times."""
+        if frame.pts < 0:
+            raise OutputError(
+                f"cannot resume {self._path}: the source begins {float(-frame.pts):g} s before 0, and the file at 0; "
+                "leave out resume, to start over"
+            )
+
+    def _begin_earlier(self, seconds: Fraction) -> None:
+        self._delay = seconds
+        for sound in (self._mixed, self._tracks):
+            if sound:
+                sound.begin_earlier(seconds)
 
     def _copy_interrupted(self, left: Path) -> None:
         """Begin the file with the frames that an interrupted run completed."""

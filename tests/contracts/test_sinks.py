@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -212,6 +212,11 @@ def test_every_kind_of_image_comes_out(case: Case, kind: str, size: tuple[int, i
         expected = frame.pixels if pixels.shape[-1] == 4 and kind == "rgba" else opaque(frame.image).rgb
         assert np.abs(shown[..., : expected.shape[2]] - expected).mean() <= case.level
     assert all(map(np.array_equal, before, (frame.pixels for frame in frames))), "the sink changed its input"
+
+
+def test_frames_before_0_are_written_too(case: Case) -> None:
+    write_all(case, [replace(frame, pts=frame.pts - 1) for frame in frames_of("rgb")])
+    assert len(case.pictures()) == COUNT
 
 
 def test_completing_releases_and_says_what_was_written(case: Case) -> None:
