@@ -316,7 +316,7 @@ def test_a_background_of_ones_own_is_known_again(interrupted: Interrupted) -> No
 
     with pytest.raises(InterruptedError):
         convert(interrupted.source, interrupted.out, green, engine=Stops())
-    with pytest.raises(OutputError, match="made with bg array"):
+    with pytest.raises(OutputError, match="made with bg image"):
         convert(interrupted.source, interrupted.out, red, engine=DiscEngine(), resume=True)
     engine = DiscEngine()
     convert(interrupted.source, interrupted.out, green.copy(), engine=engine, resume=True)
