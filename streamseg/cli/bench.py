@@ -24,7 +24,6 @@ from streamseg.cli.options import (
 )
 from streamseg.errors import ConfigError
 from streamseg.interrupt import raise_again
-from streamseg.sink.video import check_folder
 
 if TYPE_CHECKING:
     from streamseg.bench.benchmark import Speedup, Workload
@@ -110,6 +109,8 @@ def bench(
 
 def _check_figures(json: Path, png: Path | None) -> None:
     """Refuse what the figures cannot be written to, before they are measured."""
+    from streamseg.sink.video import check_folder
+
     if png and png.suffix.lower() != ".png":
         raise ConfigError(f"--png {png} must end in .png")
     for path in filter(None, (json, png)):
