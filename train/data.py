@@ -196,21 +196,31 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, Blob]]:
 def _mask(blob: Blob) -> Pixels:
     """Decodes a mask to 8 bits `(H, W)`."""
     values = decode(blob, cv2.IMREAD_UNCHANGED)
-    if values.dtype == np.uint16:
-        values = (values / 257).round().astype(np.uint8)
-    grey = (values if values.ndim == 2 else _only_channel(values, blob)).astype(np.uint8, copy=False)
-    return grey * np.uint8(255) if grey.max() == 1 else grey
+    levels = values if values.ndim == 2 else _only_channel(values, blob)
+    if levels.max() == 1:  # labels, in 16 bits too
+        return np.where(levels, 255, 0).astype(np.uint8)
+    if levels.dtype == np.uint16:
+        levels = (levels / _level_step(levels)).round()
+    return levels.astype(np.uint8, copy=False)
 
 
 def _only_channel(values: npt.NDArray[Any], blob: Blob) -> npt.NDArray[Any]:
-    """The one channel of `(H, W, 3 or 4)` that varies: grey stored as RGB, or alpha over one colour."""
-    colours = values[..., :3]
-    if values.shape[2] == 4 and (colours == colours[0, 0]).all():
-        return values[..., 3]
+    """The one channel of `(H, W, 3 or 4)` that tells the mask: alpha over one colour, or grey stored as RGB.
+
+    Alpha that is opaque everywhere tells nothing: programs add it to any picture.
+    """
+    colours, alpha = values[..., :3], values[..., 3:]
+    if (alpha < np.iinfo(values.dtype).max).any() and (colours == colours[0, 0]).all():
+        return alpha[..., 0]
     # JPEG leaves differences of a few levels between channels that were equal.
-    if np.ptp(colours.astype(np.int16), axis=2).max() > JPEG_LEVELS:
+    if np.ptp(colours.astype(np.int32), axis=2).max() > JPEG_LEVELS * _level_step(values):
         raise DataError(f"{_place(blob)} is a mask with colours (a palette of labels?); masks must be grey, 0 to 255")
     return colours[..., 1]
+
+
+def _level_step(values: npt.NDArray[Any]) -> int:
+    """What one of 255 levels is in these values: 1, or 257 where they have 16 bits."""
+    return int(np.iinfo(values.dtype).max) // 255
 
 
 def decode(blob: Blob, mode: int) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from streamseg.errors import DataError
 from tests.train.conftest import PAIRS, write_pair
@@ -128,6 +129,42 @@ def test_masks_of_other_kinds_come_out_the_same(root: Path) -> None:
     np.testing.assert_array_equal(written_mask(root, np.dstack((white, soft))), soft)
     np.testing.assert_array_equal(written_mask(root, plain // 255), plain)
     assert written_mask(root, np.zeros((40, 56), np.uint8)).max() == 0
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_opaque_alpha_beside_a_mask_is_not_the_mask(root: Path, channels: int) -> None:
+    plain = pairs_at(root / "set")[0].load()[1]
+    for grey in (np.zeros_like(plain), plain, np.full_like(plain, 255)):
+        pixels = np.dstack([*[grey] * (channels - 1), np.full_like(plain, 255)])
+        Image.fromarray(pixels, {2: "LA", 4: "RGBA"}[channels]).save(root / "set" / "masks" / "shape0.png")
+        np.testing.assert_array_equal(pairs_at(root / "set")[0].load()[1], grey)
+
+
+def test_alpha_over_one_colour_is_the_mask_even_where_it_is_empty(root: Path) -> None:
+    plain = pairs_at(root / "set")[0].load()[1]
+    for alpha in (np.zeros_like(plain), plain):
+        np.testing.assert_array_equal(
+            written_mask(root, np.dstack([np.full((40, 56, 3), 255, np.uint8), alpha])), alpha
+        )
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_labels_of_0_and_1_are_a_whole_mask_in_any_format(root: Path, channels: int, dtype: type) -> None:
+    plain = pairs_at(root / "set")[0].load()[1]
+    pixels = np.dstack([(plain // 255).astype(dtype)] * channels)
+    if channels == 4:
+        pixels[..., 3] = np.iinfo(dtype).max
+    np.testing.assert_array_equal(written_mask(root, pixels), plain)
+
+
+def test_masks_of_16_bits_have_levels_of_257_and_no_colours(root: Path) -> None:
+    soft = np.linspace(0, 255, 40 * 56).round().astype(np.uint16).reshape(40, 56)
+    faint = (soft == 255) * np.uint16(257)  # one level of 255 is no label
+    for levels in (soft * np.uint16(257), faint):
+        np.testing.assert_array_equal(written_mask(root, np.dstack([levels] * 3)), levels // 257)
+    with pytest.raises(DataError, match="mask with colours"):
+        written_mask(root, np.dstack([soft * np.uint16(257), soft * np.uint16(0), soft * np.uint16(0)]))
 
 
 def test_masks_with_colours_are_refused(root: Path) -> None:
