@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ MASK_FOLDERS = ("masks", "mask", "DUTS-TR-Mask", "DUTS-TE-Mask")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 FAULTS_SHOWN = 10
 JPEG_LEVELS = 16
+LINKS_FOLLOWED = 40
 
 
 class LoadablePair(Protocol):
@@ -177,7 +179,11 @@ def find_matches(root: Path, source: str) -> list[Path]:
 
 
 def members(path: Path) -> Iterator[tuple[PurePosixPath, Blob]]:
-    """Every file of a folder or an uncompressed tar shard; raises DataError where it is neither."""
+    """Every file of a folder or an uncompressed tar shard, links as the files that they lead to.
+
+    Raises:
+        DataError: it is neither of the two, or a link in a shard leads to no file in it.
+    """
     if path.is_dir():
         for folder, _, names in os.walk(path, followlinks=True):
             for name in names:
@@ -186,11 +192,34 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, Blob]]:
     try:
         # "r:" refuses compressed shards, whose members cannot be read by their offset.
         with tarfile.open(path, "r:") as shard:
-            for member in shard:
-                if member.isfile():
-                    yield PurePosixPath(member.name), Blob(path, member.offset_data, member.size)
+            found = shard.getmembers()
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"{path} is neither a folder nor a readable, uncompressed tar shard: {error}") from error
+    by_name = {posixpath.normpath(member.name): member for member in found}
+    for member in found:
+        file = _followed(member, by_name, path) if _is_link(member) else member
+        if file.isfile():
+            yield PurePosixPath(member.name), Blob(path, file.offset_data, file.size)
+
+
+def _is_link(member: tarfile.TarInfo) -> bool:
+    return member.issym() or member.islnk()
+
+
+def _followed(link: tarfile.TarInfo, by_name: Mapping[str, tarfile.TarInfo], shard: Path) -> tarfile.TarInfo:
+    """The file that a hard or symbolic link leads to, through others too; raises DataError if the shard lacks it."""
+    end: tarfile.TarInfo | None = link
+    for _ in range(LINKS_FOLLOWED):
+        if end is None or not _is_link(end):
+            break
+        folder = posixpath.dirname(end.name) if end.issym() else ""  # hard links name the other member in full
+        end = by_name.get(posixpath.normpath(posixpath.join(folder, end.linkname)))
+    if end is None or not end.isfile():
+        raise DataError(
+            f"{shard}: {link.name} is a link to {link.linkname}, which is no file in the shard; make the shard with "
+            "`tar --dereference --hard-dereference`, which stores files in the place of links"
+        )
+    return end
 
 
 def _mask(blob: Blob) -> Pixels:

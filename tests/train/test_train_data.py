@@ -216,6 +216,53 @@ def test_compressed_and_damaged_shards_are_refused(root: Path) -> None:
             pairs_at(root / name)
 
 
+def shard_with(root: Path, name: str, target: str, kind: bytes) -> Path:
+    """A shard of the eight pairs, a ninth mask, and an image for it that is a link."""
+    with tarfile.open(root / "linked.tar", "w") as shard:
+        shard.add(root / "set", arcname=".")
+        shard.add(root / "set" / "masks" / "shape3.png", arcname="masks/ninth.png")
+        link = tarfile.TarInfo(name)
+        link.type, link.linkname = kind, target
+        shard.addfile(link)
+    return root / "linked.tar"
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("./images/shape3.png", tarfile.LNKTYPE),
+        ("shape3.png", tarfile.SYMTYPE),
+        ("../images/shape3.png", tarfile.SYMTYPE),
+    ],
+)
+def test_links_in_a_shard_are_followed(root: Path, target: str, kind: bytes) -> None:
+    pairs = pairs_at(shard_with(root, "images/ninth.png", target, kind))
+    known = {pair.stem: pair.load() for pair in pairs}
+    assert len(known) == PAIRS + 1
+    for ours, theirs in zip(known["ninth"], known["shape3"], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_chain_of_links_is_followed(root: Path) -> None:
+    path = shard_with(root, "images/ninth.png", "../more/hard.png", tarfile.SYMTYPE)
+    with tarfile.open(path, "a") as shard:
+        link = tarfile.TarInfo("more/hard.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "./images/shape3.png"
+        shard.addfile(link)
+    pairs = {pair.stem: pair for pair in pairs_at(path)}
+    assert pairs["ninth"].image == pairs["shape3"].image
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("images/ninth.png", "../elsewhere/a.png"), ("images/ninth.png", "ninth.png"), ("more/images", "../images")],
+)
+def test_links_that_lead_to_no_file_of_the_shard_are_told_with_the_remedy(root: Path, name: str, target: str) -> None:
+    path = shard_with(root, name, target, tarfile.SYMTYPE)
+    with pytest.raises(DataError, match=re.escape(f"{name} is a link to {target}") + ".*tar --dereference"):
+        pairs_at(path)
+
+
 def test_a_cut_off_shard_names_itself(root: Path) -> None:
     shard = root / "set.tar"
     pairs = pairs_at(shard)
