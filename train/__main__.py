@@ -20,7 +20,7 @@ from streamseg.model.weights import load_model
 from streamseg.settings import load_settings
 from train.charts import draw_comparison
 from train.clips import opened_clips
-from train.config import load_config, parse_settings
+from train.config import MIN_INPUT_PX, load_config, parse_settings
 from train.data import empty_pairs, pairs_at
 from train.distributed import Ranks, process_group
 from train.evaluate import judged
@@ -88,7 +88,9 @@ def eval_command(
         bool, typer.Option("--empty", help="Nobody is in the images: alpha is 0, MAE its mean; F says nothing.")
     ] = False,
     every: Annotated[int, typer.Option(min=1, help="Take every N-th image by name, from the first one on.")] = 1,
-    size: Annotated[int, typer.Option(min=32, help="Network input, px: the square's side, or the long side.")] = 320,
+    size: Annotated[
+        int, typer.Option(min=MIN_INPUT_PX, help="Network input, px: the square's side, or the long side.")
+    ] = 320,
     keep_aspect: Annotated[bool, typer.Option("--keep-aspect", help="Do not squash images to a square.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the report [default: eval/WEIGHTS-DATA].")] = None,
 ) -> None:
@@ -209,7 +211,7 @@ def teach_command(
     weights: Annotated[str, typer.Option(help="The teacher: a packaged name, a weights file or a .pt checkpoint.")],
     data: Annotated[list[Path], typer.Option(help="Folder or tar shard of images, masks or not; may be repeated.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The new tar shard; one that exists is not touched.")],
-    size: Annotated[int, typer.Option(min=32, help="Long side of the network's input, px.")] = 320,
+    size: Annotated[int, typer.Option(min=MIN_INPUT_PX, help="Long side of the network's input, px.")] = 320,
     engine: Annotated[str, typer.Option(help=f"auto, {', '.join(ENGINES)}.")] = "auto",
 ) -> None:
     """Runs a network once over images and keeps its alpha beside them, as soft labels that others are trained on.

@@ -120,7 +120,7 @@ def test_eval_tells_mixed_sets_apart(root: Path, capsys: pytest.CaptureFixture[s
     save_weights(root / "w.safetensors", U2Net(LITE), {})
     for index in range(3):
         write_pair(root / "mixed", f"{'ab'[index % 2]}__{index}", seed=index)
-    arguments = ("eval", "--weights", root / "w.safetensors", "--size", 32, "--out", root / "report", "--data")
+    arguments = ("eval", "--weights", root / "w.safetensors", "--size", 64, "--out", root / "report", "--data")
     assert exit_code(*arguments, root / "mixed") == 0
     told = [line.split() for line in capsys.readouterr().out.splitlines()]
     record = json.loads((root / "report" / "scores.json").read_text())
@@ -138,7 +138,7 @@ def test_eval_tells_mixed_sets_apart(root: Path, capsys: pytest.CaptureFixture[s
 def test_eval_of_empty_rooms(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_weights(root / "w.safetensors", U2Net(LITE), {})
     shutil.rmtree(root / "set" / "masks")
-    arguments = ("eval", "--weights", root / "w.safetensors", "--size", 32, "--out", root / "report")
+    arguments = ("eval", "--weights", root / "w.safetensors", "--size", 64, "--out", root / "report")
     assert "8 files lack a partner" in the_error(capsys, *arguments, "--data", root / "set")
     assert exit_code(*arguments, "--data", root / "set", "--empty", "--every", 3) == 0
     assert "one image in 3 (3 images)" in capsys.readouterr().out
@@ -150,13 +150,22 @@ def test_eval_of_empty_rooms(root: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert all(line.endswith(",") for line in lines[1:])
 
 
+def test_the_smallest_input_is_one_that_every_network_takes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--weights", "nano", "--data", root / "set", "--out")
+    for command, out in (("eval", root / "report"), ("teach", root / "soft.tar")):
+        assert exit_code(command, *arguments, out, "--size", 63) == 2
+        told = capsys.readouterr().err
+        assert "--size" in told and "64" in told
+        assert exit_code(command, *arguments, out, "--size", 64) == 0
+
+
 def test_eval_errors(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_weights(root / "w.safetensors", U2Net(LITE), {})
     weights = ("eval", "--weights", root / "w.safetensors")
     assert "no/weights" in the_error(capsys, "eval", "--weights", "no/weights", "--data", root / "set")
     assert "neither a folder nor" in the_error(capsys, *weights, "--data", root / "none.tar")
     (root / "file").write_text("")
-    assert exit_code(*weights, "--size", 32, "--data", root / "set", "--out", root / "file") == 2
+    assert exit_code(*weights, "--size", 64, "--data", root / "set", "--out", root / "file") == 2
     assert "file for the report: File exists; choose another with --out" in capsys.readouterr().err
 
 

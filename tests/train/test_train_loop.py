@@ -92,7 +92,7 @@ def test_resuming_is_exact_with(small: MakeConfig, tmp_path: Path, optim: dict[s
 def test_the_best_checkpoint_is_the_best_of_all_evaluations(
     small: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small(epochs=2).model_copy(update={"evaluate": Evaluate(every_epochs=0.5, size_px=32)})
+    config = small(epochs=2).model_copy(update={"evaluate": Evaluate(every_epochs=0.5, size_px=64)})
     scores, found = Trainer._scores, iter((0.3, 0.9, 0.5, 0.9))
 
     def scores_like_these(self: Trainer) -> Scores:

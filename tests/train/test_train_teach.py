@@ -66,7 +66,7 @@ def test_several_sources_without_masks_are_taken(root: Path, weights: Path) -> N
     picture = cv2.imread(str(root / "set" / "images" / "shape0.png"))
     cv2.imwrite(str(root / "photos" / "Ünter.JPG"), picture)
     sources = ("--data", root / "set", "--data", root / "photos")
-    assert exit_code("teach", "--weights", weights, *sources, "-o", root / "soft.tar", "--size", 32) == 0
+    assert exit_code("teach", "--weights", weights, *sources, "-o", root / "soft.tar", "--size", 64) == 0
     stems = [pair.stem for pair in find_pairs(root, ("soft.tar",))]
     assert stems == sorted([*(f"shape{n}" for n in range(8)), "Ünter"])
 
