@@ -176,6 +176,23 @@ def test_curves_of_runs_become_a_picture(run: Path, root: Path, capsys: pytest.C
     assert not (root / "none.png").exists()
 
 
+def test_curves_that_cannot_be_drawn_are_told_before_anything_is(
+    run: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("c.foo", "c"):
+        told = the_error(capsys, "curves", root / "set", "-o", root / name)
+        assert told.endswith(f"{name}: the name must end in .png or .svg")
+    older = root / "older"
+    older.mkdir()
+    for line, missing in (('{"step": 1, "loss": 2, "max_f": 0.5}', "images_seen, mae"), ("3", "images_seen, loss")):
+        (older / "evaluations.jsonl").write_text(line + "\n")
+        told = the_error(capsys, "curves", run, older, "-o", root / "c.png")
+        assert f"older/evaluations.jsonl: line 1 has no {missing}" in told
+    assert not (root / "c.png").exists()
+    assert exit_code("curves", run, "-o", root / "c.SVG") == 0
+    assert b"<svg" in (root / "c.SVG").read_bytes()
+
+
 def test_export_errors(run: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = root / "w.safetensors"
     assert "cannot read the checkpoint" in the_error(capsys, "export", root / "none.pt", "-o", out)
