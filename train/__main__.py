@@ -28,7 +28,7 @@ from train.evaluate import judged
 from train.export import export, read_trained
 from train.loop import Trainer
 from train.metrics import by_prefix, summarise
-from train.report import Worst, print_prefix_table, print_table, write_report
+from train.report import Worst, print_prefix_table, print_table, report_folder, write_report
 from train.synth.files import TRUTH_VIDEO, SetSize, parse_size, write_clips
 from train.teach import check_target, find_pictures, teach
 from train.video_report import REGIONS, REPORT_FILE, print_clips, print_goals, write_video_report
@@ -95,7 +95,7 @@ def eval_command(
         int, typer.Option(min=MIN_INPUT_PX, help=f"Network input, px: the square's side, or the long side. {OWN_SIZE}")
     ] = 320,
     keep_aspect: Annotated[bool, typer.Option("--keep-aspect", help="Do not squash images to a square.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of the report [default: eval/WEIGHTS-DATA].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report [default: eval/WEIGHTS-DATA-OPTIONS].")] = None,
 ) -> None:
     """Scores weights on a set of images and masks, each at its own size.
 
@@ -107,7 +107,7 @@ def eval_command(
     them, and what is wanted; the report is video.json. `--model truth` puts the true alpha in the network's place.
     """
     if video:
-        return _eval_video(weights, data, settings or [], out or Path("eval", f"{Path(weights).stem}-{data.stem}"))
+        return _eval_video(weights, data, settings or [], out or report_folder(weights, data, settings or []))
     if settings:
         raise ConfigError(f"settings such as {settings[0]!r} are those of the pipeline: add --video, or leave them out")
     pairs, engine = (empty_pairs if empty else pairs_at)(data)[::every], open_engine("auto", load_model(weights))
@@ -116,7 +116,8 @@ def eval_command(
     told |= {"empty": empty, "every": every}
     done = judged(engine.alpha, enumerate(pairs), size_px, not keep_aspect, torch.device("cpu"))
     records = list(_with_bar(worst.watched(done), len(pairs)))
-    scores, folder = summarise(records), out or Path("eval", f"{Path(weights).stem}-{data.stem}")
+    marks = [f"{size_px}px"] + ["aspect"] * keep_aspect + ["empty"] * empty + [f"every{every}"] * (every > 1)
+    scores, folder = summarise(records), out or report_folder(weights, data, marks)
     named = [(pair.stem, record) for pair, record in zip(pairs, records, strict=True)]
     write_report(folder, told, scores, named, worst.tiles())
     how = (", proportions kept" if keep_aspect else "") + (f", one image in {every}" if every > 1 else "")

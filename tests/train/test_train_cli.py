@@ -17,6 +17,7 @@ from train.__main__ import main
 from train.checkpoint import BEST, LAST, load_checkpoint
 from train.config import Config
 from train.loop import Trainer
+from train.report import report_folder
 
 MakeConfig = Callable[..., Config]
 
@@ -157,6 +158,20 @@ def test_the_smallest_input_is_one_that_every_network_takes(root: Path, capsys: 
         told = capsys.readouterr().err
         assert "--size" in told and "64" in told
         assert exit_code(command, *arguments, out, "--size", 64) == 0
+
+
+def test_the_default_folder_of_a_report_tells_what_was_judged(
+    run: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    options = ("--size", 96, "--keep-aspect", "--empty", "--every", 4)
+    assert exit_code("eval", "--weights", run / BEST, "--data", "set.tar", *options) == 0
+    assert [path.name for path in (root / "eval").iterdir()] == ["run-best-set-96px-aspect-empty-every4"]
+    monkeypatch.chdir(run)
+    assert report_folder(LAST, root / "set", ["64px"]) == Path("eval", "run-last-set-64px")
+    assert report_folder("lite-int8", Path("v1.5"), []) == Path("eval", "lite-int8-v1.5")
+    settings = ["smooth=ema", "bg=a b/c.png"]
+    assert report_folder("truth", Path("clips.tar"), settings) == Path("eval", "truth-clips-smooth=ema-bg=a_b_c.png")
 
 
 def test_eval_errors(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
