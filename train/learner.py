@@ -24,9 +24,21 @@ from train.norms import are_folded, unfold
 class Learner:
     """What a step changes; `state` and `load` carry all of it across an interruption."""
 
-    def __init__(self, config: Config, device: torch.device, ranks: int = 1) -> None:
+    def __init__(self, config: Config, device: torch.device, ranks: int = 1, resumes: bool = False) -> None:
+        """Builds it all.
+
+        Args:
+            config: the settings.
+            device: where the network trains.
+            ranks: number of processes.
+            resumes: `load` will follow, so that `model.start_from` is not looked at and may be gone.
+
+        Raises:
+            WeightsError: `model.start_from` is missing or damaged.
+            ConfigError: it is of another architecture.
+        """
         self.config, self.device = config, device
-        self.net = _network(config.model)
+        self.net = _network(config.model, resumes)
         _to_channels_last(self.net, device)
         self.averaged = Average(self.net, config.optim.ema) if config.optim.ema else None
         self.optimizer = _optimizer(self.net, config.optim)
@@ -143,8 +155,8 @@ def _tensors(net: nn.Module) -> list[Tensor]:
     return [*net.parameters(), *net.buffers()]
 
 
-def _network(model: Model) -> U2Net:
-    if not model.start_from:
+def _network(model: Model, resumes: bool) -> U2Net:
+    if resumes or not model.start_from:
         return U2Net(CONFIGS[model.architecture])
     net = load_weights(model.start_from)
     if net.config.name != model.architecture:

@@ -61,7 +61,7 @@ class Trainer:
 
         Args:
             config: the settings.
-            run: folder of checkpoints and logs.
+            run: folder of checkpoints and logs; `resume` is to be called where there are some.
             device: where the network trains.
             ranks: this process among several.
             fit_minutes: the run's length in time, from here to the last checkpoint, instead of in epochs.
@@ -70,6 +70,7 @@ class Trainer:
         Raises:
             DataError: a source is missing, damaged or too small.
             ConfigError: the settings do not fit each other, the number of processes or the starting weights.
+            WeightsError: a new run's starting weights are missing or damaged.
         """
         self.clock = clock
         self.allowance = Allowance(fit_minutes, clock) if fit_minutes else None
@@ -82,7 +83,7 @@ class Trainer:
         sources = training_sources(config)
         self.plan = Plan.of(config, len(sources.pairs), self.ranks.count)
         self.data = TrainingSet(sources, config, self.plan)
-        self.learner = Learner(config, device, self.ranks.count)
+        self.learner = Learner(config, device, self.ranks.count, resumes=(run / LAST).exists())
         self.progress: Progress = (self.allowance or self.plan).progress
         self.forecast = Forecast(config.augment, fit_minutes, clock) if fit_minutes else None
         known_steps = None if self.allowance else self.plan.total_steps

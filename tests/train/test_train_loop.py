@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from streamseg.errors import ConfigError, DataError, OutputError
+from streamseg.errors import ConfigError, DataError, OutputError, WeightsError
+from streamseg.model.u2net import LITE, U2Net
+from streamseg.model.weights import save_weights
 from tests.train.conftest import interrupt_after, write_pair
 from train import learner, loop
 from train.checkpoint import BEST, KEYS, LAST, load_checkpoint, save_checkpoint
-from train.config import Config, Evaluate, load_run_config
+from train.config import Config, Evaluate, Model, load_run_config
 from train.learner import Learner
 from train.loader import Sources, TrainingSet, training_batches
 from train.loop import Trainer
@@ -68,6 +70,20 @@ def test_resuming_is_exact(small: MakeConfig, tmp_path: Path, monkeypatch: pytes
     for index, moments in straight["optimizer"]["state"].items():
         for name, tensor in moments.items():
             assert torch.equal(tensor, halves["optimizer"]["state"][index][name])
+
+
+def test_a_run_that_resumes_does_without_its_starting_weights(small: MakeConfig, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    save_weights(start, U2Net(LITE), {})
+    config = small(epochs=1).model_copy(update={"model": Model(start_from=str(start))})
+    assert not Trainer(config, tmp_path / "run", CPU).fit(max_minutes=0)
+    start.unlink()
+    with pytest.raises(WeightsError, match=r"start\.safetensors"):
+        Trainer(config, tmp_path / "another", CPU)
+    second = Trainer(config, tmp_path / "run", CPU)
+    second.resume()
+    assert second.fit()
+    assert load_checkpoint(tmp_path / "run" / LAST)["step"] == 2
 
 
 @pytest.mark.parametrize("optim", [{"ema": 0.9}, {"accumulate": 2, "optimizer": "adam"}, {"optimizer": "muon"}])
