@@ -96,13 +96,20 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "architecture": self.config.model.architecture,
+            "optimizer_kind": self.config.optim.optimizer,
         }
         return state | ({"ema": self.judged.state_dict()} if self.averaged else {})
 
     def load(self, state: dict[str, Any], step: int) -> None:
-        """Takes over what `state` returned after `step` steps; averages start anew where none were kept."""
+        """Takes over what `state` returned after `step` steps; averages start anew where none were kept.
+
+        Settings such as the weight decay stay those of the configuration.
+        """
         self.net.load_state_dict(state["model"])
+        own = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, settings in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(settings)
         if state["scaler"]:  # empty when the run was without one, as on a CPU
             self.scaler.load_state_dict(state["scaler"])
         if self.averaged:

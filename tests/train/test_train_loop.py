@@ -150,9 +150,9 @@ def test_the_files_of_a_run(small: MakeConfig, tmp_path: Path) -> None:
     config = small(epochs=1)
     Trainer(config, tmp_path / "run", CPU).fit()
     assert load_run_config(tmp_path / "run") == config
-    assert load_checkpoint(tmp_path / "run" / LAST).keys() == KEYS | {"losses"}
+    assert load_checkpoint(tmp_path / "run" / LAST).keys() == KEYS | {"losses", "optimizer_kind", "judged_by"}
     best = load_checkpoint(tmp_path / "run" / BEST)
-    assert best.keys() == KEYS | {"losses", "scores"}
+    assert best.keys() == KEYS | {"losses", "optimizer_kind", "judged_by", "scores"}
     assert best["best_max_f"] == best["scores"]["max_f"]
 
 
@@ -229,6 +229,48 @@ def test_another_architecture_is_not_resumed(small: MakeConfig, tmp_path: Path) 
     save_checkpoint(tmp_path / "run" / LAST, state | {"architecture": "full"})
     with pytest.raises(ConfigError, match=r"last\.pt holds a full network; choose another folder"):
         trainer.resume()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_another_optimizer_is_not_resumed(small: MakeConfig, tmp_path: Path, optimizer: str) -> None:
+    assert not Trainer(small(), tmp_path / "run", CPU).fit(max_minutes=0)
+    other = Trainer(small(optimizer=optimizer), tmp_path / "run", CPU)
+    with pytest.raises(
+        ConfigError, match=rf"last\.pt was trained with optim\.optimizer=adamw, not {optimizer}: "
+    ) as told:
+        other.resume()
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "best_max_f"),
+    [
+        ("evaluate", {"squash": False}, 0.5),
+        ("evaluate", {"size_px": 96}, 0.5),
+        ("data", {"validate_on": ("set",)}, 0.5),
+        ("evaluate", {"every_epochs": 50}, 0.9),
+    ],
+)
+def test_scores_of_another_evaluation_do_not_keep_the_best_checkpoint(
+    small: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    section: str,
+    change: dict[str, object],
+    best_max_f: float,
+) -> None:
+    scores, found = Trainer._scores, iter((0.9, 0.5))
+    monkeypatch.setattr(Trainer, "_scores", lambda self: replace(scores(self), max_f=next(found)))
+    assert Trainer(small(epochs=0.5), tmp_path / "run", CPU).fit()
+    config = small(epochs=1)
+    config = config.model_copy(update={section: getattr(config, section).model_copy(update=change)})
+    longer = Trainer(config, tmp_path / "run", CPU)
+    longer.resume()
+    assert longer.fit()
+    best = load_checkpoint(tmp_path / "run" / BEST)
+    assert best["scores"]["max_f"] == best["best_max_f"] == best_max_f
+    assert load_checkpoint(tmp_path / "run" / LAST)["best_max_f"] == best_max_f
+    assert ("best.pt is chosen anew" in (tmp_path / "run" / "log.txt").read_text()) == (best_max_f == 0.5)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut off"])
