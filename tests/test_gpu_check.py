@@ -90,7 +90,7 @@ def test_trainings_on_a_gpu_are_rehearsed(name: str, data: Path, monkeypatch: py
     monkeypatch.setattr("train.norms.IMAGES", 4)
     # A twentieth of a second passes whenever somebody looks at the clock.
     monkeypatch.setattr("train.__main__.Trainer", partial(Trainer, clock=partial(next, count(0, 0.05))))
-    tiny = ["optim.batch_size=4", "optim.amp=off", "data.cache_px=48", "evaluate.size_px=32"]
+    tiny = ["optim.batch_size=4", "optim.amp=off", "data.cache_px=48", "evaluate.size_px=64"]
     tiny += ["'augment.phases=[{resize_px=40,crop_px=32}]'", "data.empty_held_out=0"]
     if name == "lite":
         tiny.append(f"model.start_from={data / 'start.safetensors'}")

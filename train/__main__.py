@@ -16,18 +16,19 @@ from rich.progress import track
 
 from streamseg.errors import ConfigError, StreamsegError
 from streamseg.infer.engines import ENGINES, open_engine
+from streamseg.infer.engines.base import long_side
 from streamseg.model.weights import load_model
 from streamseg.settings import load_settings
 from train.charts import draw_comparison
 from train.clips import opened_clips
-from train.config import load_config, parse_settings
+from train.config import MIN_INPUT_PX, load_config, parse_settings
 from train.data import empty_pairs, pairs_at
 from train.distributed import Ranks, process_group
 from train.evaluate import judged
 from train.export import export, read_trained
 from train.loop import Trainer
 from train.metrics import by_prefix, summarise
-from train.report import Worst, print_prefix_table, print_table, write_report
+from train.report import Worst, print_prefix_table, print_table, report_folder, write_report
 from train.synth.files import TRUTH_VIDEO, SetSize, parse_size, write_clips
 from train.teach import check_target, find_pictures, teach
 from train.video_report import REGIONS, REPORT_FILE, print_clips, print_goals, write_video_report
@@ -36,6 +37,8 @@ from train.videos import engine_opener, judge_clip
 COMMANDS = ("train", "eval", "synth", "curves", "export", "teach")
 
 DEFAULT_SIZE = SetSize()
+
+OWN_SIZE = "A network that takes one size alone gets that."
 
 Item = TypeVar("Item")
 
@@ -88,9 +91,11 @@ def eval_command(
         bool, typer.Option("--empty", help="Nobody is in the images: alpha is 0, MAE its mean; F says nothing.")
     ] = False,
     every: Annotated[int, typer.Option(min=1, help="Take every N-th image by name, from the first one on.")] = 1,
-    size: Annotated[int, typer.Option(min=32, help="Network input, px: the square's side, or the long side.")] = 320,
+    size: Annotated[
+        int, typer.Option(min=MIN_INPUT_PX, help=f"Network input, px: the square's side, or the long side. {OWN_SIZE}")
+    ] = 320,
     keep_aspect: Annotated[bool, typer.Option("--keep-aspect", help="Do not squash images to a square.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of the report [default: eval/WEIGHTS-DATA].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report [default: eval/WEIGHTS-DATA-OPTIONS].")] = None,
 ) -> None:
     """Scores weights on a set of images and masks, each at its own size.
 
@@ -102,19 +107,21 @@ def eval_command(
     them, and what is wanted; the report is video.json. `--model truth` puts the true alpha in the network's place.
     """
     if video:
-        return _eval_video(weights, data, settings or [], out or Path("eval", f"{Path(weights).stem}-{data.stem}"))
+        return _eval_video(weights, data, settings or [], out or report_folder(weights, data, settings or []))
     if settings:
         raise ConfigError(f"settings such as {settings[0]!r} are those of the pipeline: add --video, or leave them out")
     pairs, engine = (empty_pairs if empty else pairs_at)(data)[::every], open_engine("auto", load_model(weights))
-    worst, told = Worst(), {"weights": weights, "data": str(data), "size_px": size, "squash": not keep_aspect}
+    size_px = long_side(engine, size)
+    worst, told = Worst(), {"weights": weights, "data": str(data), "size_px": size_px, "squash": not keep_aspect}
     told |= {"empty": empty, "every": every}
-    done = judged(engine.alpha, enumerate(pairs), size, not keep_aspect, torch.device("cpu"))
+    done = judged(engine.alpha, enumerate(pairs), size_px, not keep_aspect, torch.device("cpu"))
     records = list(_with_bar(worst.watched(done), len(pairs)))
-    scores, folder = summarise(records), out or Path("eval", f"{Path(weights).stem}-{data.stem}")
+    marks = [f"{size_px}px"] + ["aspect"] * keep_aspect + ["empty"] * empty + [f"every{every}"] * (every > 1)
+    scores, folder = summarise(records), out or report_folder(weights, data, marks)
     named = [(pair.stem, record) for pair, record in zip(pairs, records, strict=True)]
     write_report(folder, told, scores, named, worst.tiles())
     how = (", proportions kept" if keep_aspect else "") + (f", one image in {every}" if every > 1 else "")
-    print_table(scores, f"{weights} on {data}, {size} px{how}")
+    print_table(scores, f"{weights} on {data}, {size_px} px{how}")
     if len(sets := by_prefix(named)) > 1:
         print_prefix_table(sets)
     print(f"wrote scores.json, scores.csv and worst.png to {folder}")
@@ -209,7 +216,9 @@ def teach_command(
     weights: Annotated[str, typer.Option(help="The teacher: a packaged name, a weights file or a .pt checkpoint.")],
     data: Annotated[list[Path], typer.Option(help="Folder or tar shard of images, masks or not; may be repeated.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The new tar shard; one that exists is not touched.")],
-    size: Annotated[int, typer.Option(min=32, help="Long side of the network's input, px.")] = 320,
+    size: Annotated[
+        int, typer.Option(min=MIN_INPUT_PX, help=f"Long side of the network's input, px. {OWN_SIZE}")
+    ] = 320,
     engine: Annotated[str, typer.Option(help=f"auto, {', '.join(ENGINES)}.")] = "auto",
 ) -> None:
     """Runs a network once over images and keeps its alpha beside them, as soft labels that others are trained on.
@@ -217,9 +226,11 @@ def teach_command(
     The shard holds images/ as they were and masks/ with the alpha; name it in data.train.
     """
     check_target(out)
-    teacher, pictures = load_model(weights), find_pictures(data)
-    teach(open_engine(engine, teacher).alpha, _with_bar(pictures, len(pictures)), size, out)
-    print(f"wrote {out}: {len(pictures)} images with the alpha of {weights}")
+    network, pictures = load_model(weights), find_pictures(data)
+    teacher = open_engine(engine, network)
+    size_px = long_side(teacher, size)
+    teach(teacher.alpha, _with_bar(pictures, len(pictures)), size_px, out)
+    print(f"wrote {out}: {len(pictures)} images with the alpha of {weights} at {size_px} px")
 
 
 def main(args: list[str] | None = None) -> None:

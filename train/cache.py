@@ -22,6 +22,9 @@ from train.data import Pair, Pixels, refuse_faults
 AT_ONCE = 64
 """Pictures that are in memory while a cache is made."""
 
+READER = 2
+"""Changes when `Pair.load` takes a file for other pixels than before, so that old caches are not used."""
+
 Place = tuple[int, int, int]
 """Offset in the file, height and width of a picture; its mask's bytes follow its own."""
 
@@ -121,14 +124,14 @@ def _loaded(pairs: Sequence[Pair], short_side_px: int) -> Iterator[tuple[Pixels,
 
 
 def _key(pairs: Sequence[Pair], short_side_px: int) -> str:
-    """A name that changes with the files, their places and times, and the size."""
+    """A name that changes with the files, their places and times, the size, and how files are read."""
     paths = {blob.path for pair in pairs for blob in pair.blobs}
     identity = {str(path): (str(path.resolve()), path.stat().st_mtime_ns, path.stat().st_size) for path in paths}
     blobs = [
         (pair.stem, *(part for blob in pair.blobs for part in (identity[str(blob.path)], blob.offset)))
         for pair in pairs
     ]
-    return hashlib.sha256(repr((short_side_px, blobs)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((READER, short_side_px, blobs)).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=8)

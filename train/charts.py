@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from streamseg.errors import DataError, MissingExtraError
+from streamseg.errors import DataError, MissingExtraError, OutputError
 from streamseg.media.atomic import atomic_write
 
 STEPS = "steps.jsonl"
@@ -25,19 +25,24 @@ PUBLISHED_LITE = {
 """The log of the published 360-epoch lite run, after so many epochs of DUTS-TR and over all of DUTS-TE."""
 
 PANELS = (("loss", "training loss"), ("max_f", "max F"), ("mae", "MAE"))
+EVALUATION_KEYS = ("step", "images_seen", *dict(PANELS))
+"""What is drawn of an evaluation."""
+
+SUFFIXES = (".png", ".svg")
 
 
 def draw_run(run: Path) -> None:
     """Draws a run's own curves into `curves.png` in its folder; without matplotlib there is no picture.
 
     Raises:
+        DataError: the folder's records are damaged, or lack a figure.
         OutputError: the picture cannot be written.
     """
     try:
         figure, axes = _panels()
     except MissingExtraError:
         return
-    records, fine = read_records(run / EVALUATIONS), read_records(run / STEPS)
+    records, fine = read_records(run / EVALUATIONS, EVALUATION_KEYS), read_records(run / STEPS, ("step", "loss"))
     _plot(axes, records, marker=".")
     images_per_step = records[-1]["images_seen"] / records[-1]["step"]
     axes[0].plot([r["step"] * images_per_step for r in fine], [r["loss"] for r in fine], linewidth=0.5, alpha=0.6)
@@ -52,15 +57,18 @@ def draw_comparison(runs: Sequence[Path], out: Path) -> None:
         out: the picture, .png or .svg.
 
     Raises:
-        DataError: a folder holds no evaluations.
-        OutputError: the picture cannot be written.
+        DataError: a folder holds no evaluations, or some that lack a figure.
+        OutputError: the picture's name ends otherwise, or it cannot be written.
         MissingExtraError: matplotlib is not installed.
     """
-    figure, axes = _panels()
-    for run in runs:
-        records = read_records(run / EVALUATIONS)
+    if out.suffix.lower() not in SUFFIXES:
+        raise OutputError(f"cannot draw into {out}: the name must end in {' or '.join(SUFFIXES)}")
+    found = [read_records(run / EVALUATIONS, EVALUATION_KEYS) for run in runs]
+    for run, records in zip(runs, found, strict=True):
         if not records:
             raise DataError(f"{run} holds no evaluations; give the folder of a run that has been judged at least once")
+    figure, axes = _panels()
+    for run, records in zip(runs, found, strict=True):
         _plot(axes, records, marker=".", label=run.name)
     published = [dict(zip(PUBLISHED_LITE, row, strict=True)) for row in zip(*PUBLISHED_LITE.values(), strict=True)]
     records = [{"images_seen": row["epoch"] * DUTS_IMAGES, **row} for row in published]
@@ -71,18 +79,24 @@ def draw_comparison(runs: Sequence[Path], out: Path) -> None:
     _save(figure, out)
 
 
-def read_records(path: Path) -> list[dict[str, float]]:
+def read_records(path: Path, needed: Collection[str] = ()) -> list[dict[str, float]]:
     """The records of a `.jsonl` file; none where there is no file.
 
     Raises:
-        DataError: it is damaged.
+        DataError: it is damaged, or a record lacks one of the keys that are `needed`.
     """
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
+    for number, record in enumerate(records, start=1):
+        if missing := set(needed) - set(record if isinstance(record, dict) else ()):
+            raise DataError(
+                f"{path}: line {number} has no {', '.join(sorted(missing))}; remove it, or leave the run out"
+            )
+    return records
 
 
 def _panels() -> tuple[Any, Any]:
@@ -106,5 +120,5 @@ def _plot(axes: Any, records: Sequence[dict[str, float]], **style: Any) -> None:
 
 def _save(figure: Any, path: Path) -> None:
     picture = io.BytesIO()
-    figure.savefig(picture, format=path.suffix.removeprefix(".") or "png", dpi=110)
+    figure.savefig(picture, format=path.suffix.lower().removeprefix("."), dpi=110)
     atomic_write(path, picture.getvalue())

@@ -15,8 +15,9 @@ BEST = "best.pt"
 KEYS = frozenset({"model", "optimizer", "scaler", "step", "best_max_f", "architecture"})
 """What every checkpoint holds.
 
-A run's also have the `losses` since the last evaluation, `best.pt` has `scores`, `ema` is there where weights are
-averaged, and `allowance` where the run is fitted into a time.
+A run's also have the `losses` since the last evaluation, `optimizer_kind` and the settings that `best_max_f` was
+`judged_by`, but for older trainers' last two; `best.pt` has `scores`, `ema` is there where weights are averaged, and
+`allowance` where the run is fitted into a time.
 """
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from streamseg.decode.images import natural_order
 from streamseg.errors import DataError
 from train.data import Blob, decode
 from train.synth.files import CLIPS_FILE, Truth, find_clips
@@ -42,7 +43,7 @@ class TruthClip(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MaskClip:
-    """A folder with `clip.mp4` and `masks/00000.png` and so on, one binary mask a frame."""
+    """A folder with `clip.mp4` and `masks/00000.png`, or `masks/0.png`, and so on, one binary mask a frame."""
 
     folder: Path
     kind: str = MASKS
@@ -58,8 +59,8 @@ class MaskClip:
         return self.folder / "clip.mp4"
 
     def truths(self) -> Iterator[Truth]:
-        """Decode one mask after the other; those of several objects count as one."""
-        for path in sorted((self.folder / "masks").glob("*.png")):
+        """Decode one mask after the other, in natural order of the names; those of several objects count as one."""
+        for path in sorted((self.folder / "masks").glob("*.png"), key=natural_order):
             mask = decode(Blob(path), cv2.IMREAD_GRAYSCALE)
             yield Truth(np.where(mask > 0, 255, 0).astype(np.uint8), None, None)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ MASK_FOLDERS = ("masks", "mask", "DUTS-TR-Mask", "DUTS-TE-Mask")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 FAULTS_SHOWN = 10
 JPEG_LEVELS = 16
+LINKS_FOLLOWED = 40
 
 
 class LoadablePair(Protocol):
@@ -177,7 +179,11 @@ def find_matches(root: Path, source: str) -> list[Path]:
 
 
 def members(path: Path) -> Iterator[tuple[PurePosixPath, Blob]]:
-    """Every file of a folder or an uncompressed tar shard; raises DataError where it is neither."""
+    """Every file of a folder or an uncompressed tar shard, links as the files that they lead to.
+
+    Raises:
+        DataError: it is neither of the two, or a link in a shard leads to no file in it.
+    """
     if path.is_dir():
         for folder, _, names in os.walk(path, followlinks=True):
             for name in names:
@@ -186,31 +192,64 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, Blob]]:
     try:
         # "r:" refuses compressed shards, whose members cannot be read by their offset.
         with tarfile.open(path, "r:") as shard:
-            for member in shard:
-                if member.isfile():
-                    yield PurePosixPath(member.name), Blob(path, member.offset_data, member.size)
+            found = shard.getmembers()
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"{path} is neither a folder nor a readable, uncompressed tar shard: {error}") from error
+    by_name = {posixpath.normpath(member.name): member for member in found}
+    for member in found:
+        file = _followed(member, by_name, path) if _is_link(member) else member
+        if file.isfile():
+            yield PurePosixPath(member.name), Blob(path, file.offset_data, file.size)
+
+
+def _is_link(member: tarfile.TarInfo) -> bool:
+    return member.issym() or member.islnk()
+
+
+def _followed(link: tarfile.TarInfo, by_name: Mapping[str, tarfile.TarInfo], shard: Path) -> tarfile.TarInfo:
+    """The file that a hard or symbolic link leads to, through others too; raises DataError if the shard lacks it."""
+    end: tarfile.TarInfo | None = link
+    for _ in range(LINKS_FOLLOWED):
+        if end is None or not _is_link(end):
+            break
+        folder = posixpath.dirname(end.name) if end.issym() else ""  # hard links name the other member in full
+        end = by_name.get(posixpath.normpath(posixpath.join(folder, end.linkname)))
+    if end is None or not end.isfile():
+        raise DataError(
+            f"{shard}: {link.name} is a link to {link.linkname}, which is no file in the shard; make the shard with "
+            "`tar --dereference --hard-dereference`, which stores files in the place of links"
+        )
+    return end
 
 
 def _mask(blob: Blob) -> Pixels:
     """Decodes a mask to 8 bits `(H, W)`."""
     values = decode(blob, cv2.IMREAD_UNCHANGED)
-    if values.dtype == np.uint16:
-        values = (values / 257).round().astype(np.uint8)
-    grey = (values if values.ndim == 2 else _only_channel(values, blob)).astype(np.uint8, copy=False)
-    return grey * np.uint8(255) if grey.max() == 1 else grey
+    levels = values if values.ndim == 2 else _only_channel(values, blob)
+    if levels.max() == 1:  # labels, in 16 bits too
+        return np.where(levels, 255, 0).astype(np.uint8)
+    if levels.dtype == np.uint16:
+        levels = (levels / _level_step(levels)).round()
+    return levels.astype(np.uint8, copy=False)
 
 
 def _only_channel(values: npt.NDArray[Any], blob: Blob) -> npt.NDArray[Any]:
-    """The one channel of `(H, W, 3 or 4)` that varies: grey stored as RGB, or alpha over one colour."""
-    colours = values[..., :3]
-    if values.shape[2] == 4 and (colours == colours[0, 0]).all():
-        return values[..., 3]
+    """The one channel of `(H, W, 3 or 4)` that tells the mask: alpha over one colour, or grey stored as RGB.
+
+    Alpha that is opaque everywhere tells nothing: programs add it to any picture.
+    """
+    colours, alpha = values[..., :3], values[..., 3:]
+    if (alpha < np.iinfo(values.dtype).max).any() and (colours == colours[0, 0]).all():
+        return alpha[..., 0]
     # JPEG leaves differences of a few levels between channels that were equal.
-    if np.ptp(colours.astype(np.int16), axis=2).max() > JPEG_LEVELS:
+    if np.ptp(colours.astype(np.int32), axis=2).max() > JPEG_LEVELS * _level_step(values):
         raise DataError(f"{_place(blob)} is a mask with colours (a palette of labels?); masks must be grey, 0 to 255")
     return colours[..., 1]
+
+
+def _level_step(values: npt.NDArray[Any]) -> int:
+    """What one of 255 levels is in these values: 1, or 257 where they have 16 bits."""
+    return int(np.iinfo(values.dtype).max) // 255
 
 
 def decode(blob: Blob, mode: int) -> npt.NDArray[Any]:

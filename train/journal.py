@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streamseg.errors import OutputError
+from streamseg.errors import DataError, OutputError
 from train.charts import EVALUATIONS, STEPS, draw_run
 from train.metrics import four_digits, with_nulls
 
@@ -83,7 +83,7 @@ class Journal:
         self._chart(step, "evaluation", known)
         try:
             draw_run(self.run)
-        except OutputError as error:
+        except (DataError, OutputError) as error:
             self.warn(str(error))
 
     def warn(self, what: str) -> None:

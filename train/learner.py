@@ -24,9 +24,21 @@ from train.norms import are_folded, unfold
 class Learner:
     """What a step changes; `state` and `load` carry all of it across an interruption."""
 
-    def __init__(self, config: Config, device: torch.device, ranks: int = 1) -> None:
+    def __init__(self, config: Config, device: torch.device, ranks: int = 1, resumes: bool = False) -> None:
+        """Builds it all.
+
+        Args:
+            config: the settings.
+            device: where the network trains.
+            ranks: number of processes.
+            resumes: `load` will follow, so that `model.start_from` is not looked at and may be gone.
+
+        Raises:
+            WeightsError: `model.start_from` is missing or damaged.
+            ConfigError: it is of another architecture.
+        """
         self.config, self.device = config, device
-        self.net = _network(config.model)
+        self.net = _network(config.model, resumes)
         _to_channels_last(self.net, device)
         self.averaged = Average(self.net, config.optim.ema) if config.optim.ema else None
         self.optimizer = _optimizer(self.net, config.optim)
@@ -84,13 +96,20 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "architecture": self.config.model.architecture,
+            "optimizer_kind": self.config.optim.optimizer,
         }
         return state | ({"ema": self.judged.state_dict()} if self.averaged else {})
 
     def load(self, state: dict[str, Any], step: int) -> None:
-        """Takes over what `state` returned after `step` steps; averages start anew where none were kept."""
+        """Takes over what `state` returned after `step` steps; averages start anew where none were kept.
+
+        Settings such as the weight decay stay those of the configuration.
+        """
         self.net.load_state_dict(state["model"])
+        own = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, settings in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(settings)
         if state["scaler"]:  # empty when the run was without one, as on a CPU
             self.scaler.load_state_dict(state["scaler"])
         if self.averaged:
@@ -143,8 +162,8 @@ def _tensors(net: nn.Module) -> list[Tensor]:
     return [*net.parameters(), *net.buffers()]
 
 
-def _network(model: Model) -> U2Net:
-    if not model.start_from:
+def _network(model: Model, resumes: bool) -> U2Net:
+    if resumes or not model.start_from:
         return U2Net(CONFIGS[model.architecture])
     net = load_weights(model.start_from)
     if net.config.name != model.architecture:

@@ -61,7 +61,7 @@ class Trainer:
 
         Args:
             config: the settings.
-            run: folder of checkpoints and logs.
+            run: folder of checkpoints and logs; `resume` is to be called where there are some.
             device: where the network trains.
             ranks: this process among several.
             fit_minutes: the run's length in time, from here to the last checkpoint, instead of in epochs.
@@ -70,6 +70,7 @@ class Trainer:
         Raises:
             DataError: a source is missing, damaged or too small.
             ConfigError: the settings do not fit each other, the number of processes or the starting weights.
+            WeightsError: a new run's starting weights are missing or damaged.
         """
         self.clock = clock
         self.allowance = Allowance(fit_minutes, clock) if fit_minutes else None
@@ -82,12 +83,12 @@ class Trainer:
         sources = training_sources(config)
         self.plan = Plan.of(config, len(sources.pairs), self.ranks.count)
         self.data = TrainingSet(sources, config, self.plan)
-        self.learner = Learner(config, device, self.ranks.count)
+        self.learner = Learner(config, device, self.ranks.count, resumes=(run / LAST).exists())
         self.progress: Progress = (self.allowance or self.plan).progress
         self.forecast = Forecast(config.augment, fit_minutes, clock) if fit_minutes else None
         known_steps = None if self.allowance else self.plan.total_steps
         self.journal = Journal(run, known_steps) if self.ranks.is_main else Silence()
-        self.step, self.best_max_f = 0, -1.0
+        self.step, self.best_max_f, self.remark = 0, -1.0, ""
         self.unread: list[Tensor] = []
         self.losses: list[float] = []
         self.pace = Pace(clock)
@@ -97,7 +98,7 @@ class Trainer:
 
         Raises:
             DataError: the checkpoint is damaged.
-            ConfigError: it holds another architecture, or its length is the other kind of length.
+            ConfigError: it holds another architecture or optimiser, or its length is the other kind of length.
         """
         path = self.run / LAST
         if not path.exists():
@@ -105,12 +106,22 @@ class Trainer:
         state = load_checkpoint(path)
         if state["architecture"] != self.config.model.architecture:
             raise ConfigError(f"{path} holds a {state['architecture']} network; choose another folder with --folder")
+        optimizer = self.config.optim.optimizer
+        if (kind := state.get("optimizer_kind", optimizer)) != optimizer:
+            raise ConfigError(
+                f"{path} was trained with optim.optimizer={kind}, not {optimizer}: go on likewise, or choose another "
+                "folder with --folder"
+            )
         if (self.allowance is None) == ("allowance" in state):
             raise ConfigError(
                 f"{path} was begun {'with' if 'allowance' in state else 'without'} --fit-minutes: go on likewise, or "
                 "choose another folder with --folder"
             )
-        self.step, self.best_max_f = state["step"], state["best_max_f"]
+        self.step = state["step"]
+        if state.get("judged_by", self.judged_by) == self.judged_by:
+            self.best_max_f = state["best_max_f"]
+        else:
+            self.remark = f"; judged otherwise than before, so that {BEST} is chosen anew"
         self.losses = state.get("losses", [])
         self.learner.load(state, self.step)
         if self.allowance:
@@ -182,7 +193,7 @@ class Trainer:
         self.journal.line(
             f"{self.config.name}: {self.plan.images} images, {length} of {optim.batch_size}, "
             f"{self.ranks.count} x {self.device.type} {precision}"
-            + (f", resumed after step {self.step}" if self.step else "")
+            + (f", resumed after step {self.step}{self.remark}" if self.step else "")
         )
         if self.allowance and not self.step:
             self._judge_the_start()
@@ -284,6 +295,13 @@ class Trainer:
             self.allowance.evaluated(self.clock() - started)
             self.forecast.interrupted()
 
+    @property
+    def judged_by(self) -> dict[str, object]:
+        """The settings that scores depend on: those of two sittings can be compared if these are equal."""
+        settings = self.config.evaluate
+        sources = list(self.config.data.validate_on)
+        return {"validate_on": sources, "size_px": settings.size_px, "squash": settings.squash}
+
     def _keep_if_best(self, scores: Scores) -> None:
         best = scores.max_f > self.best_max_f
         self.best_max_f = max(scores.max_f, self.best_max_f)
@@ -328,7 +346,8 @@ class Trainer:
         self._settle()
         self._refuse_ruined_weights()
         if self.ranks.is_main:
-            state = {"step": self.step, "best_max_f": self.best_max_f, "losses": self.losses} | self.learner.state()
+            state = {"step": self.step, "best_max_f": self.best_max_f, "judged_by": self.judged_by}
+            state |= {"losses": self.losses} | self.learner.state()
             timed = {"allowance": self.allowance.state()} if self.allowance else {}
             save_checkpoint(self.run / name, state | timed | more)
 

@@ -7,6 +7,7 @@ import heapq
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -95,6 +96,20 @@ def print_prefix_table(sets: Mapping[str, Scores], console: Console | None = Non
         figures = (four_digits(getattr(scores, name)) for name in PREFIX_NAMES)
         table.add_row(Text(prefix or "(no prefix)"), str(scores.images), *figures)
     (console or open_console()).print(table)
+
+
+def report_folder(weights: str, data: Path, marks: Iterable[str]) -> Path:
+    """The folder that a report goes into by itself, another one for everything else that is judged: `eval/NAME`.
+
+    Args:
+        weights: a name or a file; a run's checkpoint is named with its run, since every run has a `best.pt`.
+        data: folder or tar shard.
+        marks: what changes the figures beside the two.
+    """
+    path = Path(weights)
+    judged = f"{path.absolute().parent.name}-{path.stem}" if path.suffix == ".pt" else path.stem
+    parts = (judged, data.absolute().name.removesuffix(".tar"), *marks)
+    return Path("eval", "-".join(re.sub(r"[^\w.=,+-]+", "_", part) for part in parts))
 
 
 def make_report_folder(folder: Path) -> None:

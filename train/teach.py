@@ -96,8 +96,9 @@ def soft_mask(alpha: Alpha) -> Pixels:
 
 
 def _pictures_of(source: Path) -> list[Picture]:
-    names = {blob: name.name for name, blob in members(source)}
-    return [Picture(names[pair.image], pair) for pair in empty_pairs(source)]
+    # By the stem too: in a shard, a picture and its hard link are the same bytes.
+    names = {(name.stem, blob): name.name for name, blob in members(source)}
+    return [Picture(names[pair.stem, pair.image], pair) for pair in empty_pairs(source)]
 
 
 def _png(levels: Pixels) -> bytes:

@@ -55,7 +55,7 @@ def small(root: Path) -> Callable[..., Config]:
                 "data": {"root": root, "train": ["set"], "validate_on": ["set.tar"], "workers": 0},
                 "augment": {"phases": [{"resize_px": 40, "crop_px": 32}]},
                 "optim": {"batch_size": 4, "epochs": 3, "warmup_epochs": 0.5, **optim},
-                "evaluate": {"every_epochs": 100, "size_px": 32},
+                "evaluate": {"every_epochs": 100, "size_px": 64},
             }
         )
 

@@ -52,6 +52,14 @@ def test_a_changed_file_or_size_makes_a_new_cache(root: Path, tmp_path: Path) ->
     assert not np.array_equal(again[0].load()[0], first[0].load()[0])
 
 
+def test_a_cache_of_pixels_that_were_read_otherwise_is_not_used(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = cached(find_pairs(root, ("set",)), tmp_path / "cache", 64)
+    monkeypatch.setattr(cache, "READER", cache.READER - 1)
+    assert cached(find_pairs(root, ("set",)), tmp_path / "cache", 64)[0].file != first[0].file
+
+
 def test_every_fault_is_told_at_once_and_nothing_is_left(root: Path, tmp_path: Path) -> None:
     for stem in ("shape2", "shape5"):
         (root / "set" / "images" / f"{stem}.png").write_bytes(b"damaged")

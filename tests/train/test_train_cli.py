@@ -17,6 +17,7 @@ from train.__main__ import main
 from train.checkpoint import BEST, LAST, load_checkpoint
 from train.config import Config
 from train.loop import Trainer
+from train.report import report_folder
 
 MakeConfig = Callable[..., Config]
 
@@ -120,7 +121,7 @@ def test_eval_tells_mixed_sets_apart(root: Path, capsys: pytest.CaptureFixture[s
     save_weights(root / "w.safetensors", U2Net(LITE), {})
     for index in range(3):
         write_pair(root / "mixed", f"{'ab'[index % 2]}__{index}", seed=index)
-    arguments = ("eval", "--weights", root / "w.safetensors", "--size", 32, "--out", root / "report", "--data")
+    arguments = ("eval", "--weights", root / "w.safetensors", "--size", 64, "--out", root / "report", "--data")
     assert exit_code(*arguments, root / "mixed") == 0
     told = [line.split() for line in capsys.readouterr().out.splitlines()]
     record = json.loads((root / "report" / "scores.json").read_text())
@@ -138,7 +139,7 @@ def test_eval_tells_mixed_sets_apart(root: Path, capsys: pytest.CaptureFixture[s
 def test_eval_of_empty_rooms(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_weights(root / "w.safetensors", U2Net(LITE), {})
     shutil.rmtree(root / "set" / "masks")
-    arguments = ("eval", "--weights", root / "w.safetensors", "--size", 32, "--out", root / "report")
+    arguments = ("eval", "--weights", root / "w.safetensors", "--size", 64, "--out", root / "report")
     assert "8 files lack a partner" in the_error(capsys, *arguments, "--data", root / "set")
     assert exit_code(*arguments, "--data", root / "set", "--empty", "--every", 3) == 0
     assert "one image in 3 (3 images)" in capsys.readouterr().out
@@ -150,13 +151,36 @@ def test_eval_of_empty_rooms(root: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert all(line.endswith(",") for line in lines[1:])
 
 
+def test_the_smallest_input_is_one_that_every_network_takes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--weights", "nano", "--data", root / "set", "--out")
+    for command, out in (("eval", root / "report"), ("teach", root / "soft.tar")):
+        assert exit_code(command, *arguments, out, "--size", 63) == 2
+        told = capsys.readouterr().err
+        assert "--size" in told and "64" in told
+        assert exit_code(command, *arguments, out, "--size", 64) == 0
+
+
+def test_the_default_folder_of_a_report_tells_what_was_judged(
+    run: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    options = ("--size", 96, "--keep-aspect", "--empty", "--every", 4)
+    assert exit_code("eval", "--weights", run / BEST, "--data", "set.tar", *options) == 0
+    assert [path.name for path in (root / "eval").iterdir()] == ["run-best-set-96px-aspect-empty-every4"]
+    monkeypatch.chdir(run)
+    assert report_folder(LAST, root / "set", ["64px"]) == Path("eval", "run-last-set-64px")
+    assert report_folder("lite-int8", Path("v1.5"), []) == Path("eval", "lite-int8-v1.5")
+    settings = ["smooth=ema", "bg=a b/c.png"]
+    assert report_folder("truth", Path("clips.tar"), settings) == Path("eval", "truth-clips-smooth=ema-bg=a_b_c.png")
+
+
 def test_eval_errors(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_weights(root / "w.safetensors", U2Net(LITE), {})
     weights = ("eval", "--weights", root / "w.safetensors")
     assert "no/weights" in the_error(capsys, "eval", "--weights", "no/weights", "--data", root / "set")
     assert "neither a folder nor" in the_error(capsys, *weights, "--data", root / "none.tar")
     (root / "file").write_text("")
-    assert exit_code(*weights, "--size", 32, "--data", root / "set", "--out", root / "file") == 2
+    assert exit_code(*weights, "--size", 64, "--data", root / "set", "--out", root / "file") == 2
     assert "file for the report: File exists; choose another with --out" in capsys.readouterr().err
 
 
@@ -165,6 +189,23 @@ def test_curves_of_runs_become_a_picture(run: Path, root: Path, capsys: pytest.C
     assert cv2.imread(str(root / "both.png")).shape[1] > 1000
     assert "holds no evaluations" in the_error(capsys, "curves", root / "set", "-o", root / "none.png")
     assert not (root / "none.png").exists()
+
+
+def test_curves_that_cannot_be_drawn_are_told_before_anything_is(
+    run: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("c.foo", "c"):
+        told = the_error(capsys, "curves", root / "set", "-o", root / name)
+        assert told.endswith(f"{name}: the name must end in .png or .svg")
+    older = root / "older"
+    older.mkdir()
+    for line, missing in (('{"step": 1, "loss": 2, "max_f": 0.5}', "images_seen, mae"), ("3", "images_seen, loss")):
+        (older / "evaluations.jsonl").write_text(line + "\n")
+        told = the_error(capsys, "curves", run, older, "-o", root / "c.png")
+        assert f"older/evaluations.jsonl: line 1 has no {missing}" in told
+    assert not (root / "c.png").exists()
+    assert exit_code("curves", run, "-o", root / "c.SVG") == 0
+    assert b"<svg" in (root / "c.SVG").read_bytes()
 
 
 def test_export_errors(run: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:

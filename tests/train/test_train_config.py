@@ -82,6 +82,7 @@ def test_overrides_are_toml_or_plain_text(tmp_path: Path) -> None:
         ("optim.ema=1", "optim.ema: Input should be less than 1"),
         ("augment.blur=2", "augment.blur: Input should be less than or equal to 1"),
         ("optim.epochs=1", "warmup_epochs must not exceed epochs (1)"),
+        ("evaluate.size_px=63", "evaluate.size_px: Input should be greater than or equal to 64"),
         ("seed=-1", "seed: Input should be greater than or equal to 0"),
         ("augment.scale=[2, 1]", "0 < low <= high"),
         ("augment.phases=[{until = 0.5}, {until = 0.5}]", "each phase must end later"),

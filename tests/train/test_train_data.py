@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from streamseg.errors import DataError
 from tests.train.conftest import PAIRS, write_pair
@@ -130,6 +131,42 @@ def test_masks_of_other_kinds_come_out_the_same(root: Path) -> None:
     assert written_mask(root, np.zeros((40, 56), np.uint8)).max() == 0
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_opaque_alpha_beside_a_mask_is_not_the_mask(root: Path, channels: int) -> None:
+    plain = pairs_at(root / "set")[0].load()[1]
+    for grey in (np.zeros_like(plain), plain, np.full_like(plain, 255)):
+        pixels = np.dstack([*[grey] * (channels - 1), np.full_like(plain, 255)])
+        Image.fromarray(pixels, {2: "LA", 4: "RGBA"}[channels]).save(root / "set" / "masks" / "shape0.png")
+        np.testing.assert_array_equal(pairs_at(root / "set")[0].load()[1], grey)
+
+
+def test_alpha_over_one_colour_is_the_mask_even_where_it_is_empty(root: Path) -> None:
+    plain = pairs_at(root / "set")[0].load()[1]
+    for alpha in (np.zeros_like(plain), plain):
+        np.testing.assert_array_equal(
+            written_mask(root, np.dstack([np.full((40, 56, 3), 255, np.uint8), alpha])), alpha
+        )
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_labels_of_0_and_1_are_a_whole_mask_in_any_format(root: Path, channels: int, dtype: type) -> None:
+    plain = pairs_at(root / "set")[0].load()[1]
+    pixels = np.dstack([(plain // 255).astype(dtype)] * channels)
+    if channels == 4:
+        pixels[..., 3] = np.iinfo(dtype).max
+    np.testing.assert_array_equal(written_mask(root, pixels), plain)
+
+
+def test_masks_of_16_bits_have_levels_of_257_and_no_colours(root: Path) -> None:
+    soft = np.linspace(0, 255, 40 * 56).round().astype(np.uint16).reshape(40, 56)
+    faint = (soft == 255) * np.uint16(257)  # one level of 255 is no label
+    for levels in (soft * np.uint16(257), faint):
+        np.testing.assert_array_equal(written_mask(root, np.dstack([levels] * 3)), levels // 257)
+    with pytest.raises(DataError, match="mask with colours"):
+        written_mask(root, np.dstack([soft * np.uint16(257), soft * np.uint16(0), soft * np.uint16(0)]))
+
+
 def test_masks_with_colours_are_refused(root: Path) -> None:
     labels = np.zeros((40, 56, 3), np.uint8)
     labels[10:20, 10:20] = (0, 0, 128)  # what a palette's first label looks like
@@ -177,6 +214,53 @@ def test_compressed_and_damaged_shards_are_refused(root: Path) -> None:
     for name in ("set.tar.gz", "bad.tar"):
         with pytest.raises(DataError, match="readable, uncompressed tar shard"):
             pairs_at(root / name)
+
+
+def shard_with(root: Path, name: str, target: str, kind: bytes) -> Path:
+    """A shard of the eight pairs, a ninth mask, and an image for it that is a link."""
+    with tarfile.open(root / "linked.tar", "w") as shard:
+        shard.add(root / "set", arcname=".")
+        shard.add(root / "set" / "masks" / "shape3.png", arcname="masks/ninth.png")
+        link = tarfile.TarInfo(name)
+        link.type, link.linkname = kind, target
+        shard.addfile(link)
+    return root / "linked.tar"
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("./images/shape3.png", tarfile.LNKTYPE),
+        ("shape3.png", tarfile.SYMTYPE),
+        ("../images/shape3.png", tarfile.SYMTYPE),
+    ],
+)
+def test_links_in_a_shard_are_followed(root: Path, target: str, kind: bytes) -> None:
+    pairs = pairs_at(shard_with(root, "images/ninth.png", target, kind))
+    known = {pair.stem: pair.load() for pair in pairs}
+    assert len(known) == PAIRS + 1
+    for ours, theirs in zip(known["ninth"], known["shape3"], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_chain_of_links_is_followed(root: Path) -> None:
+    path = shard_with(root, "images/ninth.png", "../more/hard.png", tarfile.SYMTYPE)
+    with tarfile.open(path, "a") as shard:
+        link = tarfile.TarInfo("more/hard.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "./images/shape3.png"
+        shard.addfile(link)
+    pairs = {pair.stem: pair for pair in pairs_at(path)}
+    assert pairs["ninth"].image == pairs["shape3"].image
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("images/ninth.png", "../elsewhere/a.png"), ("images/ninth.png", "ninth.png"), ("more/images", "../images")],
+)
+def test_links_that_lead_to_no_file_of_the_shard_are_told_with_the_remedy(root: Path, name: str, target: str) -> None:
+    path = shard_with(root, name, target, tarfile.SYMTYPE)
+    with pytest.raises(DataError, match=re.escape(f"{name} is a link to {target}") + ".*tar --dereference"):
+        pairs_at(path)
 
 
 def test_a_cut_off_shard_names_itself(root: Path) -> None:

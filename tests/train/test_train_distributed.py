@@ -31,7 +31,7 @@ epochs = 1
 warmup_epochs = 0
 [evaluate]
 every_epochs = 1
-size_px = 32
+size_px = 64
 """
 
 

@@ -133,3 +133,15 @@ def test_curves_are_drawn_from_the_records(tmp_path: Path) -> None:
     colours = np.unique(picture.reshape(-1, 3), axis=0)
     assert len(colours) > 50  # lines with smooth edges, not an empty page
     assert json.loads((tmp_path / EVALUATIONS).read_text().splitlines()[0]) == RECORD
+
+
+def test_records_of_an_older_trainer_do_not_stop_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / EVALUATIONS).write_text('{"step": 10, "max_f": 0.5}\n')
+    kept, _ = journal(tmp_path)
+    with kept:
+        kept.resume_at(10)
+        kept.evaluation(RECORD)
+    assert "line 1 has no images_seen, loss, mae" in capsys.readouterr().err
+    assert [record["step"] for record in read_records(tmp_path / EVALUATIONS)] == [10, 20]

@@ -84,6 +84,17 @@ def test_a_restored_learner_goes_on_exactly(part: Sample, optimizer: str, ema: f
     assert torch.equal(weights(first.judged), weights(second.judged))
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
+def test_a_restored_learner_has_the_weight_decay_of_its_own_configuration(part: Sample, optimizer: str) -> None:
+    before, after = (learner(optim={"optimizer": optimizer, "weight_decay": decay}) for decay in (0.1, 0))
+    before.step([part], 1e-3)
+    after.load(copy.deepcopy(before.state()), step=1)
+    assert {group["weight_decay"] for group in after.optimizer.param_groups} == {0}
+    for each in (before, after):
+        each.step([part], 1e-3)
+    assert not torch.equal(weights(before.net), weights(after.net))
+
+
 def test_a_checkpoint_without_an_average_starts_one_from_its_weights(part: Sample) -> None:
     before = learner()
     before.step([part], 1e-3)

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from streamseg.errors import ConfigError, DataError, OutputError
+from streamseg.errors import ConfigError, DataError, OutputError, WeightsError
+from streamseg.model.u2net import LITE, U2Net
+from streamseg.model.weights import save_weights
 from tests.train.conftest import interrupt_after, write_pair
 from train import learner, loop
 from train.checkpoint import BEST, KEYS, LAST, load_checkpoint, save_checkpoint
-from train.config import Config, Evaluate, load_run_config
+from train.config import Config, Evaluate, Model, load_run_config
 from train.learner import Learner
 from train.loader import Sources, TrainingSet, training_batches
 from train.loop import Trainer
@@ -70,6 +72,20 @@ def test_resuming_is_exact(small: MakeConfig, tmp_path: Path, monkeypatch: pytes
             assert torch.equal(tensor, halves["optimizer"]["state"][index][name])
 
 
+def test_a_run_that_resumes_does_without_its_starting_weights(small: MakeConfig, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    save_weights(start, U2Net(LITE), {})
+    config = small(epochs=1).model_copy(update={"model": Model(start_from=str(start))})
+    assert not Trainer(config, tmp_path / "run", CPU).fit(max_minutes=0)
+    start.unlink()
+    with pytest.raises(WeightsError, match=r"start\.safetensors"):
+        Trainer(config, tmp_path / "another", CPU)
+    second = Trainer(config, tmp_path / "run", CPU)
+    second.resume()
+    assert second.fit()
+    assert load_checkpoint(tmp_path / "run" / LAST)["step"] == 2
+
+
 @pytest.mark.parametrize("optim", [{"ema": 0.9}, {"accumulate": 2, "optimizer": "adam"}, {"optimizer": "muon"}])
 def test_resuming_is_exact_with(small: MakeConfig, tmp_path: Path, optim: dict[str, Any]) -> None:
     config = small(**optim)
@@ -92,7 +108,7 @@ def test_resuming_is_exact_with(small: MakeConfig, tmp_path: Path, optim: dict[s
 def test_the_best_checkpoint_is_the_best_of_all_evaluations(
     small: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small(epochs=2).model_copy(update={"evaluate": Evaluate(every_epochs=0.5, size_px=32)})
+    config = small(epochs=2).model_copy(update={"evaluate": Evaluate(every_epochs=0.5, size_px=64)})
     scores, found = Trainer._scores, iter((0.3, 0.9, 0.5, 0.9))
 
     def scores_like_these(self: Trainer) -> Scores:
@@ -134,9 +150,9 @@ def test_the_files_of_a_run(small: MakeConfig, tmp_path: Path) -> None:
     config = small(epochs=1)
     Trainer(config, tmp_path / "run", CPU).fit()
     assert load_run_config(tmp_path / "run") == config
-    assert load_checkpoint(tmp_path / "run" / LAST).keys() == KEYS | {"losses"}
+    assert load_checkpoint(tmp_path / "run" / LAST).keys() == KEYS | {"losses", "optimizer_kind", "judged_by"}
     best = load_checkpoint(tmp_path / "run" / BEST)
-    assert best.keys() == KEYS | {"losses", "scores"}
+    assert best.keys() == KEYS | {"losses", "optimizer_kind", "judged_by", "scores"}
     assert best["best_max_f"] == best["scores"]["max_f"]
 
 
@@ -213,6 +229,48 @@ def test_another_architecture_is_not_resumed(small: MakeConfig, tmp_path: Path) 
     save_checkpoint(tmp_path / "run" / LAST, state | {"architecture": "full"})
     with pytest.raises(ConfigError, match=r"last\.pt holds a full network; choose another folder"):
         trainer.resume()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_another_optimizer_is_not_resumed(small: MakeConfig, tmp_path: Path, optimizer: str) -> None:
+    assert not Trainer(small(), tmp_path / "run", CPU).fit(max_minutes=0)
+    other = Trainer(small(optimizer=optimizer), tmp_path / "run", CPU)
+    with pytest.raises(
+        ConfigError, match=rf"last\.pt was trained with optim\.optimizer=adamw, not {optimizer}: "
+    ) as told:
+        other.resume()
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "best_max_f"),
+    [
+        ("evaluate", {"squash": False}, 0.5),
+        ("evaluate", {"size_px": 96}, 0.5),
+        ("data", {"validate_on": ("set",)}, 0.5),
+        ("evaluate", {"every_epochs": 50}, 0.9),
+    ],
+)
+def test_scores_of_another_evaluation_do_not_keep_the_best_checkpoint(
+    small: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    section: str,
+    change: dict[str, object],
+    best_max_f: float,
+) -> None:
+    scores, found = Trainer._scores, iter((0.9, 0.5))
+    monkeypatch.setattr(Trainer, "_scores", lambda self: replace(scores(self), max_f=next(found)))
+    assert Trainer(small(epochs=0.5), tmp_path / "run", CPU).fit()
+    config = small(epochs=1)
+    config = config.model_copy(update={section: getattr(config, section).model_copy(update=change)})
+    longer = Trainer(config, tmp_path / "run", CPU)
+    longer.resume()
+    assert longer.fit()
+    best = load_checkpoint(tmp_path / "run" / BEST)
+    assert best["scores"]["max_f"] == best["best_max_f"] == best_max_f
+    assert load_checkpoint(tmp_path / "run" / LAST)["best_max_f"] == best_max_f
+    assert ("best.pt is chosen anew" in (tmp_path / "run" / "log.txt").read_text()) == (best_max_f == 0.5)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut off"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,9 +66,21 @@ def test_several_sources_without_masks_are_taken(root: Path, weights: Path) -> N
     picture = cv2.imread(str(root / "set" / "images" / "shape0.png"))
     cv2.imwrite(str(root / "photos" / "Ünter.JPG"), picture)
     sources = ("--data", root / "set", "--data", root / "photos")
-    assert exit_code("teach", "--weights", weights, *sources, "-o", root / "soft.tar", "--size", 32) == 0
+    assert exit_code("teach", "--weights", weights, *sources, "-o", root / "soft.tar", "--size", 64) == 0
     stems = [pair.stem for pair in find_pairs(root, ("soft.tar",))]
     assert stems == sorted([*(f"shape{n}" for n in range(8)), "Ünter"])
+
+
+def test_hard_links_in_a_shard_keep_their_own_names(root: Path) -> None:
+    with tarfile.open(root / "linked.tar", "w") as shard:
+        shard.add(root / "set" / "images" / "shape0.png", arcname="images/a.png")
+        link = tarfile.TarInfo("images/b.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "images/a.png"
+        shard.addfile(link)
+    teach(constant(100), find_pictures([root / "linked.tar"]), 64, root / "soft.tar")
+    first, second = pairs_at(root / "soft.tar")
+    assert (first.stem, second.stem) == ("a", "b")
+    assert first.image.read() == second.image.read()
 
 
 @pytest.mark.parametrize(("level", "kept"), [(0, 0), (0.6, 0), (1.4, 0), (2, 2), (254, 254), (255, 255)])

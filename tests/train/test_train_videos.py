@@ -102,6 +102,15 @@ def test_truths_for_every_frame_and_no_more(change: str, message: str, masks: Pa
         judge_clip(MaskClip(masks / "disc"), lambda _: DiscEngine(), load_settings())
 
 
+def test_masks_without_leading_zeros_are_in_the_frames_order(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    for index in range(12):
+        mask = np.zeros((4, 12), np.uint8)
+        mask[:, index] = 255
+        cv2.imwrite(str(tmp_path / "masks" / f"{index}.png"), mask)
+    assert [int(truth.alpha[0].argmax()) for truth in MaskClip(tmp_path).truths()] == list(range(12))
+
+
 def test_masks_of_another_size_are_refused(masks: Path) -> None:
     for path in (masks / "disc" / "masks").iterdir():
         cv2.imwrite(str(path), np.zeros((8, 8), np.uint8))
