@@ -25,7 +25,7 @@ from train.config import MIN_INPUT_PX, load_config, parse_settings
 from train.data import empty_pairs, pairs_at
 from train.distributed import Ranks, process_group
 from train.evaluate import judged
-from train.export import export, read_trained
+from train.export import export, read_averaged
 from train.loop import Trainer
 from train.metrics import by_prefix, summarise
 from train.report import Worst, print_prefix_table, print_table, report_folder, write_report
@@ -188,8 +188,11 @@ def curves_command(
 
 @app.command("export")
 def export_command(
-    source: Annotated[
-        Path, typer.Argument(help="A run folder (its best.pt is taken), a checkpoint in one, or weights.")
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A run folder (its best.pt is taken), a checkpoint in one, or weights; several are averaged."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help=".safetensors, .onnx, .int8.onnx or .int8.xml (OpenVINO).")],
     metrics: Annotated[str | None, typer.Option(help="Measured scores to store instead of the run's own.")] = None,
@@ -205,7 +208,7 @@ def export_command(
     Int8 is quantized after training, but for convolutions that do not bear it. What loses more than 0.005 of max F or
     MAE on the images of --check is refused.
     """
-    net, card = read_trained(source, metrics, sharpness)
+    net, card = read_averaged(sources, metrics, sharpness)
     calibration, checks = ([pair for path in paths or () for pair in pairs_at(path)] for paths in (calibrate, check))
     export(net, card, out, half, calibration, checks)
     print(f"wrote {out}")

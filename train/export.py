@@ -24,7 +24,44 @@ LICENCE = "Apache-2.0; for the terms of the training images see training_data"
 TERMS = "the collections are for research use or state no terms"
 OPENVINO_INT8 = ".int8.xml"
 
+NOT_MEASURED = "not measured"
+
 Card = dict[str, str]
+
+
+def read_averaged(sources: Sequence[Path], metrics: str | None = None, sharpness: float = 1.0) -> tuple[U2Net, Card]:
+    """The network to export, of one source or with the mean weights of several, and its model card.
+
+    The mean of weights from along a training generalizes better than the last of them: Izmailov et al., Averaging
+    Weights Leads to Wider Optima and Better Generalization, UAI 2018.
+
+    Args:
+        sources: see `read_trained`; several are of one run, and the model card is that of the last.
+        metrics: measured scores; by default those of the only source.
+        sharpness: see `read_trained`.
+
+    Raises:
+        DataError: the sources hold different networks, or as `read_trained`.
+        ConfigError: as `read_trained`.
+        WeightsError: as `read_trained`.
+    """
+    *others, last = sources
+    net, card = read_trained(last, metrics, sharpness)
+    if not others:
+        return net, card
+    read = [read_trained(other, metrics, sharpness) for other in others]
+    states = [one.state_dict() for one, _ in read] + [net.state_dict()]
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
+    if any(other != shapes[-1] for other in shapes):
+        raise DataError("weights of different networks cannot be averaged: give checkpoints of one run")
+    net.load_state_dict({name: _mean([state[name] for state in states]) for name in states[-1]})
+    card["recipe"] += "; mean of these weights and those of: " + "; ".join(other["recipe"] for _, other in read)
+    return net, card | {"metrics": metrics or NOT_MEASURED}
+
+
+def _mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Floats in double precision; of counters, such as of the batches that a norm has seen, the last."""
+    return torch.stack([one.double() for one in tensors]).mean(0) if tensors[-1].is_floating_point() else tensors[-1]
 
 
 def read_trained(source: Path, metrics: str | None = None, sharpness: float = 1.0) -> tuple[U2Net, Card]:
@@ -153,6 +190,6 @@ def _origin(model: Model) -> Card:
 
 def _metrics(state: dict[str, Any], data: Data) -> str:
     if "scores" not in state:
-        return "not measured"
+        return NOT_MEASURED
     scores = ", ".join(f"{name} {value:.4g}" for name, value in state["scores"].items() if not math.isnan(value))
     return f"{scores} (on {', '.join(data.validate_on)})"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from streamseg.model.weights import load_model, load_weights, read_info, save_we
 from train import graphs
 from train.data import Pair, pairs_at
 from train.evaluate import evaluate
-from train.export import export, read_trained
+from train.export import export, read_averaged, read_trained
 from train.graphs import onnx_bytes
 
 CPU = torch.device("cpu")
@@ -153,6 +154,28 @@ def test_what_loses_too_much_is_refused(
     with pytest.raises(DataError, match=f"loses too much: {told}"):
         export(net, CARD, tmp_path / name, name.endswith(".safetensors"), pairs, pairs)
     assert not list(tmp_path.glob("little*"))
+
+
+def test_weights_are_averaged_and_the_card_tells_it(net: U2Net, tmp_path: Path) -> None:
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        for tensor in other.state_dict().values():
+            tensor += 2
+    paths = [tmp_path / "early.safetensors", tmp_path / "late.safetensors"]
+    for path, weights, steps in zip(paths, (other, net), ("10 steps", "20 steps"), strict=True):
+        save_weights(path, weights, {**CARD, "recipe": steps, "metrics": "max F .7"})
+    averaged, card = read_averaged(paths)
+    for name, tensor in net.state_dict().items():
+        change = 1 if tensor.is_floating_point() else 0
+        torch.testing.assert_close(averaged.state_dict()[name], tensor + change)
+    assert card["recipe"] == "20 steps; mean of these weights and those of: 10 steps"
+    assert card["metrics"] == "not measured"
+    assert read_averaged(paths, "max F .8")[1]["metrics"] == "max F .8"
+
+
+def test_weights_of_different_networks_are_not_averaged() -> None:
+    with pytest.raises(DataError, match="different networks cannot be averaged"):
+        read_averaged([Path("nano"), Path("u2netp")])
 
 
 def test_half_precision_weights_load_as_float(net: U2Net, tmp_path: Path) -> None:
