@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -67,6 +68,12 @@ class TestSnapshots:
         assert np.array_equal(pixels, frame(1, image).pixels)
         assert controls.notice == f"saved {path}"
         assert sink.summary == f"snapshots: 1, the last one {path}"
+
+    def test_pixels_become_square(self, controls: Controls, tmp_path: Path) -> None:
+        with SnapshotSink(controls, tmp_path, noon) as sink:
+            controls.ask_snapshot()
+            sink.write(replace(frame(1), pixel_aspect=Fraction(4, 3)))
+        assert cv2.imread(str(tmp_path / "streamseg-2026-03-01-120000.png")).shape == (48, 85, 3)
 
     def test_nothing_is_overwritten(self, controls: Controls, tmp_path: Path) -> None:
         with SnapshotSink(controls, tmp_path / "new" / "folder", noon) as sink:

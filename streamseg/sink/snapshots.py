@@ -71,7 +71,7 @@ class SnapshotSink(BaseSink):
         try:
             path = self._reserved()
             try:
-                write_image(path, frame.pixels)
+                write_image(path, frame.pixels, pixel_aspect=frame.pixel_aspect)
             except BaseException:
                 path.unlink()
                 raise
