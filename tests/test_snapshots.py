@@ -90,9 +90,9 @@ class TestSnapshots:
         may_go_on: list[bool] = []
         write_image = snapshots.write_image
 
-        def slow(path: Path, pixels: Pixels) -> None:
+        def slow(path: Path, pixels: Pixels, pixel_aspect: Fraction) -> None:
             wait_for(lambda: may_go_on)
-            write_image(path, pixels)
+            write_image(path, pixels, pixel_aspect=pixel_aspect)
 
         monkeypatch.setattr(snapshots, "write_image", slow)
         with SnapshotSink(controls, tmp_path, noon) as sink:
@@ -108,7 +108,7 @@ class TestSnapshots:
     def test_a_failure_is_a_notice(
         self, error: Exception, controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(path: Path, pixels: Pixels) -> None:
+        def fail(path: Path, pixels: Pixels, pixel_aspect: Fraction) -> None:
             raise error
 
         monkeypatch.setattr(snapshots, "write_image", fail)
