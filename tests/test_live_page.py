@@ -571,6 +571,7 @@ class TestUploads:
         shutil.rmtree(own)
         own.symlink_to(tmp_path, target_is_directory=True)
         assert client.post("/api/backgrounds", content=png(picture(1))).status_code == 201
+        own.unlink()
         assert not list(tmp_path.iterdir())
 
     def test_one_that_is_chosen_while_another_arrives_is_kept(self, client: httpx.Client) -> None:
