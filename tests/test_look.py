@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -98,8 +100,13 @@ class TestBlur:
     @pytest.mark.parametrize(
         ("values", "foreground"), [({"feather": 2, "light_wrap": 0.5}, "ml"), ({"match_colors": True}, "fast")]
     )
-    def test_the_look_takes_each_frames_own(self, values: dict[str, Any], foreground: Foreground) -> None:
+    def test_the_look_takes_each_frames_own(
+        self, values: dict[str, Any], foreground: Foreground, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """After a cut, nothing is left of the blur before it, neither as background nor in the colours."""
+        pymatting = ModuleType("pymatting")  # It is in no extra that tests need.
+        pymatting.estimate_foreground_ml = lambda image, alpha, return_background: image  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "pymatting", pymatting)
         before, after = (
             disc_frame(120, 20, in_yuv=True),
             replace(disc_frame(120, 230, in_yuv=True), pts=Fraction(1, 25)),
