@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -415,7 +415,21 @@ class TestUploads:
         with pytest.raises(OutputError, match=r"what was to be uploaded is in .*-x\.mov$") as failed:
             through(str(clip), storage.url("x.mov"))
         assert storage.stored() == []
-        assert len(frames_of(str(failed.value).rpartition(" is in ")[2])) == 6
+        kept = Path(str(failed.value).rpartition(" is in ")[2])
+        assert len(frames_of(str(kept))) == 6
+        with suppress(InterruptedError), open_sink(storage.url("x.mov"), writer.INFO):  # The same command again.
+            raise InterruptedError
+        assert len(frames_of(str(kept))) == 6
+
+    def test_a_matte_that_an_earlier_run_left_is_not_uploaded(self, storage: Storage, tmp_path: Path) -> None:
+        storage.server.answer = lambda request: 403 if request.method == "PUT" else None
+        clip = write_clip(tmp_path / "clip.mp4", 6).path
+        with pytest.raises(OutputError, match="what was to be uploaded"):
+            through(str(clip), storage.url("x.mp4"), alpha="sidecar")
+        storage.server.answer = lambda request: None
+        through(str(clip), storage.url("x.mp4"), alpha="stacked")
+        assert storage.stored() == ["x.mp4"]
+        assert storage.left_here() == []
 
 
 class TestBatch:

@@ -354,6 +354,69 @@ class TestWhatIsNotSound:
         assert "aac without packets left out" in sink.summary
 
 
+class TestStretch:
+    """What is shown or lasts beyond the beginning or the end of a stretch is cut there."""
+
+    @pytest.fixture
+    def talk(self, tmp_path: Path) -> Path:
+        """Four seconds with three chapters and two subtitles."""
+        (tmp_path / "in.srt").write_text(
+            "1\n00:00:00,500 --> 00:00:01,900\nfirst\n\n2\n00:00:02,000 --> 00:00:09,000\nsecond\n"
+        )
+        with av.open(str(tmp_path / "in.srt")) as text, av.open(str(tmp_path / "in.mkv"), "w") as output:
+            video = add_video(output)
+            subtitles = output.add_stream_from_template(text.streams.subtitles[0])
+            output.set_chapters(
+                [
+                    {
+                        "id": number + 1,
+                        "start": number * 1000,
+                        "end": number * 1000 + 1000,
+                        "time_base": Fraction(1, 1000),
+                        "metadata": {"title": f"chapter {number}"},
+                    }
+                    for number in range(3)
+                ]
+            )
+            for packet in text.demux():
+                if packet.size:
+                    packet.stream = subtitles
+                    output.mux(packet)
+            write_pictures(output, video, 100)
+        return tmp_path / "in.mkv"
+
+    def carried(self, talk: Path, out: Path, start: Fraction, end: Fraction) -> None:
+        info = VideoInfo(32, 32, Fraction(25), Fraction(1, 25), None, talk, start_time=start, end=end)
+        with open_sink(str(out), info, "composite") as sink:
+            for index in range(int((end - start) * 25)):
+                sink.write(Frame(index, Fraction(index, 25), GREY))
+
+    @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+    def test_subtitles(self, suffix: str, talk: Path, tmp_path: Path) -> None:
+        out = tmp_path / f"out{suffix}"
+        self.carried(talk, out, Fraction(1), Fraction(5, 2))
+        with av.open(str(out)) as file:
+            shown = [
+                (float(packet.pts * packet.time_base), float(packet.duration * packet.time_base))
+                for packet in file.demux(file.streams.subtitles[0])
+                if packet.size > 2 and packet.pts is not None and packet.duration
+            ]
+            assert file.duration is not None
+            assert file.duration / av.time_base == pytest.approx(1.5, abs=0.05)
+        assert shown == [pytest.approx((0, 0.9), abs=0.01), pytest.approx((1, 0.5), abs=0.01)]
+
+    @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+    def test_chapters(self, suffix: str, talk: Path, tmp_path: Path) -> None:
+        out = tmp_path / f"out{suffix}"
+        self.carried(talk, out, Fraction(3, 2), Fraction(5, 2))
+        with av.open(str(out)) as file:
+            found = [
+                (one["metadata"]["title"], *(float(one[side] * one["time_base"]) for side in ("start", "end")))
+                for one in file.chapters()
+            ]
+        assert found == [("chapter 1", 0.0, 0.5), ("chapter 2", 0.5, 1.0)]
+
+
 def write_joined(path: Path, *parts: tuple[Sound, Fraction]) -> Path:
     """A transport stream whose sound is that of several, each from its own time on."""
     with av.open(str(path), "w", format="mpegts") as output:

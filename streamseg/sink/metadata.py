@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
+import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 
 from streamseg.media.stacked import STACKED_TAG
 
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
 CONTAINER_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id"}
 """Metadata that describes the source's container, not its contents."""
 
 TRACK_STATISTICS_KEYS = {"duration", "bps", "number_of_frames", "number_of_bytes"}
 """Keys of statistics of a track, which another codec or time range makes wrong."""
+
+MICROSECOND = Fraction(1, av.time_base)
+"""FFmpeg's time base where a file states none."""
 
 REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 """Stands for bytes that are not UTF-8 in a file opened with `metadata_errors="replace"`."""
@@ -40,11 +48,23 @@ def inherit_file(output: OutputContainer, source: InputContainer) -> None:
         output.options["movflags"] = output.options.get("movflags", "") + "+use_metadata_tags"
 
 
-def inherit_chapters(output: OutputContainer, source: InputContainer) -> None:
-    """Copy the chapters."""
-    output.set_chapters(
-        [{**chapter, "metadata": inheritable_metadata(chapter["metadata"])} for chapter in source.chapters()]
-    )
+def inherit_chapters(
+    output: OutputContainer, source: InputContainer, start_time: Fraction, end_time: Fraction | None
+) -> None:
+    """Copy the chapters, or what of them is between two times of the source, in seconds; the first is 0 then."""
+    chapters: list[Chapter] = []
+    for chapter in source.chapters():
+        time_base = chapter["time_base"] or MICROSECOND
+        start = max(0, chapter["start"] - round(start_time / time_base))
+        end = chapter["end"] - round(start_time / time_base)
+        if end_time is not None:
+            end = min(end, round((end_time - start_time) / time_base))
+        if start < end:
+            metadata = inheritable_metadata(chapter["metadata"])
+            chapters.append(
+                {"id": chapter["id"], "start": start, "end": end, "time_base": time_base, "metadata": metadata}
+            )
+    output.set_chapters(chapters)
 
 
 def inherit_track(stream: Stream, source: Any) -> None:

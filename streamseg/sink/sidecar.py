@@ -81,6 +81,7 @@ class SidecarSink(BaseSink):
             self._colour.discard()
             raise
         self._colour.finish(is_cut_short)
+        self._colour.verify()
         self._matte.verify()
         self._matte.place()
         try:

@@ -140,9 +140,12 @@ def is_whole(packet: Packet[Any]) -> bool:
 
 
 def is_within(packet: Packet[Any], start_time: Fraction, end: Fraction | None) -> bool:
-    """Whether a packet begins within `[start_time, end)` of the source's clock, in seconds."""
+    """Whether a packet begins within `[start_time, end)` of the source's clock, in seconds; subtitles may end there."""
     begin = (packet.dts if packet.pts is None else packet.pts) * packet.time_base  # type: ignore[operator]
-    return (start_time <= 0 or begin >= start_time) and (end is None or begin < end)
+    has_come = begin >= start_time
+    if packet.stream.type == "subtitle" and packet.duration:
+        has_come = begin + packet.duration * packet.time_base > start_time
+    return (start_time <= 0 or has_come) and (end is None or begin < end)
 
 
 def codec_of(stream: Stream) -> str:

@@ -36,6 +36,10 @@ FIRST_TICK = Fraction(1, av.time_base)
 """Time in seconds to seek to where a file that is in its midst is to be read from its beginning."""
 
 
+SHOWN_SECONDS = 10
+"""Time before the beginning for which subtitles are looked for that are still shown at it."""
+
+
 class SourceTracks:
     """The audio and subtitle tracks of a source file, with its metadata, chapters and attachments."""
 
@@ -81,12 +85,13 @@ class SourceTracks:
             choose_default([track.stream for track in self._tracks.values() if track.stream.type == "audio"])
         self._names_by_action["left out"] += inherit_attachments(output, self._source)
         inherit_file(output, self._source)
-        if not start_time and end is None:
-            inherit_chapters(output, self._source)
+        inherit_chapters(output, self._source, start_time, end)
         self._inputs = [stream for stream in self._source.streams if stream.index in self._tracks]
         self._video = video_stream(self._source, str(path))
         # On the clock that the video was read by.
-        self._packets = read_from(self._source, self._video, self._inputs, start_time)
+        has_subtitles = any(stream.type == "subtitle" for stream in self._inputs)
+        seek_to = max(ZERO, start_time - SHOWN_SECONDS) if has_subtitles else start_time
+        self._packets = read_from(self._source, self._video, self._inputs, seek_to)
         self._next_packet: Packet[Stream] | None = None
 
     @property
@@ -141,9 +146,19 @@ class SourceTracks:
         return None
 
     def _shift_to_output(self, packet: Packet[Stream]) -> Packet[Stream]:
-        """Shift a packet to the output's clock, rounded to ticks; unchanged where both begin at 0."""
+        """Shift a packet to the output's clock, rounded to ticks; unchanged where both begin at 0.
+
+        Of subtitles that are shown at the beginning or at the end, the part between the two is left.
+        """
         shift = round(self._start_time / packet.time_base)
         if shift:
             packet.dts = None if packet.dts is None else packet.dts - shift
             packet.pts = None if packet.pts is None else packet.pts - shift
+        if packet.stream.type == "subtitle" and packet.pts is not None and packet.duration:
+            until = packet.pts + packet.duration
+            if self._end is not None:
+                until = min(until, round((self._end - self._start_time) / packet.time_base))
+            if shift and packet.pts < 0:
+                packet.pts = packet.dts = 0
+            packet.duration = until - packet.pts
         return packet

@@ -40,8 +40,7 @@ class UploadedFile(BaseSink):
         self._sink = open_here(self._here)
         self.claim, self.resume_at = self._sink.claim, self._sink.resume_at
         self._is_uploaded = False
-        for left in self._files():  # Of an upload that failed.
-            left.unlink(missing_ok=True)
+        self._left = {path: _identity(path) for path in self._files() if path.exists()}  # Of an upload that failed.
 
     @property
     def summary(self) -> str:
@@ -79,8 +78,9 @@ class UploadedFile(BaseSink):
         self._sink.discard()
 
     def _upload(self) -> None:
-        """Upload the matte and the file that it belongs to, or neither."""
-        written = [path for path in self._files() if path.exists()]
+        """Upload the matte and the file that it belongs to, or neither; then remove what is here, an earlier run's too."""
+        found = [path for path in self._files() if path.exists()]
+        written = [path for path in found if _identity(path) != self._left.get(path)]
         uploaded: list[RemotePath] = []
         try:
             for path in written:
@@ -91,7 +91,7 @@ class UploadedFile(BaseSink):
                 with suppress(OutputError):
                     remote.unlink()
             raise OutputError(f"{error}; what was to be uploaded is in {' and '.join(map(str, written))}") from error
-        for path in written:
+        for path in found:
             with suppress(OSError):
                 path.unlink()
         self._is_uploaded = True
@@ -101,6 +101,12 @@ class UploadedFile(BaseSink):
 
     def _remote_of(self, path: Path) -> RemotePath:
         return self._target.with_name(path.name.replace(self._here.stem, self._target.stem, 1))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what changes when a file is replaced."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _place_on_this_machine(target: RemotePath) -> Path:
