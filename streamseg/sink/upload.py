@@ -78,7 +78,7 @@ class UploadedFile(BaseSink):
         self._sink.discard()
 
     def _upload(self) -> None:
-        """Upload the matte and the file that it belongs to, or neither; then remove what is here, an earlier run's too."""
+        """Upload the matte and its video, or neither; then remove what is here, an earlier run's too."""
         found = [path for path in self._files() if path.exists()]
         written = [path for path in found if _identity(path) != self._left.get(path)]
         uploaded: list[RemotePath] = []
