@@ -35,7 +35,6 @@ MAX_INTERLEAVE_US = "250000"
 FIRST_TICK = Fraction(1, av.time_base)
 """Time in seconds to seek to where a file that is in its midst is to be read from its beginning."""
 
-
 SHOWN_SECONDS = 10
 """Time before the beginning for which subtitles are looked for that are still shown at it."""
 
@@ -88,10 +87,7 @@ class SourceTracks:
         inherit_chapters(output, self._source, start_time, end)
         self._inputs = [stream for stream in self._source.streams if stream.index in self._tracks]
         self._video = video_stream(self._source, str(path))
-        # On the clock that the video was read by.
-        has_subtitles = any(stream.type == "subtitle" for stream in self._inputs)
-        seek_to = max(ZERO, start_time - SHOWN_SECONDS) if has_subtitles else start_time
-        self._packets = read_from(self._source, self._video, self._inputs, seek_to)
+        self._packets = self._packets_from(ZERO)
         self._next_packet: Packet[Stream] | None = None
 
     @property
@@ -102,8 +98,7 @@ class SourceTracks:
     def begin_earlier(self, seconds: Fraction) -> None:
         """Let 0 in the output be an earlier time of the source, by `seconds`; before the first packet is read."""
         was, self._start_time = self._start_time, self._start_time - seconds
-        seek_to = max(self._start_time, FIRST_TICK) if was > 0 else self._start_time
-        self._packets = read_from(self._source, self._video, self._inputs, seek_to)
+        self._packets = self._packets_from(FIRST_TICK if was > 0 else ZERO)
 
     def packets(self, until: Fraction | None) -> Iterator[Packet[Any]]:
         """Yield packets for the output up to `until` seconds, or all that are left."""
@@ -136,6 +131,16 @@ class SourceTracks:
         with suppress(av.FFmpegError, ValueError):
             return [self._times[index](packet) for packet in make()]
         return []
+
+    def _packets_from(self, least: Fraction) -> Iterator[Packet[Any]]:
+        """Read the source, on the clock that the video was read by, from where what is shown at 0 may begin.
+
+        Args:
+            least: earliest time, in seconds, to seek to.
+        """
+        has_subtitles = any(stream.type == "subtitle" for stream in self._inputs)
+        seek_to = self._start_time - (SHOWN_SECONDS if has_subtitles else 0)
+        return read_from(self._source, self._video, self._inputs, max(least, seek_to))
 
     def _read_packet(self) -> Packet[Stream] | None:
         """Read the next packet within the time range; return None at the end or at an error of the demuxer."""
