@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from fractions import Fraction
 
 from streamseg.controls import Controls
@@ -184,8 +183,8 @@ class LiveCamera(BaseSource):
     def _picture(self, shot: Shot) -> Frame:
         image = self._to_image(shot.frame)
         is_mirrored = self._controls is not None and self._controls.current.live.mirror
-        frame = self._frame(image.mirrored() if is_mirrored else image, shot.captured_seconds)
-        return replace(frame, mirrored=is_mirrored)
+        image = image.mirrored() if is_mirrored else image
+        return self._frame(image, shot.captured_seconds, mirrored=is_mirrored)
 
     def _is_card_due(self, words: str) -> bool:
         """Whether to show a card now: at the camera's rate, but rarely while nobody watches."""
@@ -198,12 +197,14 @@ class LiveCamera(BaseSource):
         self._last_card = words, now
         return self._frame(self._black, now, words)
 
-    def _frame(self, image: YuvImage, captured_seconds: float, card: str | None = None) -> Frame:
+    def _frame(
+        self, image: YuvImage, captured_seconds: float, card: str | None = None, mirrored: bool = False
+    ) -> Frame:
         """Number an image; its pts is later than the last one's, whatever the clock of the camera says."""
         if self._started is None:
             self._started = captured_seconds
         pts = round((captured_seconds - self._started) / TIME_BASE) * TIME_BASE
         self._last_pts = max(pts, self._last_pts + LEAST_STEP)
-        frame = Frame(self._index, self._last_pts, image, captured_seconds, card=card)
+        frame = Frame(self._index, self._last_pts, image, captured_seconds, card=card, mirrored=mirrored)
         self._index += 1
         return frame
