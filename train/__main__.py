@@ -17,11 +17,12 @@ from rich.progress import track
 from streamseg.errors import ConfigError, StreamsegError
 from streamseg.infer.engines import ENGINES, open_engine
 from streamseg.infer.engines.base import long_side
+from streamseg.infer.letterbox import LEAST_SIDE_PX
 from streamseg.model.weights import load_model
 from streamseg.settings import load_settings
 from train.charts import draw_comparison
 from train.clips import opened_clips
-from train.config import MIN_INPUT_PX, load_config, parse_settings
+from train.config import load_config, parse_settings
 from train.data import empty_pairs, pairs_at
 from train.distributed import Ranks, process_group
 from train.evaluate import judged
@@ -92,7 +93,7 @@ def eval_command(
     ] = False,
     every: Annotated[int, typer.Option(min=1, help="Take every N-th image by name, from the first one on.")] = 1,
     size: Annotated[
-        int, typer.Option(min=MIN_INPUT_PX, help=f"Network input, px: the square's side, or the long side. {OWN_SIZE}")
+        int, typer.Option(min=LEAST_SIDE_PX, help=f"Network input, px: the square's side, or the long side. {OWN_SIZE}")
     ] = 320,
     keep_aspect: Annotated[bool, typer.Option("--keep-aspect", help="Do not squash images to a square.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the report [default: eval/WEIGHTS-DATA-OPTIONS].")] = None,
@@ -220,7 +221,7 @@ def teach_command(
     data: Annotated[list[Path], typer.Option(help="Folder or tar shard of images, masks or not; may be repeated.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The new tar shard; one that exists is not touched.")],
     size: Annotated[
-        int, typer.Option(min=MIN_INPUT_PX, help=f"Long side of the network's input, px. {OWN_SIZE}")
+        int, typer.Option(min=LEAST_SIDE_PX, help=f"Long side of the network's input, px. {OWN_SIZE}")
     ] = 320,
     engine: Annotated[str, typer.Option(help=f"auto, {', '.join(ENGINES)}.")] = "auto",
 ) -> None:

@@ -10,10 +10,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from streamseg.errors import ConfigError
+from streamseg.infer.letterbox import LEAST_SIDE_PX
 from streamseg.model.u2net import Architecture
-
-MIN_INPUT_PX = 64
-"""Smallest side of a network's input: `nano` halves it first, and then has as many halvings to come as the others."""
 
 CONFIG_FILE = "config.json"
 """Where a run folder keeps the configuration that it was started with."""
@@ -182,7 +180,7 @@ class Evaluate(Section):
 
     every_epochs: float = Field(default=10, gt=0)
     """Passes between two evaluations."""
-    size_px: int = Field(default=320, ge=MIN_INPUT_PX)
+    size_px: int = Field(default=320, ge=LEAST_SIDE_PX)
     """Side of the network's input: of the square if squashed, else the long side."""
     squash: bool = True
     """Squash to a square as the published protocol does, or keep the proportions as streamseg does."""
